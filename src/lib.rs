@@ -1,0 +1,43 @@
+//! The engine of batch-executor: a persistent job daemon with a SQLite queue.
+//!
+//! The rooms, in the order in which a task meets them:
+//!
+//! - [`task`]: the domain, without I/O: specifications, states, outcomes, the retry rule.
+//! - [`protocol`]: what crosses the socket: requests, responses, errors, framing.
+//! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
+//! - [`config`], [`home`], [`time`]: the settings, the folder that the daemon owns, clocks.
+//! - `server`: the socket: peer check, connections, dispatch of requests.
+//! - `queue`: the only code that knows SQL: one writer, many readers, claims, recovery.
+//! - `executor`: run state and scheduling: decides what runs next, never how.
+//! - `function`: what the named functions mean: checks at `add`, the process to start, the result to keep.
+//! - `backend`: where attempts run: the local one, through the keeper.
+//! - `keeper`: the small process that owns the children and outlives the daemon.
+//! - `export`: JSON, JSON Lines and CSV from a stream of rows.
+//! - `daemon`: wires the parts; lifetime and signals.
+//!
+//! Arrows go one way: `cli → client → protocol → task`, `server → executor → backend → keeper`,
+//! `server, executor → queue → task`. `tests/arrows.rs` keeps them.
+
+pub mod client;
+pub mod config;
+pub mod home;
+pub mod protocol;
+pub mod task;
+pub mod time;
+
+#[cfg(feature = "daemon")]
+pub mod backend;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod executor;
+#[cfg(feature = "daemon")]
+pub mod export;
+#[cfg(feature = "daemon")]
+pub mod function;
+#[cfg(feature = "daemon")]
+pub mod keeper;
+#[cfg(feature = "daemon")]
+pub mod queue;
+#[cfg(feature = "daemon")]
+pub mod server;

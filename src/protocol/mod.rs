@@ -1,0 +1,20 @@
+//! What crosses the socket, used by both sides: requests, responses, errors.
+//!
+//! One JSON object per line each way (`docs/protocol.md`). The structs here are the one description
+//! of it: the client builds requests from them, the daemon parses into them (`parse`), and
+//! answers are made of `response`'s. Nothing here knows the queue or a process.
+
+mod error;
+mod fields;
+mod parse;
+mod request;
+mod response;
+
+pub use error::{ErrorCode, Refusal};
+pub use parse::{MAX_REQUEST_KEY_BYTES, Parsed, parse_line, parse_spec, task_ref};
+pub use request::*;
+pub use response::*;
+
+/// The revision of this protocol; `status` says it. Raised when an older client or daemon could
+/// misread the other.
+pub const PROTOCOL: u32 = 1;

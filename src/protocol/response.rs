@@ -1,0 +1,291 @@
+//! The answers: the envelope and each action's `data`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::Refusal;
+use crate::task::{BatchId, Cause, Outcome, Priority, RunState, Status, TaskId};
+
+/// One answer line. `data` is there when `ok`, `error` when not.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Response {
+    pub ok: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Value>,
+    /// The action's name; null when the line could not be read that far.
+    pub action: Option<String>,
+    /// Text for a person or an agent.
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refusal>,
+}
+
+/// A task as it is shown: all fields of CONTRACT section 3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub task_id: TaskId,
+    pub batch_id: BatchId,
+    pub name: String,
+    pub function: String,
+    pub params: Value,
+    pub priority: Priority,
+    pub status: Status,
+    pub reason: Option<String>,
+    pub created_at: String,
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub execution_time: Option<f64>,
+    pub wait_time: Option<f64>,
+    pub retry_count: u32,
+    pub max_retries: u32,
+    pub timeout: Option<f64>,
+    pub retry_delay: f64,
+    pub permanent_exit_codes: Vec<i32>,
+    pub interruptions: u32,
+    pub result: Option<Value>,
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    /// In `show` and `export` with `attempts` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<Attempt>>,
+}
+
+/// One attempt of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// From 1.
+    pub attempt: u32,
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    /// Null while it runs.
+    pub outcome: Option<Outcome>,
+    pub cause: Option<Cause>,
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    /// Seconds, user and system.
+    pub cpu_time: Option<f64>,
+    /// Bytes.
+    pub max_rss: Option<i64>,
+}
+
+/// `data` of `add`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Added {
+    pub task_id: TaskId,
+    pub batch_id: BatchId,
+    /// 1 = next; null with a delay.
+    pub position: Option<i64>,
+}
+
+/// `data` of `add_batch`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BatchAdded {
+    pub batch_id: BatchId,
+    pub added: u64,
+    pub first_task_id: Option<TaskId>,
+    pub last_task_id: Option<TaskId>,
+    /// When at most 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<TaskId>>,
+    pub errors: Vec<ItemError>,
+    /// Tasks in the queue now.
+    pub queued: i64,
+}
+
+/// A task of a batch that was refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemError {
+    /// From 0, in the request's `tasks`.
+    pub index: usize,
+    pub error: String,
+}
+
+/// `data` of `start`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Started {
+    /// False when there was nothing to run or it ran already.
+    pub started: bool,
+    pub state: RunState,
+    pub queued: i64,
+    pub max_concurrent: u32,
+    pub deadline: Option<String>,
+}
+
+/// `data` of `stop`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StopAnswer {
+    pub state: RunState,
+    pub running: i64,
+    pub completed: i64,
+    pub failed: i64,
+    pub queued: i64,
+}
+
+/// How many tasks are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub total: i64,
+    pub queued: i64,
+    pub running: i64,
+    pub completed: i64,
+    pub failed: i64,
+    pub cancelled: i64,
+}
+
+/// `data` of `status` and `wait`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusData {
+    pub state: RunState,
+    pub reason: Option<String>,
+    pub max_concurrent: u32,
+    pub keep: bool,
+    pub deadline: Option<String>,
+    pub counts: Counts,
+    /// Percent of tasks that have ended, 0 to 100.
+    pub progress: f64,
+    pub average_task_time: Option<f64>,
+    pub total_execution_time: f64,
+    /// Tasks per second over the last minute.
+    pub throughput: f64,
+    /// Seconds.
+    pub eta: Option<f64>,
+    pub version: String,
+    pub protocol: u32,
+    pub pid: u32,
+    /// Seconds.
+    pub uptime: f64,
+    pub home: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<BTreeMap<Status, Vec<Task>>>,
+}
+
+/// The sums in `results`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    #[serde(flatten)]
+    pub counts: Counts,
+    pub total_execution_time: f64,
+    pub average_task_time: Option<f64>,
+}
+
+/// `data` of `results`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResultsData {
+    pub summary: Summary,
+    pub tasks: Vec<Task>,
+    pub next_cursor: Option<i64>,
+}
+
+/// `data` of `logs`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogsData {
+    /// Bytes that are not UTF-8 are replaced.
+    pub text: String,
+    pub next_offset: i64,
+    /// Bytes of the stream so far.
+    pub size: i64,
+    /// Whether the attempt has ended, so that there will be no more.
+    pub ended: bool,
+    /// Bytes that were not kept (the log's cap, or a full disk).
+    pub dropped: i64,
+    pub attempt: u32,
+}
+
+/// `data` of `update`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Updated {
+    pub updated: Vec<TaskId>,
+    pub not_updated: Vec<NotDone>,
+}
+
+/// A task that was left as it was, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotDone {
+    pub task_id: TaskId,
+    pub reason: String,
+}
+
+/// `data` of `export`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Exported {
+    /// Absolute.
+    pub file: String,
+    pub exported: u64,
+    pub bytes: u64,
+}
+
+/// `data` of `clear`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cleared {
+    pub cleared: u64,
+    pub remaining: i64,
+}
+
+/// `data` of `cancel`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancelled {
+    pub cancelled_count: u64,
+    /// At most 1000.
+    pub cancelled: Vec<TaskId>,
+    /// At most 1000.
+    pub not_cancelled: Vec<NotDone>,
+}
+
+/// `data` of `retry`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Requeued {
+    pub requeued: u64,
+    /// At most 1000.
+    pub not_requeued: Vec<NotDone>,
+}
+
+/// `data` of `functions`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Functions {
+    pub functions: Vec<FunctionInfo>,
+}
+
+/// A function and its parameters.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FunctionInfo {
+    pub name: String,
+    pub description: String,
+    pub params: Vec<ParamInfo>,
+}
+
+/// A parameter of a function.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ParamInfo {
+    pub name: String,
+    pub r#type: String,
+    pub default: Value,
+    pub description: String,
+}
+
+/// `data` of `health`: what only the daemon can tell `doctor`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Health {
+    pub version: String,
+    pub protocol: u32,
+    pub pid: u32,
+    pub keeper_pid: Option<u32>,
+    pub sqlite: String,
+    pub schema: i64,
+    /// `ok`, or what `PRAGMA quick_check` found.
+    pub database: String,
+    pub database_bytes: i64,
+    /// Null when the tallies agree with the rows, else the difference.
+    pub tally_difference: Option<String>,
+    pub open_files_limit: u64,
+    pub processes_limit: u64,
+    /// The storage error that stands, if one does.
+    pub storage_error: Option<String>,
+}
