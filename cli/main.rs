@@ -1,1 +1,3 @@
-fn main(){}
+//! The program `batch-executor`.
+
+fn main() {}

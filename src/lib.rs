@@ -11,6 +11,7 @@
 //! - `executor`: run state and scheduling: decides what runs next, never how.
 //! - `function`: what the named functions mean: checks at `add`, the process to start, the result to keep.
 //! - `backend`: where attempts run: the local one, through the keeper.
+//! - `output`: what an attempt wrote: the framed log, and the result made from it.
 //! - `keeper`: the small process that owns the children and outlives the daemon.
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
 //! - `daemon`: wires the parts; lifetime and signals.
@@ -37,6 +38,8 @@ pub mod export;
 pub mod function;
 #[cfg(feature = "daemon")]
 pub mod keeper;
+#[cfg(feature = "daemon")]
+pub mod output;
 #[cfg(feature = "daemon")]
 pub mod queue;
 #[cfg(feature = "daemon")]

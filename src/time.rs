@@ -19,23 +19,17 @@ pub fn monotonic_ms() -> i64 {
 }
 
 fn clock_ms(clock: ClockId) -> i64 {
-    clock_gettime(clock)
-        .map(|t| t.tv_sec() * 1000 + t.tv_nsec() / 1_000_000)
-        .unwrap_or(0)
+    clock_gettime(clock).map(|t| t.tv_sec() * 1000 + t.tv_nsec() / 1_000_000).unwrap_or(0)
 }
 
 /// What tells one boot from the next: the kernel's boot id, or, where Android hides it, the boot's
 /// wall-clock minute (real time minus boot time).
 pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(
-        |_| format!("at-{}", (wall_ms() - boottime_ms()) / 60_000),
-        |id| id.trim().to_owned(),
-    )
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| format!("at-{}", (wall_ms() - boottime_ms()) / 60_000), |id| id.trim().to_owned())
 }
 
 /// RFC 3339 in UTC with milliseconds, as every time on the wire (`2026-01-02T03:04:05.678Z`).
 pub fn rfc3339(wall_ms: i64) -> String {
-    DateTime::<Utc>::from_timestamp_millis(wall_ms)
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Millis, true)
+    DateTime::<Utc>::from_timestamp_millis(wall_ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -12,7 +12,11 @@ use crate::task::{ClaimId, Order, TaskId};
 #[derive(Debug, Clone)]
 pub enum Event {
     /// It has a slot.
-    Started { claim: ClaimId, task_id: TaskId, started_at: i64 },
+    Started {
+        claim: ClaimId,
+        task_id: TaskId,
+        started_at: i64,
+    },
     Ended(Box<Ended>),
 }
 

@@ -44,9 +44,14 @@ pub struct Environment {
 pub enum Work {
     Process(Box<Process>),
     /// A timer; after it the attempt fails if `fails`.
-    Simulate { duration_ms: i64, fails: bool },
+    Simulate {
+        duration_ms: i64,
+        fails: bool,
+    },
     /// Cannot be run at all: one attempt without a process, failed, no retry.
-    Unrunnable { error: String },
+    Unrunnable {
+        error: String,
+    },
 }
 
 /// A process to start.

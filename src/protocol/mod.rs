@@ -11,7 +11,7 @@ mod request;
 mod response;
 
 pub use error::{ErrorCode, Refusal};
-pub use parse::{MAX_REQUEST_KEY_BYTES, Parsed, parse_line, parse_spec, task_ref};
+pub use parse::{MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line, parse_spec, task_ref};
 pub use request::*;
 pub use response::*;
 

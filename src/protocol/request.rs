@@ -62,8 +62,24 @@ pub enum Action {
 impl Action {
     /// The name on the wire of every action, in the order of the documentation.
     pub const NAMES: &'static [&'static str] = &[
-        "add", "add_batch", "start", "stop", "status", "results", "show", "logs", "update", "export", "clear",
-        "cancel", "retry", "wait", "functions", "shutdown", "restart", "health",
+        "add",
+        "add_batch",
+        "start",
+        "stop",
+        "status",
+        "results",
+        "show",
+        "logs",
+        "update",
+        "export",
+        "clear",
+        "cancel",
+        "retry",
+        "wait",
+        "functions",
+        "shutdown",
+        "restart",
+        "health",
     ];
 
     /// The name on the wire.
@@ -147,6 +163,13 @@ pub struct AddBatch {
     pub atomic: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_key: Option<String>,
+    /// Further parts of this batch will follow, so it is not done yet whatever its tasks say.
+    #[serde(skip_serializing_if = "is_false")]
+    pub more: bool,
+    /// The key holds only while its batch is not done: then the request adds nothing and answers
+    /// with that batch; once it is done (or cleared) the request adds anew. What `run FILE` sends.
+    #[serde(skip_serializing_if = "is_false")]
+    pub resume: bool,
 }
 
 /// `start`.

@@ -98,6 +98,9 @@ pub struct BatchAdded {
     pub errors: Vec<ItemError>,
     /// Tasks in the queue now.
     pub queued: i64,
+    /// True when the request key was seen before and nothing was added now.
+    #[serde(default)]
+    pub repeated: bool,
 }
 
 /// A task of a batch that was refused.
