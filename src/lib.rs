@@ -3,6 +3,7 @@
 //! The rooms, in the order in which a task meets them:
 //!
 //! - [`task`]: the domain, without I/O: specifications, states, outcomes, the retry rule.
+//! - `attempt`: an attempt on its way between queue, executor and backend.
 //! - [`protocol`]: what crosses the socket: requests, responses, errors, framing.
 //! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
 //! - [`config`], [`home`], [`time`]: the settings, the folder that the daemon owns, clocks.
@@ -26,6 +27,8 @@ pub mod protocol;
 pub mod task;
 pub mod time;
 
+#[cfg(feature = "daemon")]
+pub mod attempt;
 #[cfg(feature = "daemon")]
 pub mod backend;
 #[cfg(feature = "daemon")]

@@ -3,41 +3,9 @@
 //! A file per function. Nothing here starts a process or touches the queue; the only I/O is looking
 //! up programs and writing long code to `HOME/run/`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
-
-use crate::task::{BatchId, ClaimId, Priority, TaskId};
-
-/// A claimed attempt, with all that is needed to run it.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    pub claim: ClaimId,
-    pub task_id: TaskId,
-    pub batch_id: BatchId,
-    /// From 1.
-    pub number: u32,
-    pub name: String,
-    pub function: String,
-    pub params: Map<String, Value>,
-    pub priority: Priority,
-    pub timeout_ms: Option<i64>,
-    /// For `simulate`'s `fail: N`.
-    pub retry_count: u32,
-    /// The client's working directory at `add`.
-    pub cwd: String,
-    /// The request's `environment`; shared by all attempts that have the same.
-    pub environment: std::sync::Arc<Environment>,
-}
-
-/// An environment that was stored once.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Environment {
-    /// The id in the queue; 0 for the empty one.
-    pub id: i64,
-    pub variables: BTreeMap<String, String>,
-}
+pub use crate::attempt::{Attempt, Environment};
 
 /// What running an attempt means.
 #[derive(Debug)]

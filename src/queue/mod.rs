@@ -1,1 +1,148 @@
-//! See the crate's map.
+//! The only code that knows SQL: one writer, many readers, claims, recovery.
+//!
+//! - [`writer`]: the group commit and what an operation is; `settle`: what is claimed at the end of each group.
+//! - [`ops`]: the operations, a file for each. `decide`: what follows from an attempt's end, pure.
+//! - [`read`]: status, pages of tasks, attempts, output; on connections that cannot write.
+//! - `open`: pragmas and migrations. [`clock`]: queue time. `memory`, `state`, `tx`: what the writer works with.
+//!
+//! Nothing here knows a process or a socket.
+
+pub mod clock;
+mod decide;
+pub mod error;
+pub mod memory;
+mod open;
+pub mod ops;
+pub mod read;
+mod settle;
+pub mod state;
+mod tx;
+pub mod writer;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub use open::known_schema;
+
+use crate::attempt::Attempt;
+use clock::QueueClock;
+use error::{OpenError, QueueError};
+use memory::Memory;
+use writer::{Operation, Pending, Snapshot, WAITING, Writer};
+
+/// A handle on the queue; cheap to clone.
+#[derive(Clone)]
+pub struct Queue {
+    jobs: mpsc::Sender<Box<dyn writer::Job>>,
+    readers: SqlitePool,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    damage: watch::Receiver<Option<QueueError>>,
+    gate: Arc<AtomicBool>,
+    clock: Arc<QueueClock>,
+}
+
+/// What opening gives beside the handle.
+pub struct Opened {
+    pub queue: Queue,
+    /// The tasks that are claimed, after each commit that claimed some.
+    pub claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
+    /// Ends when every handle is gone.
+    pub writer: JoinHandle<()>,
+    /// Whether the machine has booted since the queue was last written.
+    pub rebooted: bool,
+}
+
+impl Queue {
+    /// Opens the queue at `database`, migrates it and starts its writer. `caps` are the functions
+    /// with a cap of their own. The gate is closed: nothing is claimed until [`Self::set_gate`].
+    ///
+    /// # Errors
+    /// When the file is newer, foreign, damaged or cannot be used.
+    pub async fn open(database: &Path, output_dir: &Path, caps: &BTreeMap<String, u32>) -> Result<Opened, OpenError> {
+        let mut connection = open::writer(database).await?;
+        let stored_boot = QueueClock::stored_boot(&mut connection).await?;
+        let rebooted = stored_boot.is_some_and(|boot| boot != crate::time::boot_id());
+        let clock = Arc::new(QueueClock::load(&mut connection).await?);
+        clock.store(&mut connection).await?;
+        let memory = Memory::load(&mut connection, caps).await?;
+        let first = Snapshot {
+            seq: 0,
+            run: memory.run.clone(),
+            tally: memory.tally,
+            next_due: memory.next_due,
+            ahead: memory.ahead.len(),
+            ends: 0,
+        };
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (snapshot, seen) = watch::channel(Arc::new(first));
+        let (claimed, to_launch) = mpsc::unbounded_channel();
+        let (damage, damaged) = watch::channel(None);
+        let gate = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            connection,
+            memory,
+            clock: clock.clone(),
+            jobs: waiting,
+            snapshot,
+            claimed,
+            gate: gate.clone(),
+            damage,
+            output_dir: output_dir.to_owned(),
+        };
+        let readers = open::readers(database).await?;
+        let writer = tokio::spawn(writer.run());
+        let queue = Self { jobs, readers, snapshot: seen, damage: damaged, gate, clock };
+        Ok(Opened { queue, claimed: to_launch, writer, rebooted })
+    }
+
+    /// Hands an operation to the writer at once (in the order of the calls, while there is room) and
+    /// gives its answer after the commit.
+    ///
+    /// # Errors
+    /// When it could not be committed; [`QueueError`] says what follows.
+    pub async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer, QueueError> {
+        let (job, answer) = Pending::new(operation);
+        self.jobs.send(job).await.map_err(|_| self.closed())?;
+        answer.await.map_err(|_| self.closed())?
+    }
+
+    fn closed(&self) -> QueueError {
+        self.damage.borrow().clone().unwrap_or(QueueError::Closed)
+    }
+
+    /// Opens or closes the gate: whether the end of a group claims tasks.
+    pub fn set_gate(&self, open: bool) {
+        self.gate.store(open, Ordering::Release);
+    }
+
+    /// What the last commit left.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Wakes with every commit.
+    pub fn commits(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    /// Becomes `Some` when the file must not be written any more.
+    pub fn damage(&self) -> watch::Receiver<Option<QueueError>> {
+        self.damage.clone()
+    }
+
+    /// The clock of what is due.
+    pub fn clock(&self) -> &QueueClock {
+        &self.clock
+    }
+
+    /// Closes the readers; the writer ends with the last handle.
+    pub async fn close(self) {
+        self.readers.close().await;
+    }
+}

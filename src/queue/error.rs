@@ -1,0 +1,68 @@
+//! What can go wrong with the queue, sorted by what follows from it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why an operation on the queue failed. Cloneable: one failed commit answers every caller of its group.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueueError {
+    /// Disk full, read-only, busy: rolled back, and tried again by whoever asks again.
+    #[error("the queue cannot be written now: {0}; nothing was changed")]
+    Unavailable(Arc<sqlx::Error>),
+    /// An I/O error or corruption: the daemon ends (exit 74) and what was asked may or may not be in the queue.
+    #[error("the queue is damaged or its disk fails: {0}; this may or may not be in the queue")]
+    Damaged(Arc<sqlx::Error>),
+    /// A statement of ours is wrong.
+    #[error("internal error in the queue: {0}")]
+    Statement(Arc<sqlx::Error>),
+    /// A stored value that this program cannot have written.
+    #[error("the queue holds a value that is not understood: {0}")]
+    Value(String),
+    /// The writer has ended.
+    #[error("the daemon is ending")]
+    Closed,
+}
+
+/// Primary result codes of SQLite (sqlite.org/rescode.html) that pass by themselves.
+const PASSING: &[i64] = &[5 /* BUSY */, 6 /* LOCKED */, 7 /* NOMEM */, 8 /* READONLY */, 13 /* FULL */, 14 /* CANTOPEN */];
+/// Those after which this file must not be written any more.
+const FATAL: &[i64] = &[10 /* IOERR */, 11 /* CORRUPT */, 26 /* NOTADB */];
+
+impl From<sqlx::Error> for QueueError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error
+            .as_database_error()
+            .and_then(|e| e.code())
+            .and_then(|code| code.parse::<i64>().ok())
+            .map(|code| code & 0xff);
+        match code {
+            Some(code) if PASSING.contains(&code) => Self::Unavailable(Arc::new(error)),
+            Some(code) if FATAL.contains(&code) => Self::Damaged(Arc::new(error)),
+            _ => Self::Statement(Arc::new(error)),
+        }
+    }
+}
+
+/// Why the queue cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "the queue `{path}` was written by a newer batch-executor (schema {found}, this program knows {known}); it was left untouched: install the newer program"
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("`{path}` is not a queue of batch-executor; it was left untouched")]
+    Foreign { path: PathBuf },
+    #[error("the bundled SQLite is {found}, but at least {needed} is needed")]
+    OldSqlite { found: String, needed: &'static str },
+    #[error("the queue `{path}` cannot be used: `PRAGMA {pragma}` is {found}, not {wanted} (is the home on a file system without shared memory?)")]
+    Pragma { path: PathBuf, pragma: &'static str, found: String, wanted: &'static str },
+    #[error("the queue `{path}` cannot be opened: {error}")]
+    Open { path: PathBuf, error: sqlx::Error },
+    #[error("the queue `{path}` cannot be migrated: {error}")]
+    Migrate { path: PathBuf, error: sqlx::migrate::MigrateError },
+    #[error("the queue's file cannot be prepared: {0}")]
+    File(io::Error),
+    #[error(transparent)]
+    Read(#[from] QueueError),
+}

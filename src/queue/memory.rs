@@ -1,0 +1,190 @@
+//! What the writer keeps in memory: small, whatever the queue holds.
+//!
+//! A group of operations works on a copy; the copy becomes the truth when the group is committed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::SqliteConnection;
+
+use super::error::QueueError;
+use super::state::{State, Tally};
+use crate::task::{ClaimId, Priority, RunState, TaskId};
+
+/// How many attempts wait in the keeper beyond the free slots, so that a slot that becomes free
+/// never waits for a commit.
+const AHEAD: i64 = 64;
+
+/// The executor's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub state: RunState,
+    pub reason: Option<String>,
+    pub max_concurrent: u32,
+    pub keep: bool,
+    /// Queue time.
+    pub deadline: Option<i64>,
+    pub max_failures: Option<u32>,
+    /// Tasks that have failed since it was started.
+    pub failures: u32,
+    pub next_claim: ClaimId,
+}
+
+/// A task that is claimed and has not started. Ordered as it will start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ahead {
+    pub priority: Reverse<Priority>,
+    pub task_id: TaskId,
+}
+
+/// The writer's memory.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    pub run: Run,
+    pub tally: Tally,
+    pub next_task: TaskId,
+    pub ahead: BTreeSet<Ahead>,
+    /// The earliest `ready_at` of a waiting task, or earlier; queue time.
+    pub next_due: Option<i64>,
+    /// Tasks that became ready since the last claim and come before one that is claimed ahead.
+    pub overtaking: i64,
+    /// For each function with a cap of its own: the cap, and how many of its tasks are claimed or running.
+    pub capped: BTreeMap<String, FunctionCap>,
+}
+
+/// A function's own cap and its use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FunctionCap {
+    pub cap: u32,
+    pub open: u32,
+}
+
+impl Memory {
+    pub(super) async fn load(
+        connection: &mut SqliteConnection,
+        caps: &BTreeMap<String, u32>,
+    ) -> Result<Self, QueueError> {
+        let mut memory = Self {
+            run: load_run(connection).await?,
+            tally: load_tally(connection).await?,
+            next_task: 1
+                + sqlx::query_scalar::<_, i64>(
+                    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'task'), 0)",
+                )
+                .fetch_one(&mut *connection)
+                .await?,
+            ahead: BTreeSet::new(),
+            next_due: sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1")
+                .fetch_one(&mut *connection)
+                .await?,
+            overtaking: 0,
+            capped: caps.iter().map(|(name, cap)| (name.clone(), FunctionCap { cap: *cap, open: 0 })).collect(),
+        };
+        let claimed: Vec<(TaskId, i64, i64, String)> =
+            sqlx::query_as("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL")
+                .fetch_all(&mut *connection)
+                .await?;
+        for (task_id, priority, state, function) in claimed {
+            memory.opened(&function);
+            if state == State::Ready.code() {
+                memory.ahead.insert(Ahead { priority: Reverse(priority_of(priority)?), task_id });
+            }
+        }
+        Ok(memory)
+    }
+
+    /// How many tasks of each priority, best first, the claim is to take now.
+    pub fn wanted(&self) -> i64 {
+        let running = self.tally.in_state(State::Running);
+        // With a limit on failures nothing may start before the last end is known.
+        let beyond = if self.run.max_failures.is_some() { 0 } else { AHEAD };
+        let mut room = (i64::from(self.run.max_concurrent) - running).max(0) + beyond;
+        let mut wanted = 0;
+        for priority in Priority::ALL.iter().rev() {
+            let ready = self.tally.tasks(State::Ready, *priority);
+            let ahead = self.ahead.iter().filter(|a| a.priority.0 == *priority).count();
+            let best = ready.min(room);
+            wanted += (best - i64::try_from(ahead).unwrap_or(i64::MAX)).max(0);
+            room -= best;
+        }
+        wanted.max(self.overtaking)
+    }
+
+    /// Notes that a task has become ready: it may come before what is claimed ahead.
+    pub fn became_ready(&mut self, priority: Priority, task_id: TaskId) {
+        let it = Ahead { priority: Reverse(priority), task_id };
+        if self.ahead.last().is_some_and(|worst| it < *worst) {
+            self.overtaking += 1;
+        }
+    }
+
+    /// Counts a claimed task of a function with a cap of its own.
+    pub fn opened(&mut self, function: &str) {
+        if let Some(capped) = self.capped.get_mut(function) {
+            capped.open += 1;
+        }
+    }
+
+    /// The reverse of [`Self::opened`].
+    pub fn closed(&mut self, function: &str) {
+        if let Some(capped) = self.capped.get_mut(function) {
+            capped.open = capped.open.saturating_sub(1);
+        }
+    }
+
+    /// Notes a task that waits until `ready_at`.
+    pub fn waits_until(&mut self, ready_at: i64) {
+        self.next_due = Some(self.next_due.map_or(ready_at, |due| due.min(ready_at)));
+    }
+}
+
+/// The priority of a stored code.
+pub(super) fn priority_of(code: i64) -> Result<Priority, QueueError> {
+    Priority::from_code(code).ok_or_else(|| QueueError::Value(format!("priority {code}")))
+}
+
+/// The state of a stored code.
+pub(super) fn state_of(code: i64) -> Result<State, QueueError> {
+    State::from_code(code).ok_or_else(|| QueueError::Value(format!("state {code}")))
+}
+
+async fn load_tally(connection: &mut SqliteConnection) -> Result<Tally, QueueError> {
+    let cells: Vec<(i64, i64, i64, i64)> =
+        sqlx::query_as("SELECT state, priority, tasks, run_ms FROM tally").fetch_all(connection).await?;
+    let mut tally = Tally::default();
+    for (state, priority, tasks, run_ms) in cells {
+        tally.add(state_of(state)?, priority_of(priority)?, tasks, run_ms);
+    }
+    Ok(tally)
+}
+
+#[derive(sqlx::FromRow)]
+struct RunRow {
+    state: i64,
+    reason: Option<String>,
+    max_concurrent: u32,
+    keep: bool,
+    deadline: Option<i64>,
+    max_failures: Option<u32>,
+    failures: u32,
+    next_claim: i64,
+}
+
+async fn load_run(connection: &mut SqliteConnection) -> Result<Run, QueueError> {
+    let row: RunRow = sqlx::query_as(
+        "SELECT state, reason, max_concurrent, keep, deadline, max_failures, failures, next_claim
+         FROM executor WHERE id = 1",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Run {
+        state: RunState::from_code(row.state).ok_or_else(|| QueueError::Value(format!("run state {}", row.state)))?,
+        reason: row.reason,
+        max_concurrent: row.max_concurrent,
+        keep: row.keep,
+        deadline: row.deadline,
+        max_failures: row.max_failures,
+        failures: row.failures,
+        next_claim: row.next_claim,
+    })
+}

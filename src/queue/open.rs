@@ -1,0 +1,141 @@
+//! Opening the queue: identity, pragmas (read back, for SQLite ignores a misspelt one in silence), migrations.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::error::{OpenError, QueueError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// In the file's header: "BaEx".
+const APPLICATION_ID: i64 = 0x4261_4578;
+/// Every SQLite before it can corrupt a WAL file when two connections write or checkpoint at the same
+/// moment (sqlite.org/wal.html, "The WAL-Reset Bug").
+const SQLITE_AT_LEAST: (&str, &[u32]) = ("3.51.3", &[3, 51, 3]);
+/// Readers beside the writer; each is a thread of sqlx.
+const READERS: u32 = 4;
+
+/// Opens (or creates) the queue for writing, migrated.
+pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, OpenError> {
+    let open = |error| OpenError::Open { path: path.to_owned(), error };
+    refuse_newer(path).await?;
+    let mut connection = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .pragma("application_id", APPLICATION_ID.to_string())
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(false)
+        .pragma("journal_size_limit", "67108864")
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(open)?;
+    for file in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(file);
+        if Path::new(&name).exists() {
+            std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)).map_err(OpenError::File)?;
+        }
+    }
+    check_sqlite(&mut connection).await?;
+    for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", "2"), ("auto_vacuum", "2")] {
+        let found = pragma_text(&mut connection, pragma).await.map_err(open)?;
+        if found != wanted {
+            return Err(OpenError::Pragma { path: path.to_owned(), pragma, found, wanted });
+        }
+    }
+    MIGRATIONS.run(&mut connection).await.map_err(|error| OpenError::Migrate { path: path.to_owned(), error })?;
+    Ok(connection)
+}
+
+/// A small pool that cannot write.
+pub(super) async fn readers(path: &Path) -> Result<SqlitePool, OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .foreign_keys(false)
+        .pragma("query_only", "1")
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging();
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .min_connections(0)
+        .connect_with(options)
+        .await
+        .map_err(|error| OpenError::Open { path: path.to_owned(), error })
+}
+
+/// The newest migration of this program.
+pub fn known_schema() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Looks at an existing file without changing it.
+async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    let empty = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+    if empty {
+        return Ok(());
+    }
+    let open = |error| OpenError::Open { path: path.to_owned(), error };
+    let mut connection =
+        SqliteConnectOptions::new().filename(path).pragma("query_only", "1").connect().await.map_err(open)?;
+    let application = pragma_text(&mut connection, "application_id").await.map_err(open)?;
+    let migrated: bool =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(open)?;
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut connection).await.map_err(open)?;
+    if application != APPLICATION_ID.to_string() && tables > 0 && !migrated {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let found: i64 = if migrated {
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(open)?
+    } else {
+        0
+    };
+    sqlx::Connection::close(connection).await.map_err(open)?;
+    let known = known_schema();
+    if found > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(())
+}
+
+async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let found = sqlite_version(connection).await?;
+    let parts: Vec<u32> = found.split('.').filter_map(|part| part.parse().ok()).collect();
+    if parts.as_slice() < SQLITE_AT_LEAST.1 {
+        return Err(OpenError::OldSqlite { found, needed: SQLITE_AT_LEAST.0 });
+    }
+    Ok(())
+}
+
+/// The version of the SQLite that is linked in.
+pub(super) async fn sqlite_version(connection: &mut SqliteConnection) -> Result<String, QueueError> {
+    Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?)
+}
+
+/// A pragma's value as text, whatever its type.
+async fn pragma_text(connection: &mut SqliteConnection, pragma: &'static str) -> Result<String, sqlx::Error> {
+    let statement = match pragma {
+        "journal_mode" => "SELECT CAST(journal_mode AS TEXT) FROM pragma_journal_mode",
+        "synchronous" => "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous",
+        "auto_vacuum" => "SELECT CAST(auto_vacuum AS TEXT) FROM pragma_auto_vacuum",
+        _ => "SELECT CAST(application_id AS TEXT) FROM pragma_application_id",
+    };
+    sqlx::query_scalar(statement).fetch_one(connection).await
+}

@@ -1,0 +1,351 @@
+//! Starts and ends from the backend, in their order; each accepted once, by claim.
+//!
+//! The guard of an end is that its claim is the task's open one, so an end may come before its start
+//! was written, and a duplicate or stale one changes nothing.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::super::decide::{self, Standing};
+use super::super::error::QueueError;
+use super::super::memory::{Ahead, priority_of, state_of};
+use super::super::state::State;
+use super::super::tx::{Tx, json};
+use super::super::writer::Operation;
+use crate::attempt::{Ended, Event, Verdict};
+use crate::task::{BatchId, Cause, ClaimId, Outcome, Priority, RunState, TaskId};
+
+/// Events of the backend. Boxed in an `Arc`, for they may be applied again after a rollback.
+#[derive(Debug)]
+pub struct Apply {
+    pub events: std::sync::Arc<Vec<Event>>,
+}
+
+impl Operation for Apply {
+    type Answer = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let claims: Vec<ClaimId> = self.events.iter().map(claim_of).collect();
+        let mut open = open_tasks(tx, &claims).await?;
+        let mut writes = Writes::default();
+        for event in self.events.iter() {
+            match event {
+                Event::Started { claim, started_at, .. } => {
+                    if let Some(task) = open.get_mut(claim) {
+                        task.start(tx, *started_at);
+                    }
+                }
+                Event::Ended(ended) => {
+                    if let Some(mut task) = open.remove(&ended.claim) {
+                        task.end(tx, ended, &mut writes)?;
+                        writes.tasks.push(task);
+                    }
+                }
+            }
+        }
+        writes.tasks.extend(open.into_values().filter(|task| task.changed));
+        writes.write(tx).await
+    }
+}
+
+fn claim_of(event: &Event) -> ClaimId {
+    match event {
+        Event::Started { claim, .. } => *claim,
+        Event::Ended(ended) => ended.claim,
+    }
+}
+
+/// A task with an open claim.
+pub(in crate::queue) struct OpenTask {
+    pub id: TaskId,
+    pub claim: Option<ClaimId>,
+    pub batch_id: BatchId,
+    pub priority: Priority,
+    pub function: String,
+    pub state: State,
+    pub attempts: u32,
+    pub standing: Standing,
+    ready_at: Option<i64>,
+    first_started_at: Option<i64>,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    run_ms: Option<i64>,
+    reason: Option<String>,
+    changed: bool,
+}
+
+impl OpenTask {
+    /// Its attempt has a slot.
+    pub(in crate::queue) fn start(&mut self, tx: &mut Tx<'_>, started_at: i64) {
+        if self.state != State::Ready {
+            return;
+        }
+        tx.moved(self.batch_id, self.priority, State::Ready, State::Running, 0);
+        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
+        self.state = State::Running;
+        self.attempts += 1;
+        self.first_started_at = self.first_started_at.or(Some(started_at));
+        self.started_at = Some(started_at);
+        self.finished_at = None;
+        self.run_ms = None;
+        self.reason = None;
+        self.changed = true;
+    }
+
+    fn end(&mut self, tx: &mut Tx<'_>, ended: &Ended, writes: &mut Writes) -> Result<(), QueueError> {
+        self.start(tx, ended.started_at);
+        let decision = decide::after_end(&self.standing, ended, fastrand::f64().mul_add(2.0, -1.0));
+        self.started_at = Some(ended.started_at);
+        self.finished_at = Some(ended.finished_at);
+        self.run_ms = Some(ended.run_ms);
+        let result = match &ended.verdict {
+            Verdict::Success { result } | Verdict::Failure { result, .. } => result.as_ref(),
+        };
+        writes.attempts.push(AttemptRow {
+            task_id: self.id,
+            number: self.attempts,
+            started_at: Some(ended.started_at),
+            finished_at: Some(ended.finished_at),
+            outcome: decision.outcome,
+            cause: decision.cause,
+            error: decision.error.clone(),
+            exit_code: ended.exit_code,
+            signal: ended.signal,
+            cpu_us: ended.cpu_us,
+            max_rss: ended.max_rss,
+            result: result.map(json).transpose()?,
+            process: ended.exit_code.is_some() || ended.signal.is_some(),
+            spilled: ended.output.spilled,
+            dropped: ended.output.dropped,
+        });
+        if !ended.output.frames.is_empty() {
+            writes.outputs.push((self.id, self.attempts, ended.output.frames.clone()));
+        }
+        tx.ends += 1;
+        self.settle(tx, decision);
+        Ok(())
+    }
+
+    /// When the open attempt started; none if no start was written.
+    pub(in crate::queue) fn started_at_of_open(&self) -> Option<i64> {
+        self.started_at.filter(|_| self.state == State::Running)
+    }
+
+    /// Gives a claim that has not started back; no attempt was made.
+    pub(in crate::queue) fn release(&mut self, tx: &mut Tx<'_>) {
+        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
+        tx.memory.closed(&self.function);
+        tx.memory.became_ready(self.priority, self.id);
+        self.claim = None;
+        self.changed = true;
+    }
+
+    /// Takes the state that was decided; the claim is closed.
+    pub(in crate::queue) fn settle(&mut self, tx: &mut Tx<'_>, decision: decide::Decision) {
+        let run_ms = self.run_ms.unwrap_or(0);
+        tx.moved(self.batch_id, self.priority, self.state, decision.state, run_ms);
+        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
+        tx.memory.closed(&self.function);
+        self.state = decision.state;
+        self.claim = None;
+        self.changed = true;
+        self.reason = decision.reason;
+        self.standing.retry_count = decision.retry_count;
+        self.standing.interruptions = decision.interruptions;
+        self.standing.cancel_requested = false;
+        self.ready_at = None;
+        match decision.state {
+            State::Waiting => {
+                let due = tx.now + decision.delay_ms;
+                self.ready_at = Some(due);
+                tx.memory.waits_until(due);
+            }
+            State::Ready => tx.memory.became_ready(self.priority, self.id),
+            State::Failed => {
+                let run = &mut tx.memory.run;
+                run.failures = run.failures.saturating_add(1);
+                if run.state == RunState::Running && run.max_failures.is_some_and(|most| run.failures >= most) {
+                    run.state = RunState::Stopping;
+                    run.reason = Some("max_failures".to_owned());
+                }
+            }
+            State::Running | State::Completed | State::Cancelled => {}
+        }
+        if decision.state.status().is_ended() && self.finished_at.is_none() {
+            self.finished_at = Some(tx.wall_ms);
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    claim: i64,
+    batch_id: i64,
+    priority: i64,
+    function: String,
+    state: i64,
+    attempts: u32,
+    retry_count: u32,
+    max_retries: u32,
+    retry_delay_ms: i64,
+    timeout_ms: Option<i64>,
+    permanent_exit_codes: Option<String>,
+    interruptions: u32,
+    cancel_requested: bool,
+    first_started_at: Option<i64>,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    run_ms: Option<i64>,
+    reason: Option<String>,
+}
+
+/// The tasks whose open claim is one of `claims`.
+pub(in crate::queue) async fn open_tasks(
+    tx: &mut Tx<'_>,
+    claims: &[ClaimId],
+) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, claim, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
+             timeout_ms, permanent_exit_codes, interruptions, cancel_requested, first_started_at, started_at,
+             finished_at, run_ms, reason
+         FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(json(&claims)?)
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.claim, open_task(row)?))).collect()
+}
+
+fn open_task(row: Row) -> Result<OpenTask, QueueError> {
+    let permanent_exit_codes = match &row.permanent_exit_codes {
+        Some(codes) => serde_json::from_str(codes).map_err(|e| QueueError::Value(e.to_string()))?,
+        None => Vec::new(),
+    };
+    Ok(OpenTask {
+        id: row.id,
+        claim: Some(row.claim),
+        batch_id: row.batch_id,
+        priority: priority_of(row.priority)?,
+        state: state_of(row.state)?,
+        attempts: row.attempts,
+        standing: Standing {
+            retry_count: row.retry_count,
+            max_retries: row.max_retries,
+            retry_delay_ms: row.retry_delay_ms,
+            timeout_ms: row.timeout_ms,
+            permanent_exit_codes,
+            interruptions: row.interruptions,
+            cancel_requested: row.cancel_requested,
+            is_simulate: row.function == "simulate",
+        },
+        function: row.function,
+        ready_at: None,
+        first_started_at: row.first_started_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        run_ms: row.run_ms,
+        reason: row.reason,
+        changed: false,
+    })
+}
+
+/// A row of `attempt`.
+pub(in crate::queue) struct AttemptRow {
+    pub task_id: TaskId,
+    pub number: u32,
+    pub started_at: Option<i64>,
+    pub finished_at: Option<i64>,
+    pub outcome: Outcome,
+    pub cause: Option<Cause>,
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub cpu_us: Option<i64>,
+    pub max_rss: Option<i64>,
+    pub result: Option<String>,
+    pub process: bool,
+    pub spilled: bool,
+    pub dropped: i64,
+}
+
+/// What a group of events writes, a statement per table.
+#[derive(Default)]
+pub(in crate::queue) struct Writes {
+    pub tasks: Vec<OpenTask>,
+    pub attempts: Vec<AttemptRow>,
+    outputs: Vec<(TaskId, u32, Vec<u8>)>,
+}
+
+impl Writes {
+    pub(in crate::queue) async fn write(self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        if !self.tasks.is_empty() {
+            self.write_tasks(tx).await?;
+        }
+        if !self.attempts.is_empty() {
+            self.write_attempts(tx).await?;
+        }
+        for (task_id, number, frames) in self.outputs {
+            sqlx::query("INSERT OR REPLACE INTO output (task_id, number, frames) VALUES (?1, ?2, ?3)")
+                .bind(task_id)
+                .bind(number)
+                .bind(frames)
+                .execute(&mut *tx.connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn write_tasks(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let rows: Vec<_> = self
+            .tasks
+            .iter()
+            .map(|t| {
+                (
+                    (t.id, t.state.code(), t.ready_at, t.claim, t.standing.cancel_requested, t.attempts),
+                    (t.standing.retry_count, t.standing.interruptions),
+                    (t.first_started_at, t.started_at, t.finished_at, t.run_ms, &t.reason),
+                )
+            })
+            .collect();
+        sqlx::query(
+            "UPDATE task SET state = (j.value ->> '$[0][1]'), ready_at = (j.value ->> '$[0][2]'),
+                 claim = (j.value ->> '$[0][3]'), cancel_requested = (j.value ->> '$[0][4]'),
+                 attempts = (j.value ->> '$[0][5]'), retry_count = (j.value ->> '$[1][0]'),
+                 interruptions = (j.value ->> '$[1][1]'), first_started_at = (j.value ->> '$[2][0]'),
+                 started_at = (j.value ->> '$[2][1]'), finished_at = (j.value ->> '$[2][2]'),
+                 run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]')
+             FROM json_each(?1) AS j WHERE id = (j.value ->> '$[0][0]')",
+        )
+        .bind(json(&rows)?)
+        .execute(&mut *tx.connection)
+        .await?;
+        Ok(())
+    }
+
+    async fn write_attempts(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let rows: Vec<_> = self
+            .attempts
+            .iter()
+            .map(|a| {
+                (
+                    (a.task_id, a.number, a.started_at, a.finished_at, a.outcome.code(), a.cause.map(Cause::code)),
+                    (&a.error, a.exit_code, a.signal, a.cpu_us, a.max_rss),
+                    (&a.result, a.process, a.spilled, a.dropped),
+                )
+            })
+            .collect();
+        sqlx::query(
+            "INSERT INTO attempt (task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal,
+                 cpu_us, max_rss, result, process, spilled, dropped)
+             SELECT value ->> '$[0][0]', value ->> '$[0][1]', value ->> '$[0][2]', value ->> '$[0][3]',
+                 value ->> '$[0][4]', value ->> '$[0][5]', value ->> '$[1][0]', value ->> '$[1][1]',
+                 value ->> '$[1][2]', value ->> '$[1][3]', value ->> '$[1][4]', value ->> '$[2][0]',
+                 value ->> '$[2][1]', value ->> '$[2][2]', value ->> '$[2][3]' FROM json_each(?1)",
+        )
+        .bind(json(&rows)?)
+        .execute(&mut *tx.connection)
+        .await?;
+        Ok(())
+    }
+}

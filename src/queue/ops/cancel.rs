@@ -1,0 +1,152 @@
+//! `cancel`: what waits is cancelled here; what is with the keeper was asked there first.
+
+use std::collections::BTreeSet;
+
+use super::super::error::QueueError;
+use super::super::memory::{priority_of, state_of};
+use super::super::state::State;
+use super::super::tx::{Tx, json};
+use super::super::writer::Operation;
+use super::recover::release;
+use super::{CHUNK, LISTED};
+use crate::protocol::NotDone;
+use crate::task::{BatchId, ClaimId, TaskId};
+
+/// Which tasks an operation is about.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    Tasks(Vec<TaskId>),
+    /// Those of a batch above an id, in pieces.
+    Batch { batch_id: BatchId, after: TaskId },
+}
+
+/// Cancels tasks.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    pub selection: Selection,
+    /// Claims that the keeper gave back: as if unclaimed.
+    pub yielded: Vec<ClaimId>,
+    /// Claims that the keeper was told to end.
+    pub ordered: BTreeSet<ClaimId>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct CancelOutcome {
+    pub count: u64,
+    /// At most [`LISTED`].
+    pub cancelled: Vec<TaskId>,
+    /// At most [`LISTED`].
+    pub not_cancelled: Vec<NotDone>,
+    /// Tasks that are with the keeper and were not asked for there: ask, then again.
+    pub claimed: Vec<(TaskId, ClaimId)>,
+    /// Where a batch goes on; none at its end.
+    pub next: Option<TaskId>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    batch_id: i64,
+    priority: i64,
+    state: i64,
+    claim: Option<i64>,
+    run_ms: Option<i64>,
+}
+
+impl Operation for Cancel {
+    type Answer = CancelOutcome;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<CancelOutcome, QueueError> {
+        release(tx, &self.yielded).await?;
+        let (rows, next) = self.rows(tx).await?;
+        let mut outcome = CancelOutcome { next, ..CancelOutcome::default() };
+        let listed_by_id = matches!(self.selection, Selection::Tasks(_));
+        if let Selection::Tasks(ids) = &self.selection {
+            let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
+            let unknown = ids.iter().filter(|id| !known.contains(id));
+            outcome.not_cancelled.extend(unknown.map(|id| NotDone { task_id: *id, reason: "no such task".into() }));
+        }
+        let mut now = Vec::new();
+        let mut later = Vec::new();
+        for row in rows {
+            let state = state_of(row.state)?;
+            if state.status().is_ended() {
+                if listed_by_id {
+                    outcome.not_cancelled.push(NotDone {
+                        task_id: row.id,
+                        reason: format!("is already {}", state.status()),
+                    });
+                }
+                continue;
+            }
+            match row.claim {
+                None => {
+                    // Its run time so far leaves with no tally: a queued task's is in none.
+                    let priority = priority_of(row.priority)?;
+                    tx.moved(row.batch_id, priority, state, State::Cancelled, row.run_ms.unwrap_or(0));
+                    now.push(row.id);
+                }
+                Some(claim) if self.ordered.contains(&claim) => later.push(row.id),
+                Some(claim) => {
+                    outcome.claimed.push((row.id, claim));
+                    continue;
+                }
+            }
+            outcome.count += 1;
+            if outcome.cancelled.len() < LISTED {
+                outcome.cancelled.push(row.id);
+            }
+        }
+        outcome.not_cancelled.truncate(LISTED);
+        mark(tx, &now, &later).await?;
+        Ok(outcome)
+    }
+}
+
+impl Cancel {
+    async fn rows(&self, tx: &mut Tx<'_>) -> Result<(Vec<Row>, Option<TaskId>), QueueError> {
+        match &self.selection {
+            Selection::Tasks(ids) => {
+                let rows = sqlx::query_as(
+                    "SELECT id, batch_id, priority, state, claim, run_ms FROM task
+                     WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
+                )
+                .bind(json(ids)?)
+                .fetch_all(&mut *tx.connection)
+                .await?;
+                Ok((rows, None))
+            }
+            Selection::Batch { batch_id, after } => {
+                let rows: Vec<Row> = sqlx::query_as(
+                    "SELECT id, batch_id, priority, state, claim, run_ms FROM task INDEXED BY task_batch
+                     WHERE batch_id = ?1 AND id > ?2 AND state < 3 ORDER BY id LIMIT ?3",
+                )
+                .bind(batch_id)
+                .bind(after)
+                .bind(CHUNK)
+                .fetch_all(&mut *tx.connection)
+                .await?;
+                let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
+                let next = rows.last().map(|row| row.id).filter(|_| full);
+                Ok((rows, next))
+            }
+        }
+    }
+}
+
+async fn mark(tx: &mut Tx<'_>, now: &[TaskId], later: &[TaskId]) -> Result<(), QueueError> {
+    sqlx::query(
+        "UPDATE task SET state = 5, ready_at = NULL, finished_at = ?2, reason = 'cancelled by request'
+         WHERE id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(json(&now)?)
+    .bind(tx.wall_ms)
+    .execute(&mut *tx.connection)
+    .await?;
+    sqlx::query("UPDATE task SET cancel_requested = 1 WHERE id IN (SELECT value FROM json_each(?1)) AND claim IS NOT NULL")
+        .bind(json(&later)?)
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! `clear`: ended tasks leave the queue, in pieces.
+
+use super::super::error::QueueError;
+use super::super::memory::{priority_of, state_of};
+use super::super::tx::{Tx, json};
+use super::super::writer::Operation;
+use super::CHUNK;
+use crate::task::{BatchId, TaskId};
+
+/// Removes one piece of the ended tasks.
+#[derive(Debug, Clone)]
+pub struct Clear {
+    /// Codes of ended states.
+    pub states: Vec<i64>,
+    pub batch_id: Option<BatchId>,
+    /// Only what ended at or before this wall-clock time, ms.
+    pub ended_by: i64,
+    /// Only up to this id: what ends while the pieces are removed is not swept up.
+    pub upto: TaskId,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    batch_id: i64,
+    priority: i64,
+    state: i64,
+    run_ms: Option<i64>,
+}
+
+impl Operation for Clear {
+    /// How many were removed; fewer than a piece at the end.
+    type Answer = u64;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
+        let rows = self.rows(tx).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<TaskId> = rows.iter().map(|row| row.id).collect();
+        for row in &rows {
+            let (priority, state) = (priority_of(row.priority)?, state_of(row.state)?);
+            tx.tallied(row.batch_id, priority, state, -1, -row.run_ms.unwrap_or(0));
+            tx.emptied.insert(row.batch_id);
+        }
+        let ids = json(&ids)?;
+        let files: Vec<String> = sqlx::query_scalar(
+            "INSERT OR IGNORE INTO stale_file (path)
+             SELECT task_id || '-' || number || '.log' FROM attempt
+             WHERE spilled = 1 AND task_id IN (SELECT value FROM json_each(?1)) RETURNING path",
+        )
+        .bind(&ids)
+        .fetch_all(&mut *tx.connection)
+        .await?;
+        tx.unlink.extend(files);
+        for statement in [
+            "DELETE FROM output WHERE task_id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM attempt WHERE task_id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM task_input WHERE task_id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?1))",
+        ] {
+            sqlx::query(statement).bind(&ids).execute(&mut *tx.connection).await?;
+        }
+        Ok(rows.len() as u64)
+    }
+}
+
+impl Clear {
+    async fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
+        let statement = if self.batch_id.is_some() {
+            "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_batch
+             WHERE batch_id = ?3 AND state IN (SELECT value FROM json_each(?1)) AND finished_at <= ?2 AND id <= ?5
+             LIMIT ?4"
+        } else {
+            "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_ended
+             WHERE state >= 3 AND state IN (SELECT value FROM json_each(?1)) AND finished_at <= ?2 AND ?3 IS NULL
+                 AND id <= ?5 LIMIT ?4"
+        };
+        Ok(sqlx::query_as(statement)
+            .bind(json(&self.states)?)
+            .bind(self.ended_by)
+            .bind(self.batch_id)
+            .bind(CHUNK)
+            .bind(self.upto)
+            .fetch_all(&mut *tx.connection)
+            .await?)
+    }
+}

@@ -1,0 +1,133 @@
+//! The executor's row: start, stop, and the timer of what is due.
+
+use super::super::error::QueueError;
+use super::super::memory::priority_of;
+use super::super::state::State;
+use super::super::tx::Tx;
+use super::super::writer::Operation;
+use super::CHUNK;
+use super::recover::release;
+use crate::task::{BatchId, ClaimId, DEFAULT_MAX_CONCURRENT, RunState, TaskId};
+
+/// `start`. What is `None` was not given.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    pub max_concurrent: Option<u32>,
+    /// Milliseconds from now; `Some(None)` removes the deadline.
+    pub timeout_ms: Option<Option<i64>>,
+    pub keep: Option<bool>,
+    /// `Some(None)` removes the limit.
+    pub max_failures: Option<Option<u32>>,
+}
+
+/// What `start` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOutcome {
+    Started,
+    /// It ran already; what was given was changed.
+    Changed,
+    /// There is nothing to run and it was not told to keep running.
+    NothingToRun,
+}
+
+impl Operation for Start {
+    type Answer = StartOutcome;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<StartOutcome, QueueError> {
+        let idle = tx.memory.tally.queued() == 0 && tx.memory.tally.in_state(State::Running) == 0;
+        let now = tx.now;
+        let run = &mut tx.memory.run;
+        let was = run.state;
+        if was == RunState::Stopped {
+            if idle && self.keep != Some(true) {
+                return Ok(StartOutcome::NothingToRun);
+            }
+            run.max_concurrent = DEFAULT_MAX_CONCURRENT;
+            run.keep = false;
+            run.max_failures = None;
+        }
+        if was != RunState::Running {
+            run.state = RunState::Running;
+            run.reason = None;
+            run.deadline = None;
+            run.failures = 0;
+        }
+        if let Some(max_concurrent) = self.max_concurrent {
+            run.max_concurrent = max_concurrent;
+        }
+        if let Some(keep) = self.keep {
+            run.keep = keep;
+        }
+        if let Some(max_failures) = self.max_failures {
+            run.max_failures = max_failures;
+        }
+        if let Some(timeout_ms) = self.timeout_ms {
+            run.deadline = timeout_ms.map(|ms| now + ms);
+        }
+        Ok(if was == RunState::Running { StartOutcome::Changed } else { StartOutcome::Started })
+    }
+}
+
+/// `stop`, the deadline: nothing more starts; the state is `stopped` when the last running task has ended.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    pub reason: &'static str,
+    /// Claims that the keeper gave back.
+    pub yielded: Vec<ClaimId>,
+}
+
+impl Operation for Stop {
+    type Answer = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        release(tx, &self.yielded).await?;
+        let run = &mut tx.memory.run;
+        if run.state == RunState::Running {
+            run.state = RunState::Stopping;
+            run.reason = Some(self.reason.to_owned());
+            run.deadline = None;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the waiting tasks ready that are due.
+#[derive(Debug, Clone, Copy)]
+pub struct Promote;
+
+impl Operation for Promote {
+    type Answer = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let due: Vec<(TaskId, BatchId, i64)> = sqlx::query_as(
+            "UPDATE task SET state = 0, ready_at = NULL WHERE id IN
+                 (SELECT id FROM task INDEXED BY task_waiting WHERE state = 1 AND ready_at <= ?1 ORDER BY ready_at LIMIT ?2)
+             RETURNING id, batch_id, priority",
+        )
+        .bind(tx.now)
+        .bind(CHUNK)
+        .fetch_all(&mut *tx.connection)
+        .await?;
+        for (task_id, batch_id, priority) in due {
+            let priority = priority_of(priority)?;
+            tx.moved(batch_id, priority, State::Waiting, State::Ready, 0);
+            tx.memory.became_ready(priority, task_id);
+        }
+        tx.memory.next_due = sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1")
+            .fetch_one(&mut *tx.connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Changes nothing: lets the end of the group claim what it may since the gate was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Nudge;
+
+impl Operation for Nudge {
+    type Answer = ();
+
+    async fn apply(&self, _tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        Ok(())
+    }
+}

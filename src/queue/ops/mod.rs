@@ -1,0 +1,16 @@
+//! The operations of the writer: a file for each, with the SQL beside what it is for.
+
+pub mod apply;
+pub mod cancel;
+pub mod clear;
+pub mod control;
+pub mod insert;
+pub mod recover;
+pub mod retry;
+pub mod update;
+
+/// The most ids that an answer lists.
+pub const LISTED: usize = 1000;
+/// The most rows that one transaction changes on behalf of one request; the rest follows in further
+/// ones, so that others are not held up.
+pub(super) const CHUNK: i64 = 5000;

@@ -1,0 +1,128 @@
+//! Recovery: what was claimed under an earlier daemon or keeper, against what the keeper holds now.
+
+use std::collections::BTreeSet;
+
+use super::super::decide;
+use super::super::error::QueueError;
+use super::super::state::State;
+use super::super::tx::Tx;
+use super::super::writer::Operation;
+use super::apply::{AttemptRow, OpenTask, Writes, open_tasks};
+use crate::task::{Cause, ClaimId};
+
+/// Voids the claims that nobody holds.
+#[derive(Debug)]
+pub struct Recover {
+    /// What the keeper has: waiting, running, ended and not yet taken.
+    pub held: BTreeSet<ClaimId>,
+    /// What a dead keeper of this boot had given a process.
+    pub had_process: BTreeSet<ClaimId>,
+    /// Why what nobody holds was lost.
+    pub cause: Cause,
+    /// At this many interruptions a task fails.
+    pub max_interruptions: u32,
+}
+
+/// What recovery found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Claims that the keeper has and the queue does not know: to be ended.
+    pub foreign: Vec<ClaimId>,
+    /// Held claims whose tasks are to be cancelled.
+    pub to_cancel: Vec<ClaimId>,
+    /// Tasks whose attempt was lost.
+    pub interrupted: usize,
+    /// Tasks that were claimed and had not started.
+    pub released: usize,
+}
+
+impl Operation for Recover {
+    type Answer = Recovered;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Recovered, QueueError> {
+        let claims: Vec<ClaimId> = sqlx::query_scalar("SELECT claim FROM task WHERE claim IS NOT NULL")
+            .fetch_all(&mut *tx.connection)
+            .await?;
+        let mut found = Recovered {
+            foreign: self.held.iter().filter(|claim| !claims.contains(claim)).copied().collect(),
+            ..Recovered::default()
+        };
+        let mut writes = Writes::default();
+        for (claim, task) in open_tasks(tx, &claims).await? {
+            if self.held.contains(&claim) {
+                if task.standing.cancel_requested {
+                    found.to_cancel.push(claim);
+                }
+            } else {
+                self.void(tx, task, claim, &mut found, &mut writes);
+            }
+        }
+        writes.write(tx).await?;
+        Ok(found)
+    }
+}
+
+impl Recover {
+    fn void(&self, tx: &mut Tx<'_>, mut task: OpenTask, claim: ClaimId, found: &mut Recovered, writes: &mut Writes) {
+        let ran = task.state == State::Running || self.had_process.contains(&claim);
+        // After a reboot nobody can say whether a claim without a start had a process.
+        let unknown = !ran && self.cause == Cause::Reboot;
+        if ran || unknown {
+            let number = task.attempts + u32::from(task.state != State::Running);
+            let decision = decide::after_loss(&task.standing, self.cause, ran, self.max_interruptions);
+            writes.attempts.push(AttemptRow {
+                task_id: task.id,
+                number,
+                started_at: task.started_at_of_open(),
+                finished_at: Some(tx.wall_ms),
+                outcome: decision.outcome,
+                cause: decision.cause,
+                error: decision.error.clone(),
+                exit_code: None,
+                signal: None,
+                cpu_us: None,
+                max_rss: None,
+                result: None,
+                process: false,
+                spilled: false,
+                dropped: 0,
+            });
+            task.attempts = number;
+            task.settle(tx, decision);
+            found.interrupted += 1;
+        } else {
+            task.release(tx);
+            found.released += 1;
+        }
+        writes.tasks.push(task);
+    }
+}
+
+/// Gives claimed tasks that have not started back to the queue.
+#[derive(Debug)]
+pub struct Release {
+    pub claims: Vec<ClaimId>,
+}
+
+impl Operation for Release {
+    type Answer = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        release(tx, &self.claims).await
+    }
+}
+
+/// As [`Release`], within another operation.
+pub(in crate::queue) async fn release(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<(), QueueError> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let mut writes = Writes::default();
+    for (_, mut task) in open_tasks(tx, claims).await? {
+        if task.state == State::Ready {
+            task.release(tx);
+            writes.tasks.push(task);
+        }
+    }
+    writes.write(tx).await
+}

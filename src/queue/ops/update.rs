@@ -1,0 +1,131 @@
+//! `update`: fields of queued tasks.
+
+use super::super::error::QueueError;
+use super::super::memory::{priority_of, state_of};
+use super::super::state::State;
+use super::super::tx::{Tx, json};
+use super::super::writer::Operation;
+use super::recover::release;
+use crate::protocol::NotDone;
+use crate::task::{BatchId, ClaimId, Priority, TaskId};
+
+/// Changes fields; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Update {
+    pub task_ids: Vec<TaskId>,
+    /// Claims that the keeper gave back.
+    pub yielded: Vec<ClaimId>,
+    pub name: Option<String>,
+    /// JSON text of an object.
+    pub params: Option<String>,
+    pub priority: Option<Priority>,
+    pub max_retries: Option<u32>,
+    pub timeout_ms: Option<Option<i64>>,
+    pub retry_delay_ms: Option<i64>,
+    pub delay_ms: Option<i64>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct UpdateOutcome {
+    pub updated: Vec<TaskId>,
+    pub not_updated: Vec<NotDone>,
+    /// Tasks that are claimed and were not asked for at the keeper: ask, then again.
+    pub claimed: Vec<(TaskId, ClaimId)>,
+}
+
+impl Operation for Update {
+    type Answer = UpdateOutcome;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<UpdateOutcome, QueueError> {
+        release(tx, &self.yielded).await?;
+        let mut outcome = UpdateOutcome::default();
+        for task_id in &self.task_ids {
+            let row: Option<(BatchId, i64, i64, Option<ClaimId>)> =
+                sqlx::query_as("SELECT batch_id, priority, state, claim FROM task WHERE id = ?1")
+                    .bind(task_id)
+                    .fetch_optional(&mut *tx.connection)
+                    .await?;
+            let Some((batch_id, priority, state, claim)) = row else {
+                outcome.not_updated.push(NotDone { task_id: *task_id, reason: "no such task".into() });
+                continue;
+            };
+            let (priority, state) = (priority_of(priority)?, state_of(state)?);
+            match (state, claim) {
+                (State::Ready | State::Waiting, None) => {
+                    self.change(tx, *task_id, batch_id, priority, state).await?;
+                    outcome.updated.push(*task_id);
+                }
+                (State::Ready | State::Waiting, Some(claim)) => outcome.claimed.push((*task_id, claim)),
+                _ => outcome.not_updated.push(NotDone {
+                    task_id: *task_id,
+                    reason: format!("is {}; only queued tasks can be changed", state.status()),
+                }),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+impl Update {
+    async fn change(
+        &self,
+        tx: &mut Tx<'_>,
+        task_id: TaskId,
+        batch_id: BatchId,
+        priority: Priority,
+        state: State,
+    ) -> Result<(), QueueError> {
+        let ready_at = self.delay_ms.filter(|ms| *ms > 0).map(|ms| tx.now + ms);
+        let new_state = match self.delay_ms {
+            None => state,
+            Some(_) if ready_at.is_some() => State::Waiting,
+            Some(_) => State::Ready,
+        };
+        let new_priority = self.priority.unwrap_or(priority);
+        tx.tallied(batch_id, priority, state, -1, 0);
+        tx.tallied(batch_id, new_priority, new_state, 1, 0);
+        match ready_at {
+            Some(due) => tx.memory.waits_until(due),
+            None if new_state == State::Ready => tx.memory.became_ready(new_priority, task_id),
+            None => {}
+        }
+        sqlx::query(
+            "UPDATE task SET name = coalesce(?2, name), priority = ?3, max_retries = coalesce(?4, max_retries),
+                 timeout_ms = iif(?5, ?6, timeout_ms), retry_delay_ms = coalesce(?7, retry_delay_ms),
+                 state = ?8, ready_at = iif(?9, ?10, ready_at)
+             WHERE id = ?1 AND state < 2 AND claim IS NULL",
+        )
+        .bind(task_id)
+        .bind(&self.name)
+        .bind(new_priority.code())
+        .bind(self.max_retries)
+        .bind(self.timeout_ms.is_some())
+        .bind(self.timeout_ms.flatten())
+        .bind(self.retry_delay_ms)
+        .bind(new_state.code())
+        .bind(self.delay_ms.is_some())
+        .bind(ready_at)
+        .execute(&mut *tx.connection)
+        .await?;
+        if let Some(params) = &self.params {
+            sqlx::query("UPDATE task_input SET params = ?2 WHERE task_id = ?1")
+                .bind(task_id)
+                .bind(params)
+                .execute(&mut *tx.connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The functions of tasks, to check new params against.
+pub(in crate::queue) async fn functions(
+    connection: &mut sqlx::SqliteConnection,
+    ids: &[TaskId],
+) -> Result<Vec<(TaskId, String)>, QueueError> {
+    Ok(sqlx::query_as("SELECT id, function FROM task WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id")
+        .bind(json(&ids)?)
+        .fetch_all(connection)
+        .await?)
+}

@@ -1,0 +1,13 @@
+//! What is read, on connections that cannot write. Short transactions only: an open one would keep
+//! the write-ahead log from being reset.
+
+mod health;
+mod logs;
+mod pages;
+mod status;
+mod task;
+
+pub use health::DatabaseHealth;
+pub use logs::{AttemptLog, NoLog, Stored};
+pub use pages::{Filter, PAGE_ROWS, Page};
+pub use status::{BatchTally, Waited};

@@ -1,0 +1,89 @@
+//! Tallies of batches and of selected tasks.
+
+use super::super::Queue;
+use super::super::error::QueueError;
+use super::super::ops::update;
+use super::super::state::State;
+use super::super::tx::json;
+use crate::protocol::Counts;
+use crate::task::{BatchId, TaskId};
+
+/// The tally of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchTally {
+    pub counts: Counts,
+    /// Of completed and failed tasks.
+    pub run_ms: i64,
+}
+
+/// How the tasks that somebody waits for stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waited {
+    pub counts: Counts,
+    pub run_ms: i64,
+}
+
+impl Queue {
+    /// A batch's tally; none if there is no such batch.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn batch(&self, batch_id: BatchId) -> Result<Option<BatchTally>, QueueError> {
+        let row: Option<(i64, i64, i64, i64, i64, i64)> =
+            sqlx::query_as("SELECT queued, running, completed, failed, cancelled, run_ms FROM batch WHERE id = ?1")
+                .bind(batch_id)
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(row.map(|(queued, running, completed, failed, cancelled, run_ms)| BatchTally {
+            counts: Counts {
+                total: queued + running + completed + failed + cancelled,
+                queued,
+                running,
+                completed,
+                failed,
+                cancelled,
+            },
+            run_ms,
+        }))
+    }
+
+    /// The tally of the tasks with these ids.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn tally_of(&self, ids: &[TaskId]) -> Result<Waited, QueueError> {
+        let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT state, count(*), coalesce(sum(run_ms), 0) FROM task
+             WHERE id IN (SELECT value FROM json_each(?1)) GROUP BY state",
+        )
+        .bind(json(&ids)?)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut waited = Waited::default();
+        for (state, tasks, run_ms) in rows {
+            let counts = &mut waited.counts;
+            let state = super::super::memory::state_of(state)?;
+            counts.total += tasks;
+            match state {
+                State::Ready | State::Waiting => counts.queued += tasks,
+                State::Running => counts.running += tasks,
+                State::Completed => counts.completed += tasks,
+                State::Failed => counts.failed += tasks,
+                State::Cancelled => counts.cancelled += tasks,
+            }
+            if matches!(state, State::Completed | State::Failed) {
+                waited.run_ms += run_ms;
+            }
+        }
+        Ok(waited)
+    }
+
+    /// The functions of tasks.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn functions_of(&self, ids: &[TaskId]) -> Result<Vec<(TaskId, String)>, QueueError> {
+        let mut connection = self.readers.acquire().await?;
+        update::functions(&mut connection, ids).await
+    }
+}

@@ -1,0 +1,232 @@
+//! A row as a task is shown.
+
+use serde_json::Value;
+
+use super::super::Queue;
+use super::super::error::QueueError;
+use super::super::memory::{priority_of, state_of};
+use super::super::state::State;
+use super::super::tx::json;
+use crate::output::{self, LogReader};
+use crate::protocol::{Attempt, Task};
+use crate::task::{Cause, Outcome, RunState, TaskId};
+use crate::time::rfc3339;
+
+/// All that is shown of a task; `attempt` is its latest that has ended.
+#[derive(sqlx::FromRow)]
+pub(super) struct TaskRow {
+    pub id: i64,
+    batch_id: i64,
+    name: String,
+    function: String,
+    priority: i64,
+    state: i64,
+    ready_at: Option<i64>,
+    attempts: u32,
+    retry_count: u32,
+    interruptions: u32,
+    max_retries: u32,
+    retry_delay_ms: i64,
+    timeout_ms: Option<i64>,
+    permanent_exit_codes: Option<String>,
+    created_at: i64,
+    first_started_at: Option<i64>,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    run_ms: Option<i64>,
+    reason: Option<String>,
+    params: String,
+    error: Option<String>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    result: Option<String>,
+    process: Option<bool>,
+    frames: Option<Vec<u8>>,
+}
+
+#[derive(sqlx::FromRow)]
+struct AttemptRow {
+    task_id: i64,
+    number: u32,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    outcome: i64,
+    cause: Option<i64>,
+    error: Option<String>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    cpu_us: Option<i64>,
+    max_rss: Option<i64>,
+}
+
+/// The columns of [`TaskRow`] and where they come from; a statement continues with its condition.
+macro_rules! task_rows {
+    ($($rest:literal),+) => {
+        concat!(
+            "SELECT task.id, batch_id, name, function, priority, state, ready_at, attempts, retry_count, interruptions,
+                 max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at, first_started_at,
+                 task.started_at, task.finished_at, run_ms, reason, params, attempt.error, attempt.exit_code,
+                 attempt.signal, attempt.result, attempt.process, output.frames
+             FROM task ",
+            $($rest),+
+        )
+    };
+}
+/// The joins of [`task_rows`].
+macro_rules! task_joins {
+    () => {
+        " JOIN task_input ON task_input.task_id = task.id
+          LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
+          LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts "
+    };
+}
+pub(super) use {task_joins, task_rows};
+
+#[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
+pub(super) fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+impl Queue {
+    /// One task, with its attempts.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn task(&self, task_id: TaskId) -> Result<Option<Task>, QueueError> {
+        let row: Option<TaskRow> = sqlx::query_as(task_rows!(task_joins!(), "WHERE task.id = ?1"))
+            .bind(task_id)
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut tasks = vec![self.shown(row)?];
+        self.fill_attempts(&mut tasks).await?;
+        Ok(tasks.pop())
+    }
+
+    /// Adds the attempts to each task, the open one included.
+    pub(super) async fn fill_attempts(&self, tasks: &mut [Task]) -> Result<(), QueueError> {
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.task_id).collect();
+        let rows: Vec<AttemptRow> = sqlx::query_as(
+            "SELECT task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal, cpu_us, max_rss
+             FROM attempt WHERE task_id IN (SELECT value FROM json_each(?1)) ORDER BY task_id, number",
+        )
+        .bind(json(&ids)?)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut rows = rows.into_iter().peekable();
+        let mut order: Vec<usize> = (0..tasks.len()).collect();
+        order.sort_by_key(|i| tasks[*i].task_id);
+        for i in order {
+            let task = &mut tasks[i];
+            let mut attempts = Vec::new();
+            while let Some(row) = rows.next_if(|row| row.task_id == task.task_id) {
+                attempts.push(attempt(row)?);
+            }
+            if task.status == crate::task::Status::Running {
+                attempts.push(Attempt {
+                    attempt: u32::try_from(attempts.len() + 1).unwrap_or(u32::MAX),
+                    started_at: task.started_at.clone(),
+                    finished_at: None,
+                    outcome: None,
+                    cause: None,
+                    error: None,
+                    exit_code: None,
+                    signal: None,
+                    cpu_time: None,
+                    max_rss: None,
+                });
+            }
+            task.attempts = Some(attempts);
+        }
+        Ok(())
+    }
+
+    /// A row as it is shown now.
+    pub(super) fn shown(&self, row: TaskRow) -> Result<Task, QueueError> {
+        let state = state_of(row.state)?;
+        let status = state.status();
+        Ok(Task {
+            task_id: row.id,
+            batch_id: row.batch_id,
+            reason: self.reason(&row, state),
+            result: result(&row)?,
+            name: row.name,
+            function: row.function,
+            params: parse(&row.params)?,
+            priority: priority_of(row.priority)?,
+            status,
+            created_at: rfc3339(row.created_at),
+            started_at: row.started_at.map(rfc3339),
+            finished_at: row.finished_at.filter(|_| status.is_ended()).map(rfc3339),
+            execution_time: row.run_ms.map(seconds),
+            wait_time: row.first_started_at.map(|at| seconds((at - row.created_at).max(0))),
+            retry_count: row.retry_count,
+            max_retries: row.max_retries,
+            timeout: row.timeout_ms.map(seconds),
+            retry_delay: seconds(row.retry_delay_ms),
+            permanent_exit_codes: match &row.permanent_exit_codes {
+                Some(codes) => serde_json::from_str(codes).map_err(|e| QueueError::Value(e.to_string()))?,
+                None => Vec::new(),
+            },
+            interruptions: row.interruptions,
+            error: row.error,
+            exit_code: row.exit_code,
+            signal: row.signal,
+            attempts: None,
+        })
+    }
+
+    fn reason(&self, row: &TaskRow, state: State) -> Option<String> {
+        let run = &self.snapshot().run;
+        match state {
+            State::Waiting => {
+                let left = seconds((row.ready_at.unwrap_or(0) - self.clock().now()).max(0));
+                Some(if row.attempts > 0 { format!("retry in {left:.1} s") } else { format!("delayed for {left:.1} s") })
+            }
+            State::Ready => Some(
+                match run.state {
+                    RunState::Stopped => "executor stopped",
+                    RunState::Stopping => "executor stopping",
+                    RunState::Running => "waiting for a free slot",
+                }
+                .to_owned(),
+            ),
+            State::Running | State::Completed | State::Failed | State::Cancelled => row.reason.clone(),
+        }
+    }
+}
+
+/// The result of the latest attempt: as stored, or the plain process result made from its output.
+fn result(row: &TaskRow) -> Result<Option<Value>, QueueError> {
+    if let Some(stored) = &row.result {
+        return Ok(Some(parse(stored)?));
+    }
+    if row.process != Some(true) {
+        return Ok(None);
+    }
+    let mut reader = LogReader::from_bytes(row.frames.clone().unwrap_or_default());
+    let stdout = reader.head_tail(output::STDOUT, u64::MAX);
+    let stderr = reader.head_tail(output::STDERR, u64::MAX);
+    Ok(Some(output::plain_result(row.exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))))
+}
+
+fn parse(text: &str) -> Result<Value, QueueError> {
+    serde_json::from_str(text).map_err(|e| QueueError::Value(e.to_string()))
+}
+
+fn attempt(row: AttemptRow) -> Result<Attempt, QueueError> {
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53 µs")]
+    let cpu_time = row.cpu_us.map(|us| us as f64 / 1e6);
+    Ok(Attempt {
+        attempt: row.number,
+        started_at: row.started_at.map(rfc3339),
+        finished_at: row.finished_at.map(rfc3339),
+        outcome: Some(Outcome::from_code(row.outcome).ok_or_else(|| QueueError::Value(format!("outcome {}", row.outcome)))?),
+        cause: row.cause.and_then(Cause::from_code),
+        error: row.error,
+        exit_code: row.exit_code,
+        signal: row.signal,
+        cpu_time,
+        max_rss: row.max_rss,
+    })
+}

@@ -1,0 +1,123 @@
+//! The end of every group: what runs next is claimed, and a run that is over is stopped, in the
+//! transaction of what caused it. So an `add` in between is never stranded.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::error::QueueError;
+use super::memory::{Ahead, priority_of};
+use super::state::State;
+use super::tx::{Tx, json};
+use crate::attempt::{Attempt, Environment};
+use crate::task::{RunState, TaskId};
+
+/// The most tasks claimed in one transaction; the next group claims on.
+const CLAIM: i64 = 256;
+
+pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError> {
+    if open && tx.memory.run.state == RunState::Running {
+        claim(tx).await?;
+    }
+    let nothing_runs = tx.memory.tally.in_state(State::Running) == 0;
+    let run = &tx.memory.run;
+    let over = match run.state {
+        RunState::Running => nothing_runs && !run.keep && tx.memory.tally.queued() == 0,
+        RunState::Stopping => nothing_runs && tx.memory.ahead.is_empty(),
+        RunState::Stopped => false,
+    };
+    if over {
+        let run = &mut tx.memory.run;
+        if run.state == RunState::Running {
+            run.reason = Some("done".to_owned());
+        }
+        run.state = RunState::Stopped;
+        run.deadline = None;
+    }
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    batch_id: i64,
+    name: String,
+    function: String,
+    priority: i64,
+    attempts: u32,
+    retry_count: u32,
+    timeout_ms: Option<i64>,
+    params: String,
+    context_id: i64,
+}
+
+async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    let wanted = tx.memory.wanted().min(CLAIM);
+    tx.memory.overtaking = 0;
+    if wanted <= 0 {
+        return Ok(());
+    }
+    let saturated: Vec<&String> =
+        tx.memory.capped.iter().filter(|(_, c)| c.open >= c.cap).map(|(name, _)| name).collect();
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT task.id, batch_id, name, function, priority, attempts, retry_count, timeout_ms, params, context_id
+         FROM task INDEXED BY task_ready CROSS JOIN task_input ON task_input.task_id = task.id
+         WHERE state = 0 AND claim IS NULL AND function NOT IN (SELECT value FROM json_each(?2))
+         ORDER BY priority DESC, task.id LIMIT ?1",
+    )
+    .bind(wanted)
+    .bind(json(&saturated)?)
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    let mut contexts = BTreeMap::new();
+    let mut claims: Vec<(TaskId, i64)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        if tx.memory.capped.get(&row.function).is_some_and(|c| c.open >= c.cap) {
+            continue;
+        }
+        if !contexts.contains_key(&row.context_id) {
+            contexts.insert(row.context_id, context(tx, row.context_id).await?);
+        }
+        let (cwd, environment) = contexts[&row.context_id].clone();
+        let claim = tx.memory.run.next_claim;
+        tx.memory.run.next_claim += 1;
+        let priority = priority_of(row.priority)?;
+        tx.memory.ahead.insert(Ahead { priority: Reverse(priority), task_id: row.id });
+        tx.memory.opened(&row.function);
+        claims.push((row.id, claim));
+        tx.claimed.push(Attempt {
+            claim,
+            task_id: row.id,
+            batch_id: row.batch_id,
+            number: row.attempts + 1,
+            name: row.name,
+            function: row.function,
+            params: serde_json::from_str(&row.params).map_err(|e| QueueError::Value(e.to_string()))?,
+            priority,
+            timeout_ms: row.timeout_ms,
+            retry_count: row.retry_count,
+            cwd,
+            environment,
+        });
+    }
+    if claims.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE task SET claim = (j.value ->> 1) FROM json_each(?1) AS j
+         WHERE id = (j.value ->> 0) AND state = 0 AND claim IS NULL",
+    )
+    .bind(json(&claims)?)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+async fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>), QueueError> {
+    let (cwd, environment): (String, String) = sqlx::query_as("SELECT cwd, environment FROM context WHERE id = ?1")
+        .bind(id)
+        .fetch_one(&mut *tx.connection)
+        .await?;
+    let variables = serde_json::from_str(&environment).map_err(|e| QueueError::Value(e.to_string()))?;
+    Ok((cwd, Arc::new(Environment { id, variables })))
+}

@@ -1,0 +1,206 @@
+//! The one writer: owns the only connection that writes.
+//!
+//! It takes whatever operations wait and puts them into one transaction (group commit, no timer),
+//! claims what may run next in the same transaction, and answers each operation after the commit.
+//! Where one operation fails, the group is rolled back and carried out one by one, so that only that
+//! one fails. Nothing here is ever cancelled midway: a COMMIT whose future is dropped may have happened.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Instrument, Span};
+
+use super::clock::QueueClock;
+use super::error::QueueError;
+use super::memory::{Memory, Run};
+use super::settle;
+use super::state::Tally;
+use super::tx::Tx;
+use crate::attempt::Attempt;
+
+/// The most operations in one transaction.
+const GROUP: usize = 256;
+/// How many operations may wait for the writer; more wait at the door.
+pub(super) const WAITING: usize = 1024;
+
+/// A change to the queue. May be applied more than once: after a rollback.
+pub trait Operation: Send + 'static {
+    type Answer: Send + 'static;
+
+    /// Carries it out within the group's transaction.
+    fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Answer, QueueError>> + Send;
+}
+
+/// What a commit leaves for others to see.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Ascending with each commit.
+    pub seq: u64,
+    pub run: Run,
+    pub tally: Tally,
+    /// The earliest due time of a waiting task, or earlier; queue time.
+    pub next_due: Option<i64>,
+    /// Tasks claimed and not started.
+    pub ahead: usize,
+    /// Attempts ended, ever, in this process; for the throughput.
+    pub ends: u64,
+}
+
+/// An operation on its way, without its type.
+pub(super) trait Job: Send {
+    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>>;
+    fn finish(self: Box<Self>, outcome: Result<(), QueueError>);
+}
+
+/// An operation with the caller who waits for it.
+pub(super) struct Pending<O: Operation> {
+    operation: O,
+    answer: Option<O::Answer>,
+    reply: oneshot::Sender<Result<O::Answer, QueueError>>,
+    span: Span,
+}
+
+impl<O: Operation> Pending<O> {
+    pub(super) fn new(operation: O) -> (Box<Self>, oneshot::Receiver<Result<O::Answer, QueueError>>) {
+        let (reply, answered) = oneshot::channel();
+        (Box::new(Self { operation, answer: None, reply, span: Span::current() }), answered)
+    }
+}
+
+impl<O: Operation> Job for Pending<O> {
+    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>> {
+        let span = self.span.clone();
+        Box::pin(
+            async move {
+                self.answer = Some(self.operation.apply(tx).await?);
+                Ok(())
+            }
+            .instrument(span),
+        )
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), QueueError>) {
+        let answer = outcome.and_then(|()| self.answer.ok_or(QueueError::Closed));
+        // A caller that has gone needs no answer.
+        drop(self.reply.send(answer));
+    }
+}
+
+pub(super) struct Writer {
+    pub connection: SqliteConnection,
+    pub memory: Memory,
+    pub clock: Arc<QueueClock>,
+    pub jobs: mpsc::Receiver<Box<dyn Job>>,
+    pub snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Claimed tasks, to the executor. Unbounded, for the claim window bounds what is on its way.
+    pub claimed: mpsc::UnboundedSender<Vec<Attempt>>,
+    /// Whether tasks may be claimed now; written by the executor.
+    pub gate: Arc<AtomicBool>,
+    /// Set when the file must not be written any more.
+    pub damage: watch::Sender<Option<QueueError>>,
+    pub output_dir: std::path::PathBuf,
+}
+
+impl Writer {
+    /// Runs until every handle is gone or the file is damaged.
+    pub(super) async fn run(mut self) {
+        let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
+        while self.jobs.recv_many(&mut group, GROUP).await > 0 {
+            match self.commit(&mut group).await {
+                Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
+                Err(error) if group.len() == 1 || matches!(error, QueueError::Damaged(_)) => self.refuse(&mut group, &error),
+                Err(_) => {
+                    for job in std::mem::take(&mut group) {
+                        let mut alone = vec![job];
+                        match self.commit(&mut alone).await {
+                            Ok(()) => alone.drain(..).for_each(|job| job.finish(Ok(()))),
+                            Err(error) => self.refuse(&mut alone, &error),
+                        }
+                    }
+                }
+            }
+            if self.damage.borrow().is_some() {
+                break;
+            }
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(err = %error, "closing the queue failed");
+        }
+    }
+
+    fn refuse(&self, group: &mut Vec<Box<dyn Job>>, error: &QueueError) {
+        if matches!(error, QueueError::Damaged(_)) {
+            self.damage.send_replace(Some(error.clone()));
+        }
+        group.drain(..).for_each(|job| job.finish(Err(error.clone())));
+    }
+
+    /// One transaction with all of `group`; on an error nothing of it has happened.
+    async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock);
+        let worked = Self::work(&mut tx, group, self.gate.load(Ordering::Acquire)).await;
+        let (memory, claimed, ends, unlink) = (tx.memory, tx.claimed, tx.ends, tx.unlink);
+        let committed = match worked {
+            Ok(()) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(drop).map_err(QueueError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = committed {
+            // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
+            drop(sqlx::query("ROLLBACK").execute(&mut self.connection).await);
+            return Err(error);
+        }
+        self.memory = memory;
+        self.publish(claimed, ends);
+        self.unlink(&unlink).await;
+        Ok(())
+    }
+
+    async fn work(tx: &mut Tx<'_>, group: &mut [Box<dyn Job>], open: bool) -> Result<(), QueueError> {
+        for job in group {
+            job.apply(tx).await?;
+        }
+        settle::settle(tx, open).await?;
+        tx.flush().await
+    }
+
+    fn publish(&self, claimed: Vec<Attempt>, ends: u32) {
+        if !claimed.is_empty() {
+            // Without an executor the claims stay in the queue, and recovery gives them back.
+            drop(self.claimed.send(claimed));
+        }
+        self.snapshot.send_modify(|old| {
+            *old = Arc::new(Snapshot {
+                seq: old.seq + 1,
+                run: self.memory.run.clone(),
+                tally: self.memory.tally,
+                next_due: self.memory.next_due,
+                ahead: self.memory.ahead.len(),
+                ends: old.ends + u64::from(ends),
+            });
+        });
+    }
+
+    /// Unlinks output files whose tasks are gone. What fails stays in `stale_file` for the next start.
+    async fn unlink(&mut self, files: &[String]) {
+        for file in files {
+            let path = self.output_dir.join(file);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), err = %error, "an output file could not be removed");
+                }
+                _ => {
+                    let forgotten =
+                        sqlx::query("DELETE FROM stale_file WHERE path = ?1").bind(file).execute(&mut self.connection).await;
+                    if let Err(error) = forgotten {
+                        tracing::warn!(err = %error, "a removed output file stays noted");
+                    }
+                }
+            }
+        }
+    }
+}
