@@ -47,3 +47,5 @@ pub mod output;
 pub mod queue;
 #[cfg(feature = "daemon")]
 pub mod server;
+#[cfg(feature = "daemon")]
+mod sys;

@@ -1,1 +1,82 @@
-//! See the crate's map.
+//! The small process that owns the children and outlives the daemon.
+//!
+//! One thread, no tokio, no SQLite. It starts the waiting attempts in order as slots free, drains their
+//! output, ends what it is told to, and keeps every end until the daemon has it on disk. The cap
+//! lives here. The core ([`core`]) knows nothing of the socket ([`front`]).
+
+mod capture;
+mod core;
+mod front;
+mod orphans;
+mod process;
+pub mod protocol;
+pub mod slots;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::home::Home;
+
+/// The mark that every task carries in its environment, with its claim as value; what escapes is found by it.
+pub const MARK: &str = "BATCH_EXECUTOR_CLAIM";
+/// What a keeper that serves writes to its standard output.
+pub const READY: &[u8] = b"ready\n";
+
+/// What the keeper needs to know beside its home.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The cap of an attempt's log file, in bytes.
+    pub log_cap_bytes: u64,
+}
+
+/// Runs the keeper of `home` until it may leave.
+pub fn run(home: &Home, options: Options) -> ExitCode {
+    match serve(home, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ExitCode::from(75),
+        Err(error) => {
+            tracing::error!(err = %error, "the keeper failed");
+            ExitCode::from(70)
+        }
+    }
+}
+
+fn serve(home: &Home, options: Options) -> io::Result<()> {
+    // Fails only where it is a session's leader already, which is as good.
+    drop(nix::unistd::setsid());
+    std::env::set_current_dir(home.root())?;
+    let Some(_lock) = lock(&home.keeper_lock())? else {
+        return Err(io::ErrorKind::WouldBlock.into());
+    };
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let mut front = front::Front::bind(home, options)?;
+    let mut stdout = io::stdout();
+    // Whoever started it may be gone by now.
+    drop(stdout.write_all(READY).and_then(|()| stdout.flush()));
+    front.run()
+}
+
+/// Takes the keeper's lock; none if another process holds it. POSIX, so children do not inherit it.
+///
+/// # Errors
+/// When the lock's file cannot be used.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    let whole = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as nix::libc::c_short,
+        l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(&file, FcntlArg::F_SETLK(&whole)) {
+        Ok(_) => Ok(Some(file)),
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

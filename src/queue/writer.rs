@@ -84,9 +84,9 @@ impl<O: Operation> Job for Pending<O> {
     }
 
     fn finish(self: Box<Self>, outcome: Result<(), QueueError>) {
-        let answer = outcome.and_then(|()| self.answer.ok_or(QueueError::Closed));
+        let Self { answer, reply, .. } = *self;
         // A caller that has gone needs no answer.
-        drop(self.reply.send(answer));
+        drop(reply.send(outcome.and_then(|()| answer.ok_or(QueueError::Closed))));
     }
 }
 

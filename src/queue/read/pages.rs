@@ -4,7 +4,7 @@ use super::super::Queue;
 use super::super::error::QueueError;
 use super::super::state::State;
 use super::super::tx::json;
-use super::task::{TaskRow, task_joins, task_rows};
+use super::task::{TaskRow, task_rows};
 use crate::protocol::Task;
 use crate::task::{BatchId, Status, TaskId};
 
@@ -56,28 +56,28 @@ impl Queue {
         let ids = filter.task_ids.as_ref().map(json).transpose()?;
         let statement = match (filter.status, &filter.task_ids, filter.batch_id) {
             (_, Some(_), _) => task_rows!(
-                task_joins!(),
+                "",
                 "WHERE task.id IN (SELECT value FROM json_each(?7)) AND state BETWEEN ?1 AND ?2 AND task.id > ?3
                  AND task.id <= ?4 AND (?6 IS NULL OR batch_id = ?6) ORDER BY task.id LIMIT ?5"
             ),
             (_, None, Some(_)) => task_rows!(
                 "INDEXED BY task_batch",
-                task_joins!(),
+                
                 "WHERE batch_id = ?6 AND state BETWEEN ?1 AND ?2 AND task.id > ?3 AND task.id <= ?4
                  ORDER BY task.id LIMIT ?5"
             ),
             (Some(Status::Running), None, None) => task_rows!(
                 "INDEXED BY task_running",
-                task_joins!(),
+                
                 "WHERE state = 2 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
             ),
             (Some(Status::Failed | Status::Cancelled), None, None) => task_rows!(
                 "INDEXED BY task_retryable",
-                task_joins!(),
+                
                 "WHERE state IN (4, 5) AND state = ?1 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
             ),
             (_, None, None) => task_rows!(
-                task_joins!(),
+                "",
                 "WHERE state BETWEEN ?1 AND ?2 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
             ),
         };
@@ -108,17 +108,17 @@ impl Queue {
         let statement = match status {
             Status::Queued => task_rows!(
                 "INDEXED BY task_ready",
-                task_joins!(),
+                
                 "WHERE state = 0 AND (?1 IS NULL OR batch_id = ?1) ORDER BY priority DESC, task.id LIMIT ?2"
             ),
             Status::Running => task_rows!(
                 "INDEXED BY task_running",
-                task_joins!(),
+                
                 "WHERE state = 2 AND (?1 IS NULL OR batch_id = ?1) ORDER BY task.id LIMIT ?2"
             ),
             Status::Completed | Status::Failed | Status::Cancelled => task_rows!(
                 "INDEXED BY task_ended",
-                task_joins!(),
+                
                 "WHERE state >= 3 AND state = ?3 AND (?1 IS NULL OR batch_id = ?1)
                  ORDER BY task.finished_at DESC, task.id DESC LIMIT ?2"
             ),
@@ -133,7 +133,7 @@ impl Queue {
         if status == Status::Queued && room > 0 {
             let waiting: Vec<TaskRow> = sqlx::query_as(task_rows!(
                 "INDEXED BY task_waiting",
-                task_joins!(),
+                
                 "WHERE state = 1 AND (?1 IS NULL OR batch_id = ?1) ORDER BY ready_at, task.id LIMIT ?2"
             ))
             .bind(batch_id)

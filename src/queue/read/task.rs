@@ -59,28 +59,24 @@ struct AttemptRow {
     max_rss: Option<i64>,
 }
 
-/// The columns of [`TaskRow`] and where they come from; a statement continues with its condition.
+/// The statement for [`TaskRow`]s: with an index (or none) and a condition.
 macro_rules! task_rows {
-    ($($rest:literal),+) => {
+    ($index:literal, $condition:literal) => {
         concat!(
             "SELECT task.id, batch_id, name, function, priority, state, ready_at, attempts, retry_count, interruptions,
                  max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at, first_started_at,
                  task.started_at, task.finished_at, run_ms, reason, params, attempt.error, attempt.exit_code,
                  attempt.signal, attempt.result, attempt.process, output.frames
              FROM task ",
-            $($rest),+
+            $index,
+            " JOIN task_input ON task_input.task_id = task.id
+              LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
+              LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts ",
+            $condition
         )
     };
 }
-/// The joins of [`task_rows`].
-macro_rules! task_joins {
-    () => {
-        " JOIN task_input ON task_input.task_id = task.id
-          LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
-          LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts "
-    };
-}
-pub(super) use {task_joins, task_rows};
+pub(super) use task_rows;
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
 pub(super) fn seconds(ms: i64) -> f64 {
@@ -93,7 +89,7 @@ impl Queue {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn task(&self, task_id: TaskId) -> Result<Option<Task>, QueueError> {
-        let row: Option<TaskRow> = sqlx::query_as(task_rows!(task_joins!(), "WHERE task.id = ?1"))
+        let row: Option<TaskRow> = sqlx::query_as(task_rows!("", "WHERE task.id = ?1"))
             .bind(task_id)
             .fetch_optional(&self.readers)
             .await?;

@@ -1,0 +1,335 @@
+//! The keeper's front end: the socket, the loop, and when it may leave.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::Options;
+use super::core::Core;
+use super::protocol::{FromKeeper, KEEPER_PROTOCOL, ToKeeper, Welcome, decode, encode};
+use super::slots::SlotTable;
+use crate::home::Home;
+use crate::time;
+
+/// How long after the last daemon left its ends are written to a file, so that the keeper may leave.
+const PATIENCE_MS: i64 = 30_000;
+/// Grace for what runs out of its own time while no daemon has said another.
+const GRACE_MS: i64 = 10_000;
+/// More than this on its way to the daemon, and events wait.
+const OUT_HIGH: usize = 4 * 1024 * 1024;
+/// Followed attempts are told of at most this often, ms.
+const GREW_EVERY_MS: i64 = 20;
+
+pub(super) struct Front {
+    core: Core,
+    epoll: Epoll,
+    listener: UnixListener,
+    signals: SignalFd,
+    daemon: Option<Daemon>,
+    socket: PathBuf,
+    ends: PathBuf,
+    alone_since: i64,
+    had_daemon: bool,
+    grew_at: i64,
+}
+
+/// The connected daemon.
+struct Daemon {
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// The first event that was not sent to it.
+    next_event: u64,
+    greeted: bool,
+}
+
+impl Front {
+    pub(super) fn bind(home: &Home, options: Options) -> io::Result<Self> {
+        let socket = home.keeper_socket();
+        // Under the lock: whoever left it there is dead.
+        drop(std::fs::remove_file(&socket));
+        let listener = UnixListener::bind(&socket)?;
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        watch(&epoll, listener.as_fd())?;
+        watch(&epoll, signals.as_fd())?;
+        let core = Core::new(home.output_dir(), options.log_cap_bytes, SlotTable::create(&home.keeper_slots())?);
+        Ok(Self {
+            core,
+            epoll,
+            listener,
+            signals,
+            daemon: None,
+            socket,
+            ends: home.keeper_ends(),
+            alone_since: time::monotonic_ms(),
+            had_daemon: false,
+            grew_at: 0,
+        })
+    }
+
+    /// Serves until it may leave.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let ready = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(ready) => ready,
+                Err(Errno::EINTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            let ready: Vec<RawFd> =
+                events[..ready].iter().filter_map(|event| RawFd::try_from(event.data()).ok()).collect();
+            for fd in ready {
+                self.handle(fd);
+            }
+            self.core.tick(GRACE_MS);
+            self.serve_daemon();
+            self.core.pump();
+            self.watch_opened();
+            self.serve_daemon();
+            if self.may_leave() {
+                // Unlinked before the lock is free: the next keeper's socket is never the one removed.
+                drop(std::fs::remove_file(&self.socket));
+                return Ok(());
+            }
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let now = time::monotonic_ms();
+        let patience = (self.daemon.is_none()).then(|| (self.alone_since + PATIENCE_MS - now).max(0));
+        let patience = patience.filter(|_| self.had_daemon && !self.core.untaken.is_empty() || !self.had_daemon);
+        let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
+        match [self.core.next_tick(), patience, grew].into_iter().flatten().min() {
+            // Rounded up, or the last millisecond would be spent spinning.
+            Some(ms) => EpollTimeout::try_from(i32::try_from(ms + 1).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::NONE),
+            None => EpollTimeout::NONE,
+        }
+    }
+
+    fn handle(&mut self, fd: RawFd) {
+        if fd == self.listener.as_raw_fd() {
+            self.accept();
+        } else if fd == self.signals.as_raw_fd() {
+            while let Ok(Some(_)) = self.signals.read_signal() {}
+            self.core.child_died();
+        } else if self.daemon.as_ref().is_some_and(|daemon| daemon.stream.as_raw_fd() == fd) {
+            self.read_daemon();
+        } else {
+            self.core.readable(fd);
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let own = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)
+                .is_ok_and(|peer| peer.uid() == nix::unistd::getuid().as_raw() || peer.uid() == 0);
+            if !own || stream.set_nonblocking(true).is_err() || watch(&self.epoll, stream.as_fd()).is_err() {
+                continue;
+            }
+            // A second daemon can only be the successor: the daemons' own lock decides.
+            self.daemon =
+                Some(Daemon { stream, input: Vec::new(), output: Vec::new(), next_event: 0, greeted: false });
+            self.core.held = true;
+        }
+    }
+
+    fn read_daemon(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        let mut chunk = [0; 64 * 1024];
+        loop {
+            match daemon.stream.read(&mut chunk) {
+                Ok(0) => return self.daemon_left(),
+                Ok(length) => daemon.input.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.daemon_left(),
+            }
+        }
+    }
+
+    fn daemon_left(&mut self) {
+        self.daemon = None;
+        self.core.held = true;
+        self.alone_since = time::monotonic_ms();
+    }
+
+    /// Carries out what the daemon asked for, then sends it what is new.
+    fn serve_daemon(&mut self) {
+        loop {
+            let Some(daemon) = &mut self.daemon else { return };
+            match decode::<ToKeeper>(&mut daemon.input) {
+                Ok(Some(message)) => self.obey(message),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(err = %error, "the daemon sent what is no message");
+                    return self.daemon_left();
+                }
+            }
+        }
+        self.send_events();
+        self.send_grew();
+        self.flush();
+    }
+
+    fn obey(&mut self, message: ToKeeper) {
+        let answer = match message {
+            ToKeeper::Hello { .. } => return self.greet(),
+            ToKeeper::Environment { id, variables } => {
+                self.core.environments.insert(id, variables);
+                return;
+            }
+            ToKeeper::Launch { wave } => return wave.into_iter().for_each(|launch| self.core.launch(launch)),
+            ToKeeper::Taken { upto } => return self.core.taken(upto),
+            ToKeeper::Unfollow { claim } => return self.core.unfollow(claim),
+            ToKeeper::Caps { request, cap, functions } => {
+                self.core.cap = cap as usize;
+                self.core.function_caps = functions;
+                FromKeeper::Done { request }
+            }
+            ToKeeper::Hold { request } => {
+                self.core.held = true;
+                FromKeeper::Yielded { request, claims: self.core.take_back(None) }
+            }
+            ToKeeper::Resume { request } => {
+                self.core.held = false;
+                FromKeeper::Done { request }
+            }
+            ToKeeper::TakeBack { request, claims } => {
+                FromKeeper::Yielded { request, claims: self.core.take_back(Some(&claims)) }
+            }
+            ToKeeper::End { request, claims, order, grace_ms } => {
+                let claims = claims.unwrap_or_else(|| self.core.running_claims());
+                let answers =
+                    claims.into_iter().map(|claim| (claim, self.core.end(claim, order, grace_ms))).collect();
+                FromKeeper::Ending { request, answers }
+            }
+            ToKeeper::Follow { request, claim } => {
+                self.core.follow(claim);
+                FromKeeper::Done { request }
+            }
+        };
+        // What happened before the answer is told before the answer.
+        self.send_events();
+        self.send(&answer);
+    }
+
+    fn greet(&mut self) {
+        let welcome = FromKeeper::Welcome(Welcome {
+            protocol: KEEPER_PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            waiting: self.core.waiting_claims(),
+            running: self.core.running_claims(),
+            ended: self.core.ended_claims(),
+        });
+        self.had_daemon = true;
+        // The new daemon knows nothing of what the old one sent.
+        self.core.environments.clear();
+        self.send(&welcome);
+        if let Some(daemon) = &mut self.daemon {
+            daemon.greeted = true;
+        }
+    }
+
+    fn send_events(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        if !daemon.greeted {
+            return;
+        }
+        let next = daemon.next_event;
+        let from = self.core.untaken.partition_point(|(seq, _)| *seq < next);
+        for (seq, event) in self.core.untaken.range(from..) {
+            if daemon.output.len() > OUT_HIGH {
+                break;
+            }
+            if let Ok(bytes) = encode(&FromKeeper::Event { seq: *seq, event: event.clone() }) {
+                daemon.output.extend(bytes);
+            }
+            daemon.next_event = seq + 1;
+        }
+    }
+
+    fn send_grew(&mut self) {
+        let now = time::monotonic_ms();
+        if self.core.grew.is_empty() || now < self.grew_at + GREW_EVERY_MS {
+            return;
+        }
+        self.grew_at = now;
+        for claim in std::mem::take(&mut self.core.grew) {
+            self.send(&FromKeeper::Grew { claim });
+        }
+    }
+
+    fn send(&mut self, message: &FromKeeper) {
+        if let (Some(daemon), Ok(bytes)) = (&mut self.daemon, encode(message)) {
+            daemon.output.extend(bytes);
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        while !daemon.output.is_empty() {
+            match daemon.stream.write(&daemon.output) {
+                Ok(length) => drop(daemon.output.drain(..length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.daemon_left(),
+            }
+        }
+        let mut wanted = EpollFlags::EPOLLIN;
+        wanted.set(EpollFlags::EPOLLOUT, !daemon.output.is_empty());
+        let fd = daemon.stream.as_raw_fd();
+        let mut event = EpollEvent::new(wanted, u64::try_from(fd).unwrap_or(0));
+        // Fails only for a descriptor that is not watched, and this one is.
+        drop(self.epoll.modify(&daemon.stream, &mut event));
+    }
+
+    fn watch_opened(&mut self) {
+        for fd in std::mem::take(&mut self.core.opened) {
+            self.core.watched(fd, |pipe| watch(&self.epoll, pipe));
+        }
+    }
+
+    /// Nothing runs, no daemon is connected, no end is untaken (or it is in the file).
+    fn may_leave(&mut self) -> bool {
+        if self.daemon.is_some() || self.core.is_running() {
+            return false;
+        }
+        let long_alone = time::monotonic_ms() - self.alone_since >= PATIENCE_MS;
+        if !self.had_daemon {
+            return long_alone;
+        }
+        if self.core.ended_claims().is_empty() {
+            return true;
+        }
+        long_alone && self.write_ends().is_ok()
+    }
+
+    fn write_ends(&self) -> io::Result<()> {
+        let events: Vec<_> = self.core.untaken.iter().map(|(_, event)| event).collect();
+        let temporary = self.ends.with_extension("new");
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&encode(&events)?)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &self.ends)
+    }
+}
+
+/// Watches for reading; the descriptor's number comes back with its events.
+fn watch(epoll: &Epoll, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::try_from(fd.as_raw_fd()).map_err(io::Error::other)?);
+    Ok(epoll.add(fd, event)?)
+}

@@ -1,0 +1,82 @@
+//! What left its process group: the keeper is the subreaper, so it becomes the keeper's child.
+//!
+//! An orphan belongs to the attempt whose mark it carries; one without a mark belongs to those that run
+//! now and is ended when none of them is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::MARK;
+use crate::task::ClaimId;
+
+/// Orphans that live, with the attempts that they may belong to.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    unmarked: BTreeMap<i32, BTreeSet<ClaimId>>,
+}
+
+impl Orphans {
+    /// Looks at the children; ends those whose attempt has ended. `mains`: the pids of running attempts.
+    pub(super) fn sweep(&mut self, mains: &BTreeMap<i32, ClaimId>) {
+        let children = children();
+        self.unmarked.retain(|pid, _| children.contains(pid));
+        let running: BTreeSet<ClaimId> = mains.values().copied().collect();
+        for pid in children {
+            if mains.contains_key(&pid) {
+                continue;
+            }
+            let ended = match mark(pid) {
+                Some(claim) => !running.contains(&claim),
+                None => {
+                    let owners = self.unmarked.entry(pid).or_insert_with(|| running.clone());
+                    owners.retain(|claim| running.contains(claim));
+                    owners.is_empty()
+                }
+            };
+            if ended {
+                // It may have died meanwhile; it is our child, so its pid cannot be another's.
+                drop(kill(Pid::from_raw(pid), Signal::SIGKILL));
+            }
+        }
+    }
+}
+
+/// The pids of this process's children.
+fn children() -> Vec<i32> {
+    let me = std::process::id();
+    let list = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children"));
+    match list {
+        Ok(list) => list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        // A kernel without CONFIG_PROC_CHILDREN: by the parent's pid, field 4 of every stat.
+        Err(_) => all_pids().filter(|pid| parent(*pid) == Some(me)).collect(),
+    }
+}
+
+/// Every process that can be seen.
+pub(crate) fn all_pids() -> impl Iterator<Item = i32> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn parent(pid: i32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The claim that a process carries in its environment; none too for what is dead.
+pub(crate) fn mark(pid: i32) -> Option<ClaimId> {
+    variable(pid, MARK)?.parse().ok()
+}
+
+/// A variable that a process was started with.
+pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environment.split(|byte| *byte == 0).find_map(|entry| {
+        let value = std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('=')?;
+        Some(value.to_owned())
+    })
+}

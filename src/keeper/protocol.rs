@@ -1,0 +1,176 @@
+//! What daemon and keeper say to each other: a length (`u32` LE), then MessagePack with named fields.
+//!
+//! The keeper's messages are one ordered stream; an answer comes after every event that came before it.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::task::{ClaimId, Order, Priority, TaskId};
+
+/// The revision of this protocol.
+pub const KEEPER_PROTOCOL: u32 = 1;
+/// No message is longer; a longer one is damage.
+const LONGEST: usize = 256 * 1024 * 1024;
+
+/// From the daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToKeeper {
+    Hello { protocol: u32 },
+    /// An environment, sent once and referred to by its id.
+    Environment { id: i64, variables: BTreeMap<String, String> },
+    Launch { wave: Vec<Launch> },
+    /// How many attempts may have a slot, and how many of each function. Answered `Done`.
+    Caps { request: u64, cap: u32, functions: BTreeMap<String, u32> },
+    /// Starts nothing more and gives back what waits. Answered `Yielded`.
+    Hold { request: u64 },
+    /// Starts again. Answered `Done`.
+    Resume { request: u64 },
+    /// Gives back those of the claims that have not started. Answered `Yielded`.
+    TakeBack { request: u64, claims: Vec<ClaimId> },
+    /// Ends attempts; none: all that run. Answered `Ending`.
+    End { request: u64, claims: Option<Vec<ClaimId>>, order: Order, grace_ms: i64 },
+    /// Writes the output of a running attempt to its file from now on and tells of its growth. Answered `Done`.
+    Follow { request: u64, claim: ClaimId },
+    Unfollow { claim: ClaimId },
+    /// Every event up to this one is on the disk.
+    Taken { upto: u64 },
+}
+
+/// From the keeper.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromKeeper {
+    Welcome(Welcome),
+    Event { seq: u64, event: KeeperEvent },
+    Done { request: u64 },
+    Yielded { request: u64, claims: Vec<ClaimId> },
+    Ending { request: u64, answers: Vec<(ClaimId, EndAnswer)> },
+    /// A followed attempt has written more.
+    Grew { claim: ClaimId },
+}
+
+/// The inventory, the first message.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    pub protocol: u32,
+    pub version: String,
+    pub pid: u32,
+    pub waiting: Vec<ClaimId>,
+    pub running: Vec<ClaimId>,
+    /// Ended, and the end not taken yet.
+    pub ended: Vec<ClaimId>,
+}
+
+/// An attempt to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Launch {
+    pub claim: ClaimId,
+    pub task_id: TaskId,
+    pub attempt: u32,
+    pub priority: Priority,
+    pub function: String,
+    pub timeout_ms: Option<i64>,
+    pub work: LaunchWork,
+}
+
+/// What it is to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum LaunchWork {
+    Simulate { duration_ms: i64, fails: bool },
+    Unrunnable { error: String },
+    Process(Box<LaunchProcess>),
+}
+
+/// A process to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LaunchProcess {
+    pub program: String,
+    pub argv: Vec<String>,
+    pub cwd: String,
+    /// The id of the environment beneath.
+    pub environment: i64,
+    /// On top of it.
+    pub variables: Vec<(String, String)>,
+    #[serde(with = "serde_bytes")]
+    pub stdin: Vec<u8>,
+    pub value_pipe: bool,
+    /// To unlink at the end.
+    pub script: Option<String>,
+}
+
+/// An event; kept until it is taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum KeeperEvent {
+    Started { claim: ClaimId, task_id: TaskId, started_at: i64 },
+    Ended(Box<KeeperEnd>),
+}
+
+/// The end of an attempt, before anybody has judged it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeeperEnd {
+    pub claim: ClaimId,
+    pub task_id: TaskId,
+    pub attempt: u32,
+    pub function: String,
+    pub started_at: i64,
+    pub finished_at: i64,
+    pub run_ms: i64,
+    pub order: Option<Order>,
+    pub how: How,
+    #[serde(with = "serde_bytes")]
+    pub frames: Vec<u8>,
+    pub spilled: bool,
+    pub dropped: i64,
+}
+
+/// What kind of end it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum How {
+    Simulated { duration_ms: i64, failed: bool },
+    /// There never was a process; why.
+    NotRun { error: String },
+    Process { exit_code: Option<i32>, signal: Option<i32>, cpu_us: i64, max_rss: i64 },
+}
+
+/// What an order to end met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndAnswer {
+    /// It had not started, and now will not.
+    Yielded,
+    /// It runs and was told to end.
+    Ordered,
+    /// It had ended before.
+    Ended,
+    /// The keeper does not have it.
+    Unknown,
+}
+
+/// A message with its length.
+///
+/// # Errors
+/// When it cannot be encoded (never, for these types).
+pub fn encode<M: Serialize>(message: &M) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4];
+    rmp_serde::encode::write_named(&mut bytes, message).map_err(io::Error::other)?;
+    let length = u32::try_from(bytes.len() - 4).map_err(io::Error::other)?;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Takes the first whole message off `buffer`, if there is one.
+///
+/// # Errors
+/// When the bytes are no message.
+pub fn decode<M: DeserializeOwned>(buffer: &mut Vec<u8>) -> io::Result<Option<M>> {
+    let Some((length, rest)) = buffer.split_first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > LONGEST {
+        return Err(io::Error::other(format!("a message of {length} bytes")));
+    }
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    let message = rmp_serde::from_slice(body).map_err(io::Error::other)?;
+    buffer.drain(..4 + length);
+    Ok(Some(message))
+}
