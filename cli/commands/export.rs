@@ -49,13 +49,13 @@ pub fn run(context: &Context, args: &ExportArgs) -> Result<u8, Failure> {
     request.insert("attempts".to_owned(), json!(args.attempts));
     request.insert("overwrite".to_owned(), json!(args.overwrite));
     match args.output_file.as_deref() {
-        Some("-") => to_stdout(context, request),
+        Some("-") => to_stdout(context, request)?,
         file => {
             insert(&mut request, "output_file", file);
             context.print_message(&context.ask("export", request)?)?;
-            Ok(exit::DONE)
         }
     }
+    Ok(exit::DONE)
 }
 
 /// The format that a file's extension means.
@@ -70,7 +70,10 @@ pub fn format_of(file: &str) -> Option<&'static str> {
 
 /// The daemon writes a file, this program copies it: neither holds it in memory, and a reader that
 /// takes all night holds up nothing. The file is in the home, which both see alike.
-fn to_stdout(context: &Context, mut request: Map<String, serde_json::Value>) -> Result<u8, Failure> {
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn to_stdout(context: &Context, mut request: Map<String, serde_json::Value>) -> Result<(), Failure> {
     context.client()?.connection()?;
     let unusable = |error: &io::Error| Failure::file("write in", &context.home.root().to_string_lossy(), error);
     let folder =
@@ -82,5 +85,5 @@ fn to_stdout(context: &Context, mut request: Map<String, serde_json::Value>) -> 
     folder.close().map_err(|error| unusable(&error))?;
     io::copy(&mut file, &mut io::stdout().lock())?;
     context.warn(answer.response.warnings.as_deref().unwrap_or_default());
-    Ok(exit::DONE)
+    Ok(())
 }

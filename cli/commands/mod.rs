@@ -2,6 +2,7 @@
 
 pub mod add;
 pub mod add_batch;
+pub mod adding;
 pub mod call;
 pub mod cancel;
 pub mod clear;

@@ -3,6 +3,7 @@
 pub mod bar;
 pub mod functions;
 pub mod status;
+pub mod summary;
 pub mod task;
 pub mod tasks;
 pub mod text;
