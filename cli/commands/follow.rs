@@ -6,7 +6,7 @@ use batch_executor::client::{Answer, Client, ClientError, Connection, Received, 
 use batch_executor::protocol::{ErrorCode, StatusData};
 use serde_json::{Map, Value, json};
 
-use crate::context::{Context, request};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::views::bar::{Bar, LOOK_EVERY};
@@ -76,8 +76,8 @@ fn wait_once(
         let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
         parameters.insert("timeout".to_owned(), json!(left.max(0.001)));
     }
-    let Ok(request) = request("wait", parameters) else { return Ok(None) };
-    client.send(&request)?;
+    parameters.insert("action".to_owned(), json!("wait"));
+    client.send(&Value::Object(parameters))?;
     let overdue = deadline.map(|deadline| deadline + ANSWER_MARGIN);
     loop {
         let tick = progress.bar.is_some().then(|| Instant::now() + LOOK_EVERY);
