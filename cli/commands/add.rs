@@ -1,0 +1,136 @@
+//! `add`: one task.
+
+use std::io::Write;
+
+use batch_executor::protocol::Added;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::args::{EnvironmentArgs, TaskFields, insert};
+use crate::context::{Context, data};
+use crate::exit;
+use crate::failure::Failure;
+use crate::params::{json_or_text, params};
+use crate::quoting::command_line;
+use crate::request_key;
+
+/// Flags of `add`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  batch-executor add -- python3 train.py --lr 0.1
+  batch-executor add sleepy --function simulate -p duration=5 --priority high
+  batch-executor add hello --function code_execution -p runtime=python -p code='print(40 + 2)'")]
+pub struct AddArgs {
+    /// The task's name; after `--` alone it is the command line
+    #[arg(required_unless_present = "command")]
+    name: Option<String>,
+    /// What runs it; see `batch-executor functions`
+    #[arg(long, short, value_name = "F", required_unless_present = "command", conflicts_with = "command")]
+    function: Option<String>,
+    /// Its parameters, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    params: Option<String>,
+    /// One parameter: JSON where it is valid JSON, else text
+    #[arg(short = 'p', long = "param", value_name = "KEY=VALUE")]
+    pairs: Vec<String>,
+    #[command(flatten)]
+    fields: TaskFields,
+    /// Exit codes after which it is not tried again, as 2,3
+    #[arg(long, value_name = "CODES", allow_hyphen_values = true)]
+    permanent_exit_codes: Option<String>,
+    /// Sent again with the same key, it adds nothing and gives the first answer
+    #[arg(long, value_name = "KEY")]
+    request_key: Option<String>,
+    #[command(flatten)]
+    environment: EnvironmentArgs,
+    /// A command, run without a shell
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Adds a task; with `--quiet` prints its id alone.
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn run(context: &Context, args: &AddArgs) -> Result<u8, Failure> {
+    let mut request = task(args)?;
+    // A key of our own makes it safe to send again after a broken connection.
+    let key = args.request_key.clone().map_or_else(request_key::random, Ok)?;
+    request.insert("request_key".to_owned(), json!(key));
+    request.insert("environment".to_owned(), json!(context.environment(&args.environment)?));
+    let answer = context.ask_twice("add", request)?;
+    if context.quiet && !context.json {
+        let added: Added = data(&answer)?;
+        writeln!(std::io::stdout(), "{}", added.task_id)?;
+        return Ok(exit::DONE);
+    }
+    context.print_message(&answer)?;
+    Ok(exit::DONE)
+}
+
+fn task(args: &AddArgs) -> Result<Map<String, Value>, Failure> {
+    let mut params = params(args.params.as_deref(), &args.pairs).map_err(Failure::usage)?;
+    let mut task = Map::new();
+    if args.command.is_empty() {
+        insert(&mut task, "name", args.name.as_deref());
+        insert(&mut task, "function", args.function.as_deref());
+    } else {
+        let name = args.name.clone().unwrap_or_else(|| command_line(&args.command));
+        task.insert("name".to_owned(), json!(name));
+        task.insert("function".to_owned(), json!("command"));
+        params.insert("argv".to_owned(), json!(args.command));
+    }
+    task.insert("params".to_owned(), Value::Object(params));
+    args.fields.insert_into(&mut task);
+    insert(&mut task, "permanent_exit_codes", args.permanent_exit_codes.as_deref().map(exit_codes));
+    Ok(task)
+}
+
+/// `2,3` or a JSON list; what is neither goes to the daemon, which says what is allowed.
+pub fn exit_codes(text: &str) -> Value {
+    match json_or_text(text) {
+        number @ Value::Number(_) => json!([number]),
+        Value::String(text) => text.split([',', ';', ' ']).filter(|code| !code.is_empty()).map(json_or_text).collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn parsed(words: &[&str]) -> Map<String, Value> {
+        match Cli::try_parse_from(words).expect("a valid command line").command {
+            Some(Command::Add(args)) => task(&args).expect("a valid task"),
+            other => panic!("not add but {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_is_named_by_its_line() {
+        let task = parsed(&["batch-executor", "add", "--priority", "high", "--", "echo", "hi there", "--json"]);
+        let expected = json!({
+            "name": "echo 'hi there' --json", "function": "command", "priority": "high",
+            "params": {"argv": ["echo", "hi there", "--json"]},
+        });
+        assert_eq!(Value::Object(task), expected);
+    }
+
+    #[test]
+    fn a_named_function_with_parameters() {
+        let words =
+            ["batch-executor", "add", "x", "--function", "simulate", "-p", "duration=0.1", "--max-retries", "0"];
+        let expected = json!({"name": "x", "function": "simulate", "params": {"duration": 0.1}, "max_retries": 0});
+        assert_eq!(Value::Object(parsed(&words)), expected);
+    }
+
+    #[test]
+    fn exit_codes_in_any_form() {
+        assert_eq!(exit_codes("2"), json!([2]));
+        assert_eq!(exit_codes("2,3"), json!([2, 3]));
+        assert_eq!(exit_codes("[2, 3]"), json!([2, 3]));
+    }
+}

@@ -1,0 +1,289 @@
+//! Sends a file of tasks: several `add_batch` of bounded size, one batch.
+
+use std::collections::BTreeMap;
+
+use batch_executor::client::{Answer, Client};
+use batch_executor::protocol::{BatchAdded, ErrorCode, ItemError, parse_spec};
+use batch_executor::task::{BatchId, TaskId};
+use serde_json::{Map, Value, json};
+
+use crate::context::{Context, data, request};
+use crate::exit;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::tasks_file::{Input, Part, Parts, Place};
+
+/// The most bad tasks that are kept to be listed; the others are counted.
+const MAX_LISTED: usize = 1000;
+/// The most ids that an answer lists.
+const MAX_IDS: usize = 1000;
+/// Fields of a file that are not `add_batch`'s, or that this program sets itself.
+const NOT_PASSED_ON: &[&str] = &["action", "tool_name", "thoughts", "id", "tasks", "more", "resume", "atomic"];
+
+/// What a file is sent with.
+#[derive(Debug)]
+pub struct Plan {
+    /// Fields of the request beside the tasks.
+    pub fields: Map<String, Value>,
+    /// Of the first part; part n has `KEY/n`.
+    pub key: String,
+    /// The key holds while the batch is not done (`run`).
+    pub resume: bool,
+    /// One bad task refuses all.
+    pub atomic: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Added {
+    pub batch_id: Option<BatchId>,
+    pub added: u64,
+    pub first_task_id: Option<TaskId>,
+    pub last_task_id: Option<TaskId>,
+    pub task_ids: Vec<TaskId>,
+    pub queued: i64,
+    /// Whether the batch was there before.
+    pub repeated: bool,
+    /// The first of the bad tasks.
+    pub listed: Vec<(Place, String)>,
+    pub bad: u64,
+    pub warnings: Vec<String>,
+    /// The daemon's own words, of the last part.
+    pub message: String,
+}
+
+impl Plan {
+    /// The fields that the file and the command line give, the command line's first.
+    pub fn new(input: &Input, given: Map<String, Value>, environment: &BTreeMap<String, String>, key: String) -> Self {
+        let mut fields = input.header();
+        let atomic = fields.get("atomic") == Some(&Value::Bool(true));
+        fields.retain(|name, _| !NOT_PASSED_ON.contains(&name.as_str()));
+        fields.extend(given);
+        fields.entry("environment").or_insert_with(|| json!(environment));
+        let key = fields.remove("request_key").and_then(|key| Some(key.as_str()?.to_owned())).unwrap_or(key);
+        Self { fields, key, resume: false, atomic }
+    }
+
+    fn defaults(&self) -> Map<String, Value> {
+        self.fields.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    fn request(&self, part: Part, number: usize, more: bool, batch: Option<BatchId>) -> Result<Value, Failure> {
+        let mut fields = self.fields.clone();
+        if let Some(batch) = batch {
+            // The batch has its name by now.
+            fields.remove("name");
+            fields.insert("batch_id".to_owned(), json!(batch));
+        }
+        let key = if number == 1 { self.key.clone() } else { format!("{}/{number}", self.key) };
+        fields.insert("request_key".to_owned(), json!(key));
+        fields.insert("tasks".to_owned(), Value::Array(part.tasks));
+        if self.atomic {
+            fields.insert("atomic".to_owned(), json!(true));
+        }
+        if self.resume {
+            fields.insert("resume".to_owned(), json!(true));
+            fields.insert("more".to_owned(), json!(more));
+        }
+        request("add_batch", fields)
+    }
+}
+
+/// Adds the tasks of `input`. Bad ones are in the answer; what was acknowledged stays, whatever happens then.
+///
+/// # Errors
+/// A file that cannot be read, a refusal that is not about single tasks, an interruption between two parts,
+/// and no good task at all.
+pub fn add(
+    context: &Context,
+    client: &mut Client,
+    input: &Input,
+    plan: &Plan,
+    interrupt: Option<&Interrupt>,
+) -> Result<Added, Failure> {
+    if plan.atomic {
+        check_all(input, plan)?;
+    }
+    let mut added = Added::default();
+    let mut parts = Parts::new(input.items()?, !plan.defaults().contains_key("name"));
+    let mut next = next_part(&mut parts, &mut added, input)?;
+    let mut number = 1;
+    while let Some(part) = next {
+        next = next_part(&mut parts, &mut added, input)?;
+        if let Some(signal) = interrupt.and_then(Interrupt::taken) {
+            let look = "batch-executor status (the same command again goes on adding)";
+            return Err(Failure::interrupted(signal, look));
+        }
+        let places = part.places.clone();
+        let request = plan.request(part, number, next.is_some(), added.batch_id)?;
+        let answer = client.call_twice(&request)?;
+        added.take(answer, &places)?;
+        number += 1;
+        if number % 16 == 0 && next.is_some() {
+            context.tell(&format!("{} tasks added so far", added.added));
+        }
+    }
+    if added.batch_id.is_none() {
+        return Err(added.nothing());
+    }
+    Ok(added)
+}
+
+fn next_part(parts: &mut Parts<'_>, added: &mut Added, input: &Input) -> Result<Option<Part>, Failure> {
+    parts.next_part(&mut |place, said| added.bad(place, said)).map_err(|error| input.unreadable(&error))
+}
+
+/// The whole file, before anything of it is sent.
+fn check_all(input: &Input, plan: &Plan) -> Result<(), Failure> {
+    let defaults = plan.defaults();
+    let mut found = Added::default();
+    let mut warnings = BTreeMap::new();
+    for item in input.items()? {
+        let item = item.map_err(|error| input.unreadable(&error))?;
+        let name = format!("Task {}", item.place.index + 1);
+        let checked = item.task.and_then(|task| parse_spec(&task, &defaults, Some(&name), &mut warnings).map(drop));
+        if let Err(said) = checked {
+            found.bad(item.place, said);
+        }
+    }
+    if found.bad == 0 { Ok(()) } else { Err(found.nothing()) }
+}
+
+impl Added {
+    fn bad(&mut self, place: Place, said: String) {
+        self.bad += 1;
+        if self.listed.len() < MAX_LISTED {
+            self.listed.push((place, said));
+        }
+    }
+
+    fn take(&mut self, answer: Answer, places: &[Place]) -> Result<(), Failure> {
+        if !answer.response.ok {
+            return match item_errors(&answer) {
+                Some(errors) => {
+                    self.bad_items(errors, places);
+                    Ok(())
+                }
+                None => Err(Failure::Refused(Box::new(answer))),
+            };
+        }
+        let part: BatchAdded = data(&answer)?;
+        self.batch_id = Some(part.batch_id);
+        self.first_task_id = self.first_task_id.or(part.first_task_id);
+        self.last_task_id = part.last_task_id.or(self.last_task_id);
+        self.added += part.added;
+        self.queued = part.queued;
+        self.repeated |= part.repeated;
+        let room = (MAX_IDS + 1).saturating_sub(self.task_ids.len());
+        match part.task_ids {
+            Some(ids) => self.task_ids.extend(ids.into_iter().take(room)),
+            None => {
+                let range = part.first_task_id.zip(part.last_task_id).map(|(first, last)| first..=last);
+                self.task_ids.extend(range.into_iter().flatten().take(room));
+            }
+        }
+        self.bad_items(part.errors, places);
+        for warning in answer.response.warnings.unwrap_or_default() {
+            if !self.warnings.contains(&warning) && self.warnings.len() < MAX_LISTED {
+                self.warnings.push(warning);
+            }
+        }
+        self.message = answer.response.message;
+        Ok(())
+    }
+
+    fn bad_items(&mut self, errors: Vec<ItemError>, places: &[Place]) {
+        for ItemError { index, error } in errors {
+            self.bad(places.get(index).copied().unwrap_or(Place { index, line: None }), error);
+        }
+    }
+
+    /// Why nothing was added.
+    fn nothing(&self) -> Failure {
+        if self.bad == 0 {
+            return Failure::new(exit::REFUSED, "the file has no tasks");
+        }
+        let (place, said) = self.listed.first().map_or((String::new(), ""), |(p, s)| (format!("{p}: "), s.as_str()));
+        let others = if self.bad > 1 { format!(" (and {} more)", self.bad - 1) } else { String::new() };
+        Failure::new(exit::REFUSED, format!("nothing was added: {place}{said}{others}"))
+            .details(json!({"errors": self.errors()}))
+    }
+
+    /// The list of bad tasks, for a program.
+    pub fn errors(&self) -> Value {
+        self.listed
+            .iter()
+            .map(|(place, said)| match place.line {
+                Some(line) => json!({"index": place.index, "line": line, "error": said}),
+                None => json!({"index": place.index, "error": said}),
+            })
+            .collect()
+    }
+
+    /// The list of bad tasks, for a person, on standard error.
+    pub fn tell_bad(&self, context: &Context) {
+        for (place, said) in &self.listed {
+            context.tell(&format!("{place}: {said}"));
+        }
+        let unlisted = self.bad - self.listed.len() as u64;
+        if unlisted > 0 {
+            context.tell(&format!("and {unlisted} more"));
+        }
+    }
+
+    /// The data of an `add_batch` answer over all parts.
+    pub fn data(&self) -> Value {
+        let mut data = json!({
+            "batch_id": self.batch_id, "added": self.added, "first_task_id": self.first_task_id,
+            "last_task_id": self.last_task_id, "errors": self.errors(), "queued": self.queued,
+            "repeated": self.repeated,
+        });
+        if self.task_ids.len() <= MAX_IDS {
+            data["task_ids"] = json!(self.task_ids);
+        }
+        data
+    }
+}
+
+/// The list in the details of a refusal of all tasks.
+fn item_errors(answer: &Answer) -> Option<Vec<ItemError>> {
+    let refusal = answer.response.error.as_ref().filter(|refusal| refusal.code == ErrorCode::InvalidRequest)?;
+    serde_json::from_value(refusal.details.get("errors")?.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(line: &str) -> Answer {
+        Answer { line: line.to_owned(), response: serde_json::from_str(line).expect("an answer") }
+    }
+
+    #[test]
+    fn errors_are_named_by_their_place_in_the_file() {
+        let places = [Place { index: 4, line: Some(7) }, Place { index: 6, line: Some(9) }];
+        let mut added = Added::default();
+        added.bad(Place { index: 5, line: Some(8) }, "not valid JSON".to_owned());
+        let line = r#"{"ok":true,"action":"add_batch","message":"m","warnings":["w"],"data":{"batch_id":3,"added":1,
+            "first_task_id":10,"last_task_id":10,"task_ids":[10],"errors":[{"index":1,"error":"no"}],"queued":1}}"#;
+        added.take(answer(line), &places).expect("an accepted part");
+        assert_eq!(added.bad, 2);
+        let expected = json!([
+            {"index": 5, "line": 8, "error": "not valid JSON"}, {"index": 6, "line": 9, "error": "no"},
+        ]);
+        assert_eq!(added.errors(), expected);
+        assert_eq!(added.data()["task_ids"], json!([10]));
+    }
+
+    #[test]
+    fn a_part_without_a_good_task_does_not_end_the_rest() {
+        let line = r#"{"ok":false,"action":"add_batch","message":"m",
+            "error":{"code":"invalid_request","message":"m","details":{"errors":[{"index":0,"error":"no"}]}}}"#;
+        let mut added = Added::default();
+        added.take(answer(line), &[Place { index: 0, line: None }]).expect("a list of errors");
+        assert_eq!(added.listed, [(Place { index: 0, line: None }, "no".to_owned())]);
+        assert_eq!(added.nothing().exit(), exit::REFUSED);
+        let line = r#"{"ok":false,"action":"add_batch","message":"m","error":{"code":"storage","message":"m"}}"#;
+        assert!(added.take(answer(line), &[]).is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! `completions`: a script for a shell. Needs neither home nor configuration.
+
+use std::io::Write;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::args::Cli;
+use crate::exit;
+use crate::failure::Failure;
+
+/// Flags of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  batch-executor completions bash > ~/.local/share/bash-completion/completions/batch-executor
+  batch-executor completions zsh > \"${fpath[1]}/_batch-executor\"
+  batch-executor completions fish > ~/.config/fish/completions/batch-executor.fish")]
+pub struct CompletionsArgs {
+    shell: Shell,
+}
+
+/// Prints the script.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
+    // Made in memory first: the generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "batch-executor", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(exit::DONE)
+}

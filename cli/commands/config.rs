@@ -1,0 +1,31 @@
+//! `config`: the effective settings and where each came from.
+
+use batch_executor::config::{Loaded, Overrides};
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::context::{Context, OwnAnswer};
+use crate::exit;
+use crate::failure::Failure;
+use crate::views;
+
+/// `config` has no flags of its own.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {}
+
+/// Prints every setting.
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn run(context: &Context, _args: &ConfigArgs) -> Result<u8, Failure> {
+    let loaded = Loaded::load(context.config.as_deref(), &Overrides::default())?;
+    let origins = loaded.origins();
+    let data: Map<String, Value> =
+        origins.iter().map(|o| (o.name.clone(), json!({"value": o.value, "origin": o.origin}))).collect();
+    let answer = OwnAnswer::new("config", "the effective settings", Value::Object(data));
+    context.print_own(&answer, |out| {
+        let rows = origins.iter().map(|o| vec![o.name.clone(), o.value.clone(), o.origin.clone()]);
+        writeln!(out, "{}", views::plain_table(&["Setting", "Value", "From"], rows))
+    })?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,93 @@
+//! `daemon`: be it, end it, replace it, ask for it.
+
+use batch_executor::client::process::Identity;
+use batch_executor::client::{ClientError, Connection};
+use batch_executor::protocol::StatusData;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::serve::{self, ServeArgs};
+use crate::args::{insert, number};
+use crate::context::{Context, OwnAnswer, accepted, data, request};
+use crate::exit;
+use crate::failure::Failure;
+use crate::views::text;
+
+/// Flags of `daemon`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DaemonArgs {
+    #[command(subcommand)]
+    action: Option<DaemonAction>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// What to do with the running daemon; none of these starts one.
+#[derive(Debug, Subcommand)]
+enum DaemonAction {
+    /// End it: running tasks go back to the queue, the executor's state is kept
+    Stop {
+        /// Seconds between SIGTERM and SIGKILL [default: the setting grace]
+        #[arg(long, value_name = "S", value_parser = number, allow_negative_numbers = true)]
+        grace: Option<Value>,
+    },
+    /// Its pid, version, uptime and home
+    Status,
+    /// Replace it by the program now installed, under running tasks
+    Restart,
+}
+
+/// Runs the daemon, or does something with the one that runs.
+///
+/// # Errors
+/// What [`Failure`] says; exit 69 when there is none to stop or ask.
+pub fn run(context: &Context, args: &DaemonArgs) -> Result<u8, Failure> {
+    match &args.action {
+        None => serve::run(context, &args.serve),
+        Some(DaemonAction::Stop { grace }) => stop(context, grace.as_ref()),
+        Some(DaemonAction::Status) => status(context),
+        Some(DaemonAction::Restart) => {
+            let request = request("restart", Map::new())?;
+            context.print_message(&accepted(context.client_of_running().call(&request))?)?;
+            Ok(exit::DONE)
+        }
+    }
+}
+
+fn stop(context: &Context, grace: Option<&Value>) -> Result<u8, Failure> {
+    let mut connection = Connection::connect(&context.home)?;
+    let status: StatusData = data(&accepted(connection.call(&json!({"action": "status"})))?)?;
+    let daemon = Identity::of(status.pid);
+    let mut parameters = Map::new();
+    insert(&mut parameters, "grace", grace);
+    let answer = match accepted(connection.call(&request("shutdown", parameters)?)) {
+        Err(Failure::Client(ClientError::Lost(_))) => None,
+        other => Some(other?),
+    };
+    // It keeps its connections until its work is written down; then only its process has to go.
+    connection.read_to_end();
+    while daemon.is_some_and(Identity::lives) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    match answer {
+        Some(answer) => context.print_message(&answer)?,
+        None => {
+            let answer = OwnAnswer::new("shutdown", "the daemon has ended", json!({}));
+            context.print_own(&answer, |out| writeln!(out, "{}", answer.message))?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn status(context: &Context) -> Result<u8, Failure> {
+    let answer = accepted(context.client_of_running().call(&json!({"action": "status"})))?;
+    context.print(&answer, |out| {
+        let status: StatusData = data(&answer)?;
+        writeln!(out, "pid      {}", status.pid)?;
+        writeln!(out, "version  {} (protocol {})", status.version, status.protocol)?;
+        writeln!(out, "uptime   {}", text::seconds(status.uptime))?;
+        Ok(writeln!(out, "home     {}", status.home)?)
+    })?;
+    Ok(exit::DONE)
+}

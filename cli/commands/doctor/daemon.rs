@@ -1,0 +1,71 @@
+//! What only the daemon can tell: its version, its queue, its limits.
+
+use batch_executor::client::ClientError;
+use batch_executor::protocol::{Health, PROTOCOL};
+use serde_json::Map;
+
+use super::Check;
+use crate::context::{Context, data};
+use crate::failure::Failure;
+use crate::views::text;
+
+/// Files that a daemon with a few hundred connections and followed logs has open.
+const ENOUGH_FILES: u64 = 1024;
+/// Below this a cap of a hundred tasks cannot be filled.
+const ENOUGH_PROCESSES: u64 = 256;
+
+/// The checks; when no daemon answers, that.
+pub fn checks(context: &Context) -> Vec<Check> {
+    let health = context.ask_twice("health", Map::new()).and_then(|answer| data::<Health>(&answer));
+    match health {
+        Ok(health) => of(&health),
+        Err(Failure::Client(ClientError::Unreachable { .. })) => vec![Check::warning(
+            "daemon",
+            "none answers, and none is to be started",
+            "start one: batch-executor daemon, or any command without --no-autostart",
+        )],
+        Err(failure) => {
+            let (message, hint) = failure.text();
+            let advice = hint.unwrap_or_else(|| format!("see {}", context.home.log().display()));
+            vec![Check::broken("daemon", message, advice)]
+        }
+    }
+}
+
+fn of(health: &Health) -> Vec<Check> {
+    let keeper = health.keeper_pid.map_or_else(|| "no keeper yet".to_owned(), |pid| format!("keeper {pid}"));
+    let mut checks = vec![Check::ok("daemon", format!("pid {}, {keeper}", health.pid)), version(health)];
+    let size = text::bytes(u64::try_from(health.database_bytes).unwrap_or(0));
+    checks.push(if health.database == "ok" {
+        Check::ok("queue", format!("intact, {size}, schema {}, SQLite {}", health.schema, health.sqlite))
+    } else {
+        Check::broken(
+            "queue",
+            health.database.clone(),
+            "stop the daemon, keep a copy of queue.db with its -wal, then recover it with: sqlite3 queue.db .recover",
+        )
+    });
+    checks.extend(health.tally_difference.as_ref().map(|difference| {
+        Check::warning("counts", difference.clone(), "please report it; the tasks themselves are not affected")
+    }));
+    checks.extend(health.storage_error.as_ref().map(|error| {
+        Check::broken("storage", error.clone(), "make room or mount it writable; the daemon goes on by itself then")
+    }));
+    checks.push(limit("open files", health.open_files_limit, ENOUGH_FILES, "raise it: ulimit -n, or LimitNOFILE="));
+    checks.push(limit("processes", health.processes_limit, ENOUGH_PROCESSES, "raise it: ulimit -u, or TasksMax="));
+    checks
+}
+
+fn version(health: &Health) -> Check {
+    let own = env!("CARGO_PKG_VERSION");
+    if health.version == own && health.protocol == PROTOCOL {
+        return Check::ok("version", format!("the daemon's is {own} too (protocol {PROTOCOL})"));
+    }
+    let found = format!("the daemon is {} (protocol {}), this program {own}", health.version, health.protocol);
+    Check::warning("version", found, "batch-executor daemon restart; running tasks go on")
+}
+
+fn limit(name: &'static str, limit: u64, enough: u64, advice: &str) -> Check {
+    let found = if limit > 1 << 40 { "unlimited".to_owned() } else { limit.to_string() };
+    if limit >= enough { Check::ok(name, found) } else { Check::warning(name, found, advice) }
+}

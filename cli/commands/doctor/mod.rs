@@ -1,0 +1,87 @@
+//! `doctor`: what the promises rest on, and what to do about each thing that is wrong.
+
+mod daemon;
+mod machine;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::context::{Context, OwnAnswer};
+use crate::exit;
+use crate::failure::Failure;
+use crate::views;
+
+/// `doctor` has no flags of its own.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    /// Something will not be as good as it could be.
+    Warning,
+    /// A promise cannot be kept.
+    Broken,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    level: Level,
+    found: String,
+    /// What to do about it.
+    advice: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, level: Level::Ok, found: found.into(), advice: None }
+    }
+
+    fn warning(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, level: Level::Warning, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    fn broken(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, level: Level::Broken, found: found.into(), advice: Some(advice.into()) }
+    }
+}
+
+/// Prints every check; 0 with warnings at most, 1 when a promise cannot be kept.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn run(context: &Context, _args: &DoctorArgs) -> Result<u8, Failure> {
+    let mut checks = vec![
+        Check::ok("program", format!("version {}", env!("CARGO_PKG_VERSION"))),
+        Check::ok("socket", context.home.socket().to_string_lossy()),
+    ];
+    checks.extend(daemon::checks(context));
+    checks.extend(machine::checks(context));
+    let worst = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);
+    let message = match worst {
+        Level::Ok => "all is well",
+        Level::Warning => "all promises can be kept; see the warnings",
+        Level::Broken => "a promise cannot be kept",
+    };
+    let answer = OwnAnswer::new("doctor", message, json!({"worst": worst, "checks": checks}));
+    context.print_own(&answer, |out| {
+        for check in &checks {
+            let mark = match check.level {
+                Level::Ok => "ok",
+                Level::Warning => "warning",
+                Level::Broken => "BROKEN",
+            };
+            writeln!(out, "{mark:<8} {:<14} {}", check.name, views::text::printable(&check.found))?;
+            if let Some(advice) = &check.advice {
+                writeln!(out, "{:<24}-> {advice}", "")?;
+            }
+        }
+        writeln!(out, "{message}")
+    })?;
+    Ok(if worst == Level::Broken { exit::TASKS_FAILED } else { exit::DONE })
+}

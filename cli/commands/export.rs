@@ -1,0 +1,89 @@
+//! `export`: the results in a file, or on standard output.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use batch_executor::protocol::Exported;
+use clap::Args;
+use serde_json::{Map, json};
+
+use crate::args::insert;
+use crate::context::{Context, data};
+use crate::exit;
+use crate::failure::Failure;
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// json, csv or jsonl [default: by the file's extension, else json]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// The file to write, - for standard output [default: batch_results_DATE_TIME.EXT]
+    #[arg(long, short, value_name = "FILE")]
+    output_file: Option<String>,
+    /// Only tasks in this state
+    #[arg(long, value_name = "STATUS")]
+    filter_status: Option<String>,
+    /// Of this batch alone
+    #[arg(long, value_name = "ID")]
+    batch_id: Option<i64>,
+    /// With every attempt of every task
+    #[arg(long)]
+    attempts: bool,
+    /// Replace the file if it is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Writes the results to a file; with `--quiet` prints nothing.
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn run(context: &Context, args: &ExportArgs) -> Result<u8, Failure> {
+    let mut request = Map::new();
+    let by_name = args.output_file.as_deref().and_then(format_of);
+    insert(&mut request, "format", args.format.as_deref().or(by_name));
+    insert(&mut request, "filter_status", args.filter_status.as_deref());
+    insert(&mut request, "batch_id", args.batch_id);
+    request.insert("attempts".to_owned(), json!(args.attempts));
+    request.insert("overwrite".to_owned(), json!(args.overwrite));
+    match args.output_file.as_deref() {
+        Some("-") => to_stdout(context, request)?,
+        file => {
+            insert(&mut request, "output_file", file);
+            context.print_message(&context.ask("export", request)?)?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// The format that a file's extension means.
+pub fn format_of(file: &str) -> Option<&'static str> {
+    match Path::new(file).extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "json" => Some("json"),
+        "csv" => Some("csv"),
+        "jsonl" | "ndjson" => Some("jsonl"),
+        _ => None,
+    }
+}
+
+/// The daemon writes a file, this program copies it: neither holds it in memory, and a reader that
+/// takes all night holds up nothing. The file is in the home, which both see alike.
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn to_stdout(context: &Context, mut request: Map<String, serde_json::Value>) -> Result<(), Failure> {
+    context.client()?.connection()?;
+    let unusable = |error: &io::Error| Failure::file("write in", &context.home.root().to_string_lossy(), error);
+    let folder =
+        tempfile::Builder::new().prefix("export-").tempdir_in(context.home.root()).map_err(|error| unusable(&error))?;
+    request.insert("output_file".to_owned(), json!(folder.path().join("export").to_string_lossy()));
+    let answer = context.ask("export", request)?;
+    let exported: Exported = data(&answer)?;
+    let mut file = File::open(&exported.file).map_err(|error| Failure::file("read", &exported.file, &error))?;
+    folder.close().map_err(|error| unusable(&error))?;
+    io::copy(&mut file, &mut io::stdout().lock())?;
+    context.warn(answer.response.warnings.as_deref().unwrap_or_default());
+    Ok(())
+}

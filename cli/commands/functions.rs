@@ -1,0 +1,34 @@
+//! `functions`: what tasks may name.
+
+use std::io::Write;
+
+use batch_executor::protocol::Functions;
+use clap::Args;
+use serde_json::Map;
+
+use crate::context::{Context, data};
+use crate::exit;
+use crate::failure::Failure;
+use crate::views;
+
+/// `functions` has no flags of its own.
+#[derive(Debug, Args)]
+pub struct FunctionsArgs {}
+
+/// Prints the known functions; their names alone with `--quiet`.
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn run(context: &Context, _args: &FunctionsArgs) -> Result<u8, Failure> {
+    let answer = context.ask_twice("functions", Map::new())?;
+    let known: Functions = data(&answer)?;
+    if context.quiet && !context.json {
+        let mut out = std::io::stdout().lock();
+        for function in &known.functions {
+            writeln!(out, "{}", function.name)?;
+        }
+        return Ok(exit::DONE);
+    }
+    context.print(&answer, |out| Ok(writeln!(out, "{}", views::functions::table(&known.functions))?))?;
+    Ok(exit::DONE)
+}

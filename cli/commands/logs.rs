@@ -1,0 +1,133 @@
+//! `logs`: what a task wrote, raw.
+
+use std::io::{self, Write};
+
+use batch_executor::client::{Client, ClientError, Received, Until};
+use batch_executor::protocol::{ErrorCode, LogsData};
+use batch_executor::task::TaskId;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::args::{insert, number, task_id};
+use crate::context::{Context, accepted, data, request};
+use crate::exit;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The task: 12 or task_12
+    #[arg(value_name = "ID", value_parser = task_id)]
+    task_id: TaskId,
+    /// Go on as it writes, until it ends
+    #[arg(long, short)]
+    follow: bool,
+    /// Standard output alone
+    #[arg(long, conflicts_with_all = ["stderr", "stream"])]
+    stdout: bool,
+    /// Standard error alone
+    #[arg(long, conflicts_with = "stream")]
+    stderr: bool,
+    /// both, stdout or stderr
+    #[arg(long, value_name = "STREAM", default_value = "both")]
+    stream: String,
+    /// Which attempt, from 1 [default: the latest]
+    #[arg(long, value_name = "N", value_parser = number)]
+    attempt: Option<Value>,
+    /// The last bytes alone
+    #[arg(long, value_name = "BYTES", conflicts_with = "offset")]
+    tail: Option<u32>,
+    /// From this byte on; negative: from the end
+    #[arg(long, value_name = "BYTES", value_parser = number, allow_negative_numbers = true)]
+    offset: Option<Value>,
+    /// At most so many bytes [default: all]
+    #[arg(long, value_name = "BYTES", value_parser = number)]
+    limit: Option<Value>,
+}
+
+/// Prints what a task wrote; with `--json` one response a line.
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn run(context: &Context, args: &LogsArgs) -> Result<u8, Failure> {
+    let mut parameters = first_request(args);
+    let mut client = context.client()?;
+    // Only a reader that stays needs more than the signal's default: its connection may come and go.
+    let interrupt = if args.follow { Some(Interrupt::install()?) } else { None };
+    loop {
+        let request = request("logs", parameters.clone())?;
+        let answer = match follow(&mut client, &request, interrupt.as_ref(), args.task_id)? {
+            Some(answer) => answer,
+            None => continue,
+        };
+        let answer = accepted(Ok(answer))?;
+        let piece: LogsData = data(&answer)?;
+        let mut out = io::stdout().lock();
+        if context.json {
+            writeln!(out, "{}", answer.line)?;
+        } else {
+            out.write_all(piece.text.as_bytes())?;
+        }
+        out.flush()?;
+        drop(out);
+        let complete = piece.next_offset >= piece.size;
+        let done = if args.follow { piece.ended && complete } else { complete || args.limit.is_some() };
+        if done || (piece.text.is_empty() && !args.follow) {
+            if piece.dropped > 0 {
+                context.warn(&[format!("{} bytes were not kept", piece.dropped)]);
+            }
+            return Ok(exit::DONE);
+        }
+        parameters.insert("offset".to_owned(), json!(piece.next_offset));
+        // What follows belongs to the attempt that was begun with.
+        parameters.insert("attempt".to_owned(), json!(piece.attempt));
+    }
+}
+
+fn first_request(args: &LogsArgs) -> Map<String, Value> {
+    let stream = match (args.stdout, args.stderr) {
+        (true, _) => "stdout",
+        (_, true) => "stderr",
+        _ => &args.stream,
+    };
+    let mut parameters = Map::new();
+    parameters.insert("task_id".to_owned(), json!(args.task_id));
+    parameters.insert("stream".to_owned(), json!(stream));
+    parameters.insert("follow".to_owned(), json!(args.follow));
+    insert(&mut parameters, "attempt", args.attempt.as_ref());
+    insert(&mut parameters, "offset", args.offset.as_ref());
+    insert(&mut parameters, "offset", args.tail.map(|tail| -i64::from(tail)));
+    insert(&mut parameters, "limit", args.limit.as_ref());
+    parameters
+}
+
+/// The next answer; None when the daemon went away and is back, so that the request has to be sent again.
+fn follow(
+    client: &mut Client,
+    request: &Value,
+    interrupt: Option<&Interrupt>,
+    task: TaskId,
+) -> Result<Option<batch_executor::client::Answer>, Failure> {
+    let until = Until { deadline: None, wake: interrupt.map(Interrupt::wake) };
+    let received = client.send(request).and_then(|()| client.receive(until));
+    let stopped = match received {
+        Ok(Received::Answer(answer)) => {
+            let code = answer.response.error.as_ref().map(|refusal| refusal.code);
+            if code != Some(ErrorCode::ShuttingDown) {
+                return Ok(Some(*answer));
+            }
+            true
+        }
+        Ok(Received::TimedOut) => return Ok(None),
+        Ok(Received::Woken) => return Err(interrupted(interrupt, task)),
+        Err(ClientError::Lost(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    if client.come_back(stopped, until)? { Ok(None) } else { Err(interrupted(interrupt, task)) }
+}
+
+fn interrupted(interrupt: Option<&Interrupt>, task: TaskId) -> Failure {
+    let signal = interrupt.and_then(Interrupt::taken).unwrap_or(nix::sys::signal::Signal::SIGINT);
+    Failure::interrupted(signal, &format!("batch-executor logs {task} -f"))
+}

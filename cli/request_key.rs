@@ -1,0 +1,61 @@
+//! Keys that make a request safe to send again.
+
+use std::fs::File;
+use std::io::Read;
+
+use crate::failure::Failure;
+
+/// A key that nobody has used.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn random() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|error| Failure::file("read", "/dev/urandom", &error))?;
+    Ok(format!("cli:{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// FNV-1a of 128 bits: tells contents apart, the same in every version of this program. Not for secrets.
+#[derive(Debug, Clone)]
+pub struct Fingerprint(u128);
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
+    }
+}
+
+impl Fingerprint {
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+        for &byte in bytes {
+            self.0 = (self.0 ^ u128::from(byte)).wrapping_mul(PRIME);
+        }
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        format!("{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_fnv_1a() {
+        let of = |text: &str| {
+            let mut fingerprint = Fingerprint::default();
+            fingerprint.update(text.as_bytes());
+            fingerprint.hex()
+        };
+        // The published vectors of the 128-bit variant.
+        assert_eq!(of(""), "6c62272e07bb014262b821756295c58d");
+        assert_eq!(of("a"), "d228cb696f1a8caf78912b704e4a8964");
+        assert_eq!(of("foobar"), "343e1662793c64bf6f0d3597ba446f18");
+    }
+}

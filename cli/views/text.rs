@@ -1,0 +1,104 @@
+//! Text that is safe and short enough to show.
+
+use batch_executor::protocol::Task;
+use serde_json::Value;
+
+/// The longest text in a cell, in characters.
+const CELL_CHARS: usize = 80;
+
+/// The text without what would move a terminal's cursor or change its colours.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// The first line that is not blank, shortened to a cell.
+pub fn first_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    shortened(&printable(line))
+}
+
+/// At most a cell's length.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(CELL_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// What a task came to, in one line: why it failed or waits, else what it wrote, else its value.
+pub fn outcome(task: &Task) -> String {
+    if let Some(error) = &task.error {
+        return first_line(error);
+    }
+    let Some(result) = &task.result else {
+        return task.reason.as_deref().map(first_line).unwrap_or_default();
+    };
+    let written = |stream: &str| result.get(stream).and_then(Value::as_str).map(first_line).filter(|l| !l.is_empty());
+    if result.get("exit_code").is_some() {
+        return written("stdout").or_else(|| written("stderr")).unwrap_or_default();
+    }
+    match result {
+        Value::String(text) => first_line(text),
+        other => first_line(&other.to_string()),
+    }
+}
+
+/// Seconds as a person says them.
+pub fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 99.5 => format!("{s:.0} s"),
+        s => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds, above 99")]
+            let whole = s.round() as u64;
+            let (days, hours, minutes, rest) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60, whole % 60);
+            match (days, hours) {
+                (0, 0) => format!("{minutes} min {rest} s"),
+                (0, _) => format!("{hours} h {minutes} min"),
+                _ => format!("{days} d {hours} h"),
+            }
+        }
+    }
+}
+
+/// Bytes as a person says them.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let step = (count.checked_ilog2().unwrap_or(0) / 10).min(4);
+    let unit = UNITS.get(step as usize).copied().unwrap_or("bytes");
+    let tenths = u128::from(count) * 10 / (1 << (10 * step));
+    if step == 0 { format!("{count} {unit}") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
+}
+
+/// A number where there is one.
+pub fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_people_say_them() {
+        let cases = [(0.04, "0.0 s"), (1.25, "1.2 s"), (59.6, "60 s"), (125.0, "2 min 5 s"), (7260.0, "2 h 1 min")];
+        for (value, expected) in cases {
+            assert_eq!(seconds(value), expected);
+        }
+        assert_eq!(seconds(200_000.0), "2 d 7 h");
+    }
+
+    #[test]
+    fn sizes_as_people_say_them() {
+        assert_eq!(bytes(0), "0 bytes");
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(5 << 30), "5.0 GiB");
+    }
+
+    #[test]
+    fn a_hostile_name_moves_no_cursor() {
+        assert_eq!(first_line("\n  \u{1b}[2Jgone\r\nsecond"), "\u{fffd}[2Jgone");
+        assert_eq!(shortened(&"x".repeat(81)).chars().count(), 81);
+    }
+}

@@ -1,0 +1,160 @@
+//! A client's session: one connection at a time, made when needed, made again when it broke.
+
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
+use std::os::fd::BorrowedFd;
+
+use super::connection::{Answer, Connection, Received, Until};
+use super::error::ClientError;
+use super::start::Starter;
+use crate::home::Home;
+
+/// How long a daemon that went away without a word (a crash, an upgrade, a service's restart) may take
+/// to come back by itself before it is started.
+const COME_BACK: Duration = Duration::from_secs(2);
+/// How long a waiting client waits for a daemon that it may not start, or that somebody stopped.
+const COME_BACK_STOPPED: Duration = Duration::from_secs(30);
+/// Between two looks whether the daemon is back.
+const LOOK_AFTER_MS: u16 = 50;
+
+/// A client of one home.
+#[derive(Debug)]
+pub struct Client {
+    home: Home,
+    /// None: no daemon is started.
+    starter: Option<Starter>,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    /// A client that connects when it is first used.
+    pub fn new(home: Home, starter: Option<Starter>) -> Self {
+        Self { home, starter, connection: None }
+    }
+
+    /// The home whose daemon it talks to.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The connection, made now if there is none.
+    ///
+    /// # Errors
+    /// As [`Connection::connect`] and [`Starter::start`].
+    pub fn connection(&mut self) -> Result<&mut Connection, ClientError> {
+        if self.connection.is_none() {
+            let made = match (Connection::connect(&self.home), &self.starter) {
+                (Err(ClientError::Unreachable { .. }), Some(starter)) => starter.start(&self.home)?,
+                (other, _) => other?,
+            };
+            self.connection = Some(made);
+        }
+        Ok(self.connection.as_mut().expect("made above when it was not there"))
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Self::connection`], [`Connection::send`] and [`Connection::receive`].
+    pub fn call(&mut self, request: &impl Serialize) -> Result<Answer, ClientError> {
+        let called = self.connection()?.call(request);
+        self.forget_if_lost(called)
+    }
+
+    /// As [`Self::call`] with the line as it is.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn call_line(&mut self, line: &[u8]) -> Result<Answer, ClientError> {
+        let connection = self.connection()?;
+        let called = connection.send_line(line).and_then(|()| connection.receive());
+        self.forget_if_lost(called)
+    }
+
+    /// As [`Self::call`], but sends once more after a broken connection: for requests that change
+    /// nothing, or nothing the second time (a `request_key`).
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn call_twice(&mut self, request: &impl Serialize) -> Result<Answer, ClientError> {
+        match self.call(request) {
+            Err(ClientError::Lost(_)) => {
+                self.come_back(false, Until::default())?;
+                self.call(request)
+            }
+            other => other,
+        }
+    }
+
+    /// As [`Self::call`], but ends with the deadline or the wake descriptor. After anything but an
+    /// answer, the answer is still to come: take it with [`Self::receive`].
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn send(&mut self, request: &impl Serialize) -> Result<(), ClientError> {
+        let sent = self.connection()?.send(request);
+        self.forget_if_lost(sent)
+    }
+
+    /// The next answer to what was sent.
+    ///
+    /// # Errors
+    /// As [`Connection::receive_until`].
+    pub fn receive(&mut self, until: Until<'_>) -> Result<Received, ClientError> {
+        let received = self.connection()?.receive_until(until);
+        self.forget_if_lost(received)
+    }
+
+    /// After `Lost`, or after the daemon said that it is ending (`stopped`): waits until one serves again.
+    /// One that crashed is started again if it may be; one that somebody stopped is not.
+    /// False: the wake descriptor or the deadline came first.
+    ///
+    /// # Errors
+    /// As [`Self::connection`] when it does not come back.
+    pub fn come_back(&mut self, stopped: bool, until: Until<'_>) -> Result<bool, ClientError> {
+        self.connection = None;
+        let patience = if stopped || self.starter.is_none() { COME_BACK_STOPPED } else { COME_BACK };
+        let give_up = Instant::now() + patience;
+        loop {
+            // One that is ending may still accept: only its answers tell.
+            if !stopped || self.is_serving() {
+                match Connection::connect(&self.home) {
+                    Ok(connection) => {
+                        self.connection = Some(connection);
+                        return Ok(true);
+                    }
+                    Err(ClientError::Unreachable { .. }) if Instant::now() < give_up => {}
+                    Err(ClientError::Unreachable { .. }) if !stopped => return self.connection().map(|_| true),
+                    Err(other) => return Err(other),
+                }
+            } else if Instant::now() >= give_up {
+                return Connection::connect(&self.home).map(|_| true);
+            }
+            if until.deadline.is_some_and(|deadline| Instant::now() >= deadline) || woken_within(until.wake) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        let status = serde_json::json!({"action": "status"});
+        Connection::connect(&self.home)
+            .and_then(|mut connection| connection.call(&status))
+            .is_ok_and(|answer| answer.response.ok)
+    }
+
+    fn forget_if_lost<T>(&mut self, outcome: Result<T, ClientError>) -> Result<T, ClientError> {
+        if matches!(outcome, Err(ClientError::Lost(_) | ClientError::Garbled(_))) {
+            self.connection = None;
+        }
+        outcome
+    }
+}
+
+/// Pauses between two looks; true when the wake descriptor became readable.
+fn woken_within(wake: Option<BorrowedFd<'_>>) -> bool {
+    let mut sources: Vec<PollFd<'_>> = wake.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    poll(&mut sources, PollTimeout::from(LOOK_AFTER_MS)).is_ok_and(|ready| ready > 0)
+}

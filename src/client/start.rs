@@ -1,0 +1,179 @@
+//! Starts a daemon in the background when none answers.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::SigSet;
+
+use super::connection::Connection;
+use super::error::ClientError;
+use crate::home::Home;
+
+/// How long a started daemon may take to serve: another one may be in its grace time before.
+const START_SECONDS: u64 = 60;
+/// The exit code of a daemon that found its home's lock taken.
+const EXIT_LOCKED: i32 = 75;
+/// Between two looks at the socket: at first, and at most.
+const LOOK_AFTER: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+/// The end of a failed daemon's stderr that is worth showing.
+const MESSAGE_BYTES: u64 = 4096;
+
+/// What a background daemon inherits beside the names in `env_pass`.
+const OWN_NAMES: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "XDG_*", "TERMUX_*", "ANDROID_*", "BATCH_EXECUTOR_*"];
+/// What it must not: these belong to the task from which it was started.
+const TASK_NAMES: &[&str] = &["BATCH_EXECUTOR_TASK_ID", "BATCH_EXECUTOR_ATTEMPT", "BATCH_EXECUTOR_BATCH_ID"];
+
+/// How to start a daemon.
+#[derive(Debug, Clone)]
+pub struct Starter {
+    pub program: PathBuf,
+    /// `--config`, when the client was given one.
+    pub config: Option<PathBuf>,
+    /// The setting: names that the daemon's environment keeps.
+    pub env_pass: Vec<String>,
+}
+
+impl Starter {
+    /// Starts a daemon for `home` and connects to it; when another client was quicker, to that one's.
+    ///
+    /// # Errors
+    /// `Spawn`, `StartFailed` with the daemon's own message, `StartTimeout`, `NotAllowed`.
+    pub fn start(&self, home: &Home) -> Result<Connection, ClientError> {
+        let deadline = Instant::now() + Duration::from_secs(START_SECONDS);
+        let mut daemon = Some(self.spawn(home)?);
+        let mut pause = LOOK_AFTER.0;
+        while Instant::now() < deadline {
+            match Connection::connect(home) {
+                Ok(connection) => {
+                    if let Some((child, _)) = daemon {
+                        reap_later(child);
+                    }
+                    return Ok(connection);
+                }
+                Err(ClientError::Unreachable { .. }) => {}
+                Err(other) => return Err(other),
+            }
+            if let Some((child, messages)) = &mut daemon
+                && let Some(status) = child.try_wait().map_err(|error| self.spawn_error(error))?
+            {
+                if status.code() != Some(EXIT_LOCKED) {
+                    return Err(failed(status, messages));
+                }
+                daemon = None;
+            } else if daemon.is_none() && pause == LOOK_AFTER.1 {
+                // The holder of the lock does not serve; it may be ending, so that it is our turn.
+                daemon = Some(self.spawn(home)?);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LOOK_AFTER.1);
+        }
+        Err(ClientError::StartTimeout { seconds: START_SECONDS, log: home.log() })
+    }
+
+    /// The daemon's process and the file that has its stderr until it writes its own log.
+    fn spawn(&self, home: &Home) -> Result<(Child, File), ClientError> {
+        let messages = tempfile::tempfile().map_err(|error| self.spawn_error(error))?;
+        let stderr = messages.try_clone().map_err(|error| self.spawn_error(error))?;
+        let mut command = Command::new(&self.program);
+        command.args(["daemon", "--detached", "--home"]).arg(home.root());
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        command.env_clear().envs(self.environment());
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        // A client that waits has its signals blocked, and a child inherits the mask of the thread that starts it.
+        let spawned = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                SigSet::all().thread_unblock()?;
+                command.spawn()
+            });
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
+        });
+        Ok((spawned.map_err(|error| self.spawn_error(error))?, messages))
+    }
+
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let keeps = |name: &str| {
+            !TASK_NAMES.contains(&name)
+                && (OWN_NAMES.iter().any(|p| matches(p, name)) || self.env_pass.iter().any(|p| matches(p, name)))
+        };
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(keeps)).collect()
+    }
+
+    fn spawn_error(&self, error: io::Error) -> ClientError {
+        ClientError::Spawn { program: self.program.clone(), error }
+    }
+}
+
+/// The path of this program, to be started again as daemon.
+///
+/// # Errors
+/// When the system does not tell it.
+pub fn this_program() -> io::Result<PathBuf> {
+    // Where Termux runs programs through the linker, `current_exe` names the linker.
+    match std::env::var_os("TERMUX_EXEC__PROC_SELF_EXE") {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => std::env::current_exe(),
+    }
+}
+
+/// This process's own values of the names in `patterns` (a final `*` matches the rest of a name).
+/// Values that are not UTF-8 cannot travel in JSON and are left out.
+pub fn passed_environment(patterns: &[String]) -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| patterns.iter().any(|pattern| matches(pattern, name)))
+        .collect()
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
+}
+
+fn failed(status: ExitStatus, messages: &mut File) -> ClientError {
+    let mut text = Vec::new();
+    let length = messages.metadata().map_or(0, |meta| meta.len());
+    let from = io::SeekFrom::Start(length.saturating_sub(MESSAGE_BYTES));
+    // Without its words the exit status has to say it alone.
+    let read = messages.seek(from).and_then(|_| messages.read_to_end(&mut text));
+    let said = String::from_utf8_lossy(&text).trim().to_owned();
+    let message =
+        if read.is_err() || said.is_empty() { format!("the daemon ended instead of serving ({status})") } else { said };
+    ClientError::StartFailed { code: status.code().and_then(|code| u8::try_from(code).ok()), message }
+}
+
+/// A daemon that ends under a client that goes on must not stay as its zombie.
+fn reap_later(mut child: Child) {
+    std::thread::spawn(move || child.wait());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_star_matches_the_rest() {
+        assert!(matches("LC_*", "LC_ALL") && matches("PATH", "PATH") && matches("*", "ANY"));
+        assert!(!matches("PATH", "PATHS") && !matches("LC_*", "LANG"));
+    }
+
+    #[test]
+    fn a_daemon_that_refuses_is_reported_in_its_own_words() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::at(folder.path()).expect("a short path");
+        let program = folder.path().join("daemon");
+        std::fs::write(&program, "#!/bin/sh\necho 'bad setting' >&2\nexit 78\n").expect("a writable folder");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&program, mode).expect("our file");
+        let starter = Starter { program, config: None, env_pass: vec!["PATH".to_owned()] };
+        match starter.start(&home) {
+            Err(ClientError::StartFailed { code: Some(78), message }) => assert_eq!(message, "bad setting"),
+            other => panic!("not refused but {other:?}"),
+        }
+    }
+}
