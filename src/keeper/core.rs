@@ -422,7 +422,7 @@ fn stronger(earlier: Option<Order>, order: Order) -> Order {
 
 fn signal_group(pid: i32, signal: Signal) {
     // ESRCH: the whole group is gone, which is what was wanted.
-    drop(killpg(Pid::from_raw(pid), signal));
+    let _ = killpg(Pid::from_raw(pid), signal);
 }
 
 /// Whether a child is dead and not reaped yet.

@@ -294,7 +294,7 @@ impl Front {
         let fd = daemon.stream.as_raw_fd();
         let mut event = EpollEvent::new(wanted, u64::try_from(fd).unwrap_or(0));
         // Fails only for a descriptor that is not watched, and this one is.
-        drop(self.epoll.modify(&daemon.stream, &mut event));
+        let _ = self.epoll.modify(&daemon.stream, &mut event);
     }
 
     fn watch_opened(&mut self) {

@@ -48,7 +48,7 @@ pub fn run(home: &Home, options: Options) -> ExitCode {
 
 fn serve(home: &Home, options: Options) -> io::Result<()> {
     // Fails only where it is a session's leader already, which is as good.
-    drop(nix::unistd::setsid());
+    let _ = nix::unistd::setsid();
     std::env::set_current_dir(home.root())?;
     let Some(_lock) = lock(&home.keeper_lock())? else {
         return Err(io::ErrorKind::WouldBlock.into());

@@ -37,7 +37,7 @@ impl Orphans {
             };
             if ended {
                 // It may have died meanwhile; it is our child, so its pid cannot be another's.
-                drop(kill(Pid::from_raw(pid), Signal::SIGKILL));
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
     }

@@ -9,11 +9,14 @@ mod fields;
 mod parse;
 mod request;
 mod response;
+mod spec;
 
 pub use error::{ErrorCode, Refusal};
-pub use parse::{MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line, parse_spec, task_ref};
+pub use fields::task_ref;
+pub use parse::{MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
 pub use request::*;
 pub use response::*;
+pub use spec::{milliseconds, parse_spec};
 
 /// The revision of this protocol; `status` says it. Raised when an older client or daemon could
 /// misread the other.

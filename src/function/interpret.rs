@@ -1,0 +1,73 @@
+//! From how a process ended and what it wrote to the verdict on the attempt.
+
+use serde_json::Value;
+
+use crate::attempt::Verdict;
+use crate::output::{LogReader, STDERR, STDOUT, VALUE, plain_result};
+
+/// The most bytes and lines of stderr that an error repeats.
+const ERROR_BYTES: usize = 2000;
+const ERROR_LINES: usize = 10;
+/// The longest value of a `custom_function`, in bytes.
+const LONGEST_VALUE: u64 = 16 * 1024 * 1024;
+
+/// The verdict on a process that nobody ended. `spilled`: its output is too large to be kept beside the
+/// task, so the result is made now.
+pub fn interpret(
+    function: &str,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    log: &mut LogReader,
+    spilled: bool,
+    keep_bytes: u64,
+) -> Verdict {
+    let plain = |log: &mut LogReader| {
+        let stdout = log.head_tail(STDOUT, keep_bytes);
+        let stderr = log.head_tail(STDERR, keep_bytes);
+        plain_result(exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))
+    };
+    let kept = |log: &mut LogReader| spilled.then(|| plain(log));
+    if exit_code != Some(0) {
+        let result = kept(log);
+        return Verdict::Failure { error: error(exit_code, signal, log), permanent: false, result };
+    }
+    match function {
+        "command" | "code_execution" => Verdict::Success { result: kept(log) },
+        "custom_function" => match value(log) {
+            Ok(value) => Verdict::Success { result: Some(value) },
+            Err(error) => Verdict::Failure { error, permanent: false, result: kept(log) },
+        },
+        _ => {
+            let mut result = plain(log);
+            let value = result.get_mut("value").map(Value::take);
+            Verdict::Success { result: Some(value.unwrap_or(result)) }
+        }
+    }
+}
+
+fn value(log: &mut LogReader) -> Result<Value, String> {
+    let (text, omitted) = log.head_tail(VALUE, LONGEST_VALUE);
+    if omitted > 0 {
+        return Err(format!("the returned value is longer than {LONGEST_VALUE} bytes"));
+    }
+    if text.is_empty() {
+        return Err("the code ended the interpreter before `process` returned".to_owned());
+    }
+    serde_json::from_slice(&text).map_err(|error| format!("the returned value is not JSON: {error}"))
+}
+
+fn error(exit_code: Option<i32>, signal: Option<i32>, log: &mut LogReader) -> String {
+    let how = match (exit_code, signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => match nix::sys::signal::Signal::try_from(signal) {
+            Ok(name) => format!("killed by {name} (signal {signal})"),
+            Err(_) => format!("killed by signal {signal}"),
+        },
+        (None, None) => "ended without a status".to_owned(),
+    };
+    let (bytes, ..) = log.read(crate::output::Streams::One(STDERR), -(ERROR_BYTES as i64), ERROR_BYTES);
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let last = lines[lines.len().saturating_sub(ERROR_LINES)..].join("\n");
+    if last.is_empty() { how } else { format!("{how}: {last}") }
+}
