@@ -1,6 +1,10 @@
 //! The settings: one table from which the file, the environment, the flags, `config` and the guide's reference come.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
 
 /// A function that the user declared under `[functions.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +47,7 @@ pub struct Settings {
     pub functions: BTreeMap<String, UserFunction>,
 }
 
-/// Why there are no settings: the message names the file, the setting and what is allowed.
+/// Why there are no settings: the message names the file, the line, the setting and what is allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
@@ -56,6 +60,7 @@ pub struct Overrides(pub BTreeMap<String, String>);
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub settings: Settings,
+    origins: Vec<Origin>,
 }
 
 /// Where a setting's value came from.
@@ -66,48 +71,335 @@ pub struct Origin {
     pub origin: String,
 }
 
+/// One line of the table.
+pub struct Setting {
+    pub name: &'static str,
+    /// What is allowed, for messages and the reference.
+    pub allowed: &'static str,
+    pub description: &'static str,
+    set: fn(&mut Settings, &str) -> Option<()>,
+    get: fn(&Settings) -> String,
+}
+
+impl Setting {
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("BATCH_EXECUTOR_{}", self.name.to_uppercase())
+    }
+}
+
+const BYTES: &str = "a number of bytes, 1KiB, 1MiB or 1GiB at a time";
+
+/// Every setting.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "grace",
+        allowed: "seconds from 0 to 86400",
+        description: "between SIGTERM and SIGKILL: stop, cancel, timeout, `daemon stop`",
+        set: |s, text| within(text, 0.0, 86_400.0).map(|v| s.grace = v),
+        get: |s| s.grace.to_string(),
+    },
+    Setting {
+        name: "autostart",
+        allowed: "true or false",
+        description: "whether a client starts a daemon when none answers",
+        set: |s, text| text.parse().ok().map(|v| s.autostart = v),
+        get: |s| s.autostart.to_string(),
+    },
+    Setting {
+        name: "max_request_bytes",
+        allowed: BYTES,
+        description: "the longest request line",
+        set: |s, text| bytes(text, 1024).map(|v| s.max_request_bytes = v),
+        get: |s| s.max_request_bytes.to_string(),
+    },
+    Setting {
+        name: "max_page_bytes",
+        allowed: BYTES,
+        description: "where a page of `results` ends early",
+        set: |s, text| bytes(text, 1024).map(|v| s.max_page_bytes = v),
+        get: |s| s.max_page_bytes.to_string(),
+    },
+    Setting {
+        name: "max_connections",
+        allowed: "a whole number from 1 to 100000",
+        description: "connections at once; one more is answered `busy`",
+        set: |s, text| count(text, 1, 100_000).map(|v| s.max_connections = v),
+        get: |s| s.max_connections.to_string(),
+    },
+    Setting {
+        name: "output_keep_bytes",
+        allowed: BYTES,
+        description: "what a result keeps of each stream, head and tail",
+        set: |s, text| bytes(text, 0).map(|v| s.output_keep_bytes = v),
+        get: |s| s.output_keep_bytes.to_string(),
+    },
+    Setting {
+        name: "log_cap_bytes",
+        allowed: BYTES,
+        description: "the cap of an attempt's log file",
+        set: |s, text| bytes(text, 64 * 1024).map(|v| s.log_cap_bytes = v),
+        get: |s| s.log_cap_bytes.to_string(),
+    },
+    Setting {
+        name: "request_key_days",
+        allowed: "days from 0 to 3650",
+        description: "how long a `request_key` is remembered",
+        set: |s, text| within(text, 0.0, 3650.0).map(|v| s.request_key_days = v),
+        get: |s| s.request_key_days.to_string(),
+    },
+    Setting {
+        name: "max_interruptions",
+        allowed: "a whole number from 1 to 1000",
+        description: "the number of interruptions at which a task fails",
+        set: |s, text| count(text, 1, 1000).map(|v| s.max_interruptions = v),
+        get: |s| s.max_interruptions.to_string(),
+    },
+    Setting {
+        name: "env_pass",
+        allowed: "names, a final * matches the rest; a list in the file, with commas elsewhere",
+        description: "the client's variables that go with its tasks",
+        set: |s, text| {
+            s.env_pass = text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            Some(())
+        },
+        get: |s| s.env_pass.join(","),
+    },
+    Setting {
+        name: "log_level",
+        allowed: "a tracing filter such as info or batch_executor=debug",
+        description: "what the daemon logs",
+        set: |s, text| {
+            text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.clone_into(&mut s.log_level))
+        },
+        get: |s| s.log_level.clone(),
+    },
+    Setting {
+        name: "daemon_log_bytes",
+        allowed: BYTES,
+        description: "the size at which HOME/daemon.log is begun anew",
+        set: |s, text| bytes(text, 64 * 1024).map(|v| s.daemon_log_bytes = v),
+        get: |s| s.daemon_log_bytes.to_string(),
+    },
+];
+
+fn within(text: &str, low: f64, high: f64) -> Option<f64> {
+    text.parse().ok().filter(|v| (low..=high).contains(v))
+}
+
+fn count(text: &str, low: u32, high: u32) -> Option<u32> {
+    text.parse().ok().filter(|v| (low..=high).contains(v))
+}
+
+/// `1048576`, `1MiB`, `1 MiB`.
+fn bytes(text: &str, low: u64) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    let value = number.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    (value >= low).then_some(value)
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let env_pass = [
+            "PATH", "LANG", "LC_*", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "NODE_PATH", "LD_LIBRARY_PATH",
+            "LD_PRELOAD", "PREFIX", "TMPDIR",
+        ];
+        Self {
+            grace: 10.0,
+            autostart: true,
+            max_request_bytes: 64 << 20,
+            max_page_bytes: 16 << 20,
+            max_connections: 512,
+            output_keep_bytes: 1 << 20,
+            log_cap_bytes: 1 << 30,
+            request_key_days: 7.0,
+            max_interruptions: 5,
+            env_pass: env_pass.map(str::to_owned).to_vec(),
+            log_level: "info".to_owned(),
+            daemon_log_bytes: 8 << 20,
+            functions: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FunctionTable {
+    command: Vec<String>,
+    timeout: Option<f64>,
+    max_concurrent: Option<u32>,
+}
+
 impl Loaded {
     /// Flag, environment, file, default: the first that says something.
     ///
     /// # Errors
-    /// When the file or a value cannot be understood.
-    pub fn load(_config_flag: Option<&std::path::Path>, _flags: &Overrides) -> Result<Self, ConfigError> {
-        Ok(Self {
-            settings: Settings {
-                grace: 10.0,
-                autostart: true,
-                max_request_bytes: 64 << 20,
-                max_page_bytes: 16 << 20,
-                max_connections: 512,
-                output_keep_bytes: 1 << 20,
-                log_cap_bytes: 1 << 30,
-                request_key_days: 7.0,
-                max_interruptions: 5,
-                env_pass: [
-                    "PATH",
-                    "LANG",
-                    "LC_*",
-                    "TZ",
-                    "VIRTUAL_ENV",
-                    "CONDA_PREFIX",
-                    "PYTHONPATH",
-                    "NODE_PATH",
-                    "LD_LIBRARY_PATH",
-                    "LD_PRELOAD",
-                    "PREFIX",
-                    "TMPDIR",
-                ]
-                .map(str::to_owned)
-                .to_vec(),
-                log_level: "info".to_owned(),
-                daemon_log_bytes: 8 << 20,
-                functions: BTreeMap::new(),
-            },
-        })
+    /// When the file or a value cannot be understood; exit code 78.
+    pub fn load(config_flag: Option<&Path>, flags: &Overrides) -> Result<Self, ConfigError> {
+        let mut settings = Settings::default();
+        let mut origins: BTreeMap<&str, String> = BTreeMap::new();
+        if let Some((path, text)) = read_file(config_flag)? {
+            apply_file(&mut settings, &mut origins, &path, &text)?;
+        }
+        for setting in SETTINGS {
+            let variable = setting.variable();
+            if let Ok(text) = std::env::var(&variable) {
+                apply(&mut settings, setting, &text, &variable)?;
+                origins.insert(setting.name, format!("environment ({variable})"));
+            }
+            if let Some(text) = flags.0.get(setting.name) {
+                apply(&mut settings, setting, text, &format!("--{}", setting.name.replace('_', "-")))?;
+                origins.insert(setting.name, "flag".to_owned());
+            }
+        }
+        let mut origins: Vec<Origin> = SETTINGS
+            .iter()
+            .map(|setting| Origin {
+                name: setting.name.to_owned(),
+                value: (setting.get)(&settings),
+                origin: origins.remove(setting.name).unwrap_or_else(|| "default".to_owned()),
+            })
+            .collect();
+        origins.extend(settings.functions.iter().map(|(name, function)| Origin {
+            name: format!("functions.{name}"),
+            value: function.command.join(" "),
+            origin: "file".to_owned(),
+        }));
+        Ok(Self { settings, origins })
     }
 
     /// Every setting with its value and origin.
     pub fn origins(&self) -> Vec<Origin> {
-        Vec::new()
+        self.origins.clone()
+    }
+}
+
+fn apply(settings: &mut Settings, setting: &Setting, text: &str, source: &str) -> Result<(), ConfigError> {
+    (setting.set)(settings, text)
+        .ok_or_else(|| ConfigError(format!("{source} is {text:?}, but must be {}", setting.allowed)))
+}
+
+/// The configuration file: named (then it must be there) or at its default place.
+fn read_file(flag: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let named = flag.map(Path::to_path_buf).or_else(|| set("BATCH_EXECUTOR_CONFIG"));
+    let must = named.is_some();
+    let folder = || set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    let Some(path) = named.or_else(|| folder().map(|folder| folder.join("batch-executor/config.toml"))) else {
+        return Ok(None);
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must => Ok(None),
+        Err(error) => Err(ConfigError(format!("the configuration `{}` cannot be read: {error}", path.display()))),
+    }
+}
+
+fn apply_file(
+    settings: &mut Settings,
+    origins: &mut BTreeMap<&str, String>,
+    path: &Path,
+    text: &str,
+) -> Result<(), ConfigError> {
+    let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+    let at = |offset: usize| format!("{}:{}", path.display(), line_of(offset));
+    let table: BTreeMap<Spanned<String>, Spanned<toml::Value>> = toml::from_str(text).map_err(|error| {
+        let place = error.span().map_or_else(|| path.display().to_string(), |span| at(span.start));
+        ConfigError(format!("{place}: {}", error.message()))
+    })?;
+    for (key, value) in table {
+        let place = at(key.span().start);
+        let name = key.get_ref().as_str();
+        if name == "functions" {
+            apply_functions(settings, &place, value.into_inner())?;
+            continue;
+        }
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            let near = SETTINGS.iter().map(|s| (strsim::damerau_levenshtein(name, s.name), s.name)).min();
+            let near = near.map_or_else(String::new, |(_, near)| format!("; the nearest is `{near}`"));
+            return Err(ConfigError(format!("{place}: unknown setting `{name}`{near}")));
+        };
+        let text = match value.into_inner() {
+            toml::Value::String(text) => text,
+            toml::Value::Array(list) => {
+                list.iter().map(|v| v.as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
+            }
+            other => other.to_string(),
+        };
+        apply(settings, setting, &text, &format!("{place}: `{name}`"))?;
+        origins.insert(setting.name, format!("file ({place})"));
+    }
+    Ok(())
+}
+
+/// The names that no declaration may take.
+const TAKEN: &[&str] = &["simulate", "code_execution", "command", "custom_function"];
+
+fn apply_functions(settings: &mut Settings, place: &str, value: toml::Value) -> Result<(), ConfigError> {
+    let toml::Value::Table(functions) = value else {
+        return Err(ConfigError(format!("{place}: `functions` must hold tables such as [functions.resize]")));
+    };
+    for (name, value) in functions {
+        let wrong = |what: String| ConfigError(format!("{place}: `functions.{name}` {what}"));
+        if TAKEN.contains(&name.as_str()) {
+            return Err(wrong("has the name of a built-in function".to_owned()));
+        }
+        let table: FunctionTable = value.try_into().map_err(|error| wrong(format!("is not understood: {error}")))?;
+        if table.command.first().is_none_or(String::is_empty) {
+            return Err(wrong("needs a `command`, a list of texts, the program first".to_owned()));
+        }
+        if table.timeout.is_some_and(|seconds| !(seconds > 0.0 && seconds <= 1e10)) {
+            return Err(wrong("has a `timeout` that is not above 0 and at most 1e10 seconds".to_owned()));
+        }
+        if table.max_concurrent == Some(0) {
+            return Err(wrong("has `max_concurrent` 0, but must allow at least 1".to_owned()));
+        }
+        settings.functions.insert(
+            name,
+            UserFunction { command: table.command, timeout: table.timeout, max_concurrent: table.max_concurrent },
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        apply_file(&mut settings, &mut BTreeMap::new(), Path::new("c.toml"), text).map_err(|error| error.0)?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn a_file_sets_what_it_names() {
+        let text = "grace = 2\nlog_cap_bytes = \"2MiB\"\nenv_pass = [\"A\", \"B_*\"]\n[functions.f]\ncommand = [\"x\"]\n";
+        let settings = file(text).expect("good");
+        assert_eq!((settings.grace, settings.log_cap_bytes), (2.0, 2 << 20));
+        assert_eq!(settings.env_pass, ["A", "B_*"]);
+        assert_eq!(settings.functions["f"].command, ["x"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        assert!(file("= nonsense").expect_err("refused").starts_with("c.toml:1: "));
+        assert_eq!(
+            file("\ngracee = 1").expect_err("refused"),
+            "c.toml:2: unknown setting `gracee`; the nearest is `grace`"
+        );
+        assert_eq!(
+            file("grace = -1").expect_err("refused"),
+            "c.toml:1: `grace` is \"-1\", but must be seconds from 0 to 86400"
+        );
+        assert!(file("[functions.command]\ncommand = [\"x\"]").expect_err("refused").contains("built-in"));
     }
 }

@@ -12,6 +12,8 @@ mod process;
 pub mod protocol;
 pub mod slots;
 
+pub(crate) use orphans::{all_pids, mark, variable};
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;

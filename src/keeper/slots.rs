@@ -83,3 +83,9 @@ pub fn start_time(pid: i32) -> Option<u64> {
     // The command's name may hold anything, so count from its closing parenthesis (proc_pid_stat(5)).
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
+
+/// Whether a process is dead and only waits to be reaped.
+pub fn is_zombie(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])))
+}
