@@ -1,1 +1,122 @@
-//! See the crate's map.
+//! Run state and scheduling: decides what runs next, never how.
+//!
+//! What restricts (stop, cancel, a lower cap, take-back) goes to the backend first, is committed second
+//! and answered last; what permits is committed first. `events` carries starts and ends from the
+//! backend to the queue, `timer` waits for what is due, `commands` is what clients ask for.
+
+mod commands;
+mod events;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use tokio::sync::{Mutex, broadcast, mpsc, watch};
+
+use crate::attempt::Attempt;
+use crate::backend::{BackendError, Local, Options};
+use crate::queue::Queue;
+use crate::queue::error::QueueError;
+use crate::task::ClaimId;
+
+/// A handle on the executor; cheap to clone.
+#[derive(Clone)]
+pub struct Executor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    queue: Queue,
+    options: Arc<Options>,
+    rules: Rules,
+    /// None while no keeper is connected; written by `events`.
+    backend: watch::Sender<Option<Local>>,
+    /// The highest claim that was handed to the backend; written by `events`.
+    launched: watch::Sender<ClaimId>,
+    /// Held by start, stop and shutdown, so that one ends before the next begins.
+    commands: Mutex<()>,
+    /// Claims whose followed output has grown.
+    grew: broadcast::Sender<ClaimId>,
+    /// The grace of a shutdown that is under way, ms; a second signal lowers it.
+    shutdown_grace: AtomicI64,
+    /// The storage error that stands, if one does.
+    storage_error: watch::Sender<Option<String>>,
+}
+
+/// The settings that the executor follows.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Between SIGTERM and SIGKILL, ms.
+    pub grace_ms: i64,
+    pub max_interruptions: u32,
+    /// Functions with a cap of their own.
+    pub function_caps: BTreeMap<String, u32>,
+}
+
+/// Why the executor could not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ExecutorError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("the daemon is ending")]
+    ShuttingDown,
+}
+
+impl Executor {
+    /// Connects the backend, recovers what was claimed, and begins to run.
+    ///
+    /// # Errors
+    /// When no keeper can be had, or the queue cannot be written.
+    pub async fn start(
+        queue: Queue,
+        claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
+        options: Options,
+        rules: Rules,
+        rebooted: bool,
+    ) -> Result<Self, StartError> {
+        let next_claim = queue.snapshot().run.next_claim;
+        let inner = Inner {
+            queue,
+            options: Arc::new(options),
+            rules,
+            backend: watch::Sender::new(None),
+            launched: watch::Sender::new(next_claim - 1),
+            commands: Mutex::new(()),
+            grew: broadcast::Sender::new(256),
+            shutdown_grace: AtomicI64::new(i64::MAX),
+            storage_error: watch::Sender::new(None),
+        };
+        let executor = Self { inner: Arc::new(inner) };
+        let signals = executor.connect(rebooted, true).await?;
+        tokio::spawn(executor.clone().run_events(claimed, signals));
+        tokio::spawn(executor.clone().run_timer());
+        Ok(executor)
+    }
+
+    /// The pid of the keeper, if one is connected.
+    pub fn keeper_pid(&self) -> Option<u32> {
+        self.inner.backend.borrow().as_ref().map(|backend| backend.keeper_pid)
+    }
+
+    /// The storage error that stands, if one does.
+    pub fn storage_error(&self) -> Option<String> {
+        self.inner.storage_error.borrow().clone()
+    }
+
+    /// The connected backend; waits while the keeper is being replaced.
+    async fn backend(&self) -> Result<Local, ExecutorError> {
+        let mut backend = self.inner.backend.subscribe();
+        let connected = backend.wait_for(Option::is_some).await.map_err(|_| ExecutorError::ShuttingDown)?;
+        connected.clone().ok_or(ExecutorError::ShuttingDown)
+    }
+}
+
+/// Why the executor did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}

@@ -1,0 +1,268 @@
+//! What clients ask of the executor.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::broadcast;
+
+use super::{Executor, ExecutorError};
+use crate::backend::{EndAnswer, Gone, Local};
+use crate::queue::ops::LISTED;
+use crate::queue::ops::cancel::{Cancel, CancelOutcome, Selection};
+use crate::queue::ops::control::{Nudge, Start, StartOutcome, Stop};
+use crate::queue::ops::recover::Release;
+use crate::queue::ops::update::{Update, UpdateOutcome};
+use crate::queue::state::State;
+use crate::task::{ClaimId, Order, RunState, TaskId};
+
+impl Executor {
+    /// Runs, or changes what runs. What restricts goes to the keeper first.
+    ///
+    /// # Errors
+    /// When the queue cannot be written.
+    pub async fn run(&self, start: Start) -> Result<StartOutcome, ExecutorError> {
+        let _turn = self.inner.commands.lock().await;
+        let caps = &self.inner.rules.function_caps;
+        let before = self.inner.queue.snapshot().run.max_concurrent;
+        if let Some(cap) = start.max_concurrent.filter(|cap| *cap < before) {
+            self.with_backend(|backend| async move { backend.set_caps(cap, caps).await }).await?;
+        }
+        let outcome = self.inner.queue.write(start).await?;
+        let run = self.inner.queue.snapshot().run.clone();
+        let (cap, runs) = (run.max_concurrent, run.state == RunState::Running);
+        self.with_backend(|backend| async move {
+            backend.set_caps(cap, caps).await?;
+            if runs { backend.resume().await } else { Ok(()) }
+        })
+        .await?;
+        Ok(outcome)
+    }
+
+    /// Stops: nothing more starts; without `graceful` what runs is ended and goes back to the queue.
+    ///
+    /// # Errors
+    /// When the queue cannot be written.
+    pub async fn stop(&self, graceful: bool) -> Result<(), ExecutorError> {
+        let order = (!graceful).then_some(Order::Stop);
+        self.wind_down("stopped by request", order).await
+    }
+
+    pub(super) async fn deadline(&self) -> Result<(), ExecutorError> {
+        self.wind_down("deadline", Some(Order::Deadline)).await
+    }
+
+    async fn wind_down(&self, reason: &'static str, order: Option<Order>) -> Result<(), ExecutorError> {
+        let _turn = self.inner.commands.lock().await;
+        if self.inner.queue.snapshot().run.state == RunState::Stopped {
+            return Ok(());
+        }
+        self.inner.queue.set_gate(false);
+        let stopped = self.halt(reason, order).await;
+        self.inner.queue.set_gate(true);
+        stopped
+    }
+
+    async fn halt(&self, reason: &'static str, order: Option<Order>) -> Result<(), ExecutorError> {
+        let yielded = self.with_backend(|backend| async move { backend.hold().await }).await?;
+        if let Some(order) = order {
+            let grace_ms = self.inner.rules.grace_ms;
+            self.with_backend(|backend| async move { backend.end(None, order, grace_ms).await }).await?;
+        }
+        self.inner.queue.write(Stop { reason, yielded }).await?;
+        self.release_waiting().await
+    }
+
+    /// Gives back what waits in the keeper, claims that were on their way to it included.
+    pub(super) async fn release_waiting(&self) -> Result<(), ExecutorError> {
+        while self.inner.queue.snapshot().ahead > 0 {
+            let last = self.inner.queue.snapshot().run.next_claim - 1;
+            self.handed_over(last).await?;
+            let mut commits = self.inner.queue.commits();
+            commits.borrow_and_update();
+            let claims = self.with_backend(|backend| async move { backend.hold().await }).await?;
+            if claims.is_empty() {
+                // What is ahead has started; its start is on its way into the queue.
+                if self.inner.queue.snapshot().ahead > 0 {
+                    commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
+                }
+            } else {
+                self.inner.queue.write(Release { claims }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancels tasks; those that run are told to end.
+    ///
+    /// # Errors
+    /// When the queue cannot be written.
+    pub async fn cancel(&self, selection: Selection) -> Result<CancelOutcome, ExecutorError> {
+        let mut total = CancelOutcome::default();
+        let mut work = Cancel { selection, yielded: Vec::new(), ordered: BTreeSet::new() };
+        loop {
+            let mut commits = self.inner.queue.commits();
+            commits.borrow_and_update();
+            let outcome = self.inner.queue.write(work.clone()).await?;
+            total.count += outcome.count;
+            total.cancelled.extend(outcome.cancelled);
+            total.not_cancelled.extend(outcome.not_cancelled);
+            if !outcome.claimed.is_empty() {
+                self.cancel_claimed(outcome.claimed, &mut total).await?;
+            }
+            match (&mut work.selection, outcome.next) {
+                (Selection::Batch { after, .. }, Some(next)) => *after = next,
+                _ => break,
+            }
+        }
+        total.cancelled.sort_unstable();
+        total.cancelled.truncate(LISTED);
+        total.not_cancelled.truncate(LISTED);
+        Ok(total)
+    }
+
+    /// Cancels tasks that are with the keeper: asked there first, committed second.
+    async fn cancel_claimed(
+        &self,
+        mut claimed: Vec<(TaskId, ClaimId)>,
+        total: &mut CancelOutcome,
+    ) -> Result<(), ExecutorError> {
+        while !claimed.is_empty() {
+            let mut commits = self.inner.queue.commits();
+            commits.borrow_and_update();
+            let claims: Vec<ClaimId> = claimed.iter().map(|(_, claim)| *claim).collect();
+            self.handed_over(claims.iter().copied().max().unwrap_or(0)).await?;
+            let grace_ms = self.inner.rules.grace_ms;
+            let answers =
+                self.with_backend(|backend| {
+                    let claims = claims.clone();
+                    async move { backend.end(Some(claims), Order::Cancel, grace_ms).await }
+                }).await?;
+            let of = |wanted| answers.iter().filter(move |(_, a)| *a == wanted).map(|(claim, _)| *claim);
+            let settled = answers.iter().any(|(_, a)| matches!(a, EndAnswer::Yielded | EndAnswer::Ordered));
+            let outcome = self
+                .inner
+                .queue
+                .write(Cancel {
+                    selection: Selection::Tasks(claimed.iter().map(|(task, _)| *task).collect()),
+                    yielded: of(EndAnswer::Yielded).collect(),
+                    ordered: of(EndAnswer::Ordered).collect(),
+                })
+                .await?;
+            total.count += outcome.count;
+            total.cancelled.extend(outcome.cancelled);
+            total.not_cancelled.extend(outcome.not_cancelled);
+            claimed = outcome.claimed;
+            if !claimed.is_empty() && !settled {
+                // Their ends are on their way into the queue.
+                commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes queued tasks; those that are claimed ahead are taken back first.
+    ///
+    /// # Errors
+    /// When the queue cannot be written.
+    pub async fn update(&self, mut update: Update) -> Result<UpdateOutcome, ExecutorError> {
+        let mut total = UpdateOutcome::default();
+        loop {
+            let mut commits = self.inner.queue.commits();
+            commits.borrow_and_update();
+            let outcome = self.inner.queue.write(update.clone()).await?;
+            total.updated.extend(outcome.updated);
+            total.not_updated.extend(outcome.not_updated);
+            if outcome.claimed.is_empty() {
+                return Ok(total);
+            }
+            let claims: Vec<ClaimId> = outcome.claimed.iter().map(|(_, claim)| *claim).collect();
+            self.handed_over(claims.iter().copied().max().unwrap_or(0)).await?;
+            let yielded =
+                self.with_backend(|backend| {
+                    let claims = claims.clone();
+                    async move { backend.take_back(claims).await }
+                }).await?;
+            if yielded.is_empty() {
+                commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
+            }
+            update.task_ids = outcome.claimed.into_iter().map(|(task, _)| task).collect();
+            update.yielded = yielded;
+        }
+    }
+
+    /// Ends everything for the daemon's own end: what runs goes back to the queue, the state is kept.
+    ///
+    /// # Errors
+    /// When the queue cannot be written.
+    pub async fn shut_down(&self, grace_ms: Option<i64>) -> Result<(), ExecutorError> {
+        let grace_ms = grace_ms.unwrap_or(self.inner.rules.grace_ms);
+        self.inner.queue.set_gate(false);
+        self.inner.shutdown_grace.fetch_min(grace_ms, Ordering::Relaxed);
+        let claims = self.with_backend(|backend| async move { backend.hold().await }).await?;
+        self.inner.queue.write(Release { claims }).await?;
+        self.release_waiting().await?;
+        self.with_backend(|backend| async move { backend.end(None, Order::Stop, grace_ms).await }).await?;
+        let mut commits = self.inner.queue.commits();
+        let running = |tally: &crate::queue::state::Tally| tally.in_state(State::Running);
+        commits
+            .wait_for(|snapshot| running(&snapshot.tally) == 0)
+            .await
+            .map_err(|_| ExecutorError::ShuttingDown)?;
+        Ok(())
+    }
+
+    /// A second order to end: the grace is over now.
+    pub async fn hurry(&self) {
+        // A keeper that is gone has nothing left to end.
+        drop(self.with_backend(|backend| async move { backend.end(None, Order::Stop, 0).await }).await);
+    }
+
+    /// Lets the end of a group claim, after a change that permits.
+    ///
+    /// # Errors
+    /// When the queue cannot be written.
+    pub async fn nudge(&self) -> Result<(), ExecutorError> {
+        Ok(self.inner.queue.write(Nudge).await?)
+    }
+
+    /// Follows a running attempt's output: its file is there from now on, and the receiver tells of growth.
+    ///
+    /// # Errors
+    /// When the daemon is ending.
+    pub async fn follow(&self, claim: ClaimId) -> Result<broadcast::Receiver<ClaimId>, ExecutorError> {
+        let grew = self.inner.grew.subscribe();
+        self.with_backend(|backend| async move { backend.follow(claim).await }).await?;
+        Ok(grew)
+    }
+
+    /// Waits until every claim up to `claim` was handed to the keeper.
+    async fn handed_over(&self, claim: ClaimId) -> Result<(), ExecutorError> {
+        let mut launched = self.inner.launched.subscribe();
+        launched.wait_for(|last| *last >= claim).await.map_err(|_| ExecutorError::ShuttingDown)?;
+        Ok(())
+    }
+
+    /// Asks the backend; again at the next one when this one is lost meanwhile. All that is asked is idempotent.
+    async fn with_backend<T, F>(
+        &self,
+        ask: impl Fn(Local) -> F,
+    ) -> Result<T, ExecutorError>
+    where
+        F: Future<Output = Result<T, Gone>>,
+    {
+        loop {
+            let backend = self.backend().await?;
+            match ask(backend.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(Gone) => {
+                    let mut changed = self.inner.backend.subscribe();
+                    let lost = backend.keeper_pid;
+                    changed
+                        .wait_for(|now| now.as_ref().is_none_or(|now| now.keeper_pid != lost))
+                        .await
+                        .map_err(|_| ExecutorError::ShuttingDown)?;
+                }
+            }
+        }
+    }
+}

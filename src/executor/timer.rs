@@ -1,0 +1,100 @@
+//! Waits for the next retry, delay or deadline: one timer on `CLOCK_BOOTTIME`, set to queue time.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::unix::AsyncFd;
+
+use super::Executor;
+use crate::queue::ops::control::Promote;
+use crate::queue::writer::Snapshot;
+use crate::task::RunState;
+
+impl Executor {
+    /// Runs until the queue is closed.
+    #[expect(deprecated, reason = "the deprecation is about descriptors that may close early; an OwnedFd does not")]
+    pub(super) async fn run_timer(self) {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let made = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags).map_err(io::Error::from).and_then(|timer| {
+            // The same timer by a descriptor that tokio can watch.
+            let watched = AsyncFd::new(timer.as_fd().try_clone_to_owned()?)?;
+            Ok((timer, watched))
+        });
+        let (timer, watched) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(err = %error, "there is no timer: retries, delays and deadlines do not happen");
+                return;
+            }
+        };
+        let mut commits = self.inner.queue.commits();
+        let mut set_to = None;
+        loop {
+            let due = next_due(&commits.borrow_and_update());
+            if due != set_to {
+                self.set(&timer, due);
+                set_to = due;
+            }
+            tokio::select! {
+                changed = commits.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                ready = watched.readable() => {
+                    if let Ok(mut ready) = ready {
+                        let mut expirations = [0; 8];
+                        // Reading re-arms the readiness; what it says is not needed.
+                        let _ = nix::unistd::read(watched.get_ref(), &mut expirations);
+                        ready.clear_ready();
+                    }
+                    set_to = None;
+                    self.fire().await;
+                }
+            }
+        }
+    }
+
+    fn set(&self, timer: &TimerFd, due: Option<i64>) {
+        let set = match due {
+            Some(due) => {
+                // A time of zero would disarm it.
+                let at = self.inner.queue.clock().boottime_of(due).max(1);
+                let at = TimeSpec::new(at / 1000, at % 1000 * 1_000_000);
+                timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
+            }
+            None => timer.unset(),
+        };
+        if let Err(error) = set {
+            tracing::error!(err = %error, "the timer cannot be set");
+        }
+    }
+
+    async fn fire(&self) {
+        let now = self.inner.queue.clock().now();
+        let snapshot = self.inner.queue.snapshot();
+        if snapshot.next_due.is_some_and(|due| due <= now)
+            && let Err(error) = self.inner.queue.write(Promote).await
+        {
+            tracing::error!(err = %error, "what is due could not be made ready");
+            // Else the timer, due at once, would spin while the disk takes nothing.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        if snapshot.run.state == RunState::Running && snapshot.run.deadline.is_some_and(|deadline| deadline <= now) {
+            let executor = self.clone();
+            // In a task of its own: it waits for the keeper, and other things become due meanwhile.
+            tokio::spawn(async move {
+                if let Err(error) = executor.deadline().await {
+                    tracing::error!(err = %error, "the run could not be stopped at its deadline");
+                }
+            });
+        }
+    }
+}
+
+fn next_due(snapshot: &Snapshot) -> Option<i64> {
+    let deadline = snapshot.run.deadline.filter(|_| snapshot.run.state == RunState::Running);
+    [snapshot.next_due, deadline].into_iter().flatten().min()
+}
