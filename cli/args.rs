@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::commands::{
-    add, add_batch, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, logs, results,
+    add, add_batch, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper, logs, results,
     retry, run, show, start, status, stop, update, wait,
 };
 
@@ -105,7 +105,7 @@ pub enum Command {
     Daemon(daemon::DaemonArgs),
     /// Own the processes of the tasks (started by the daemon)
     #[command(hide = true)]
-    Keeper,
+    Keeper(keeper::KeeperArgs),
     /// The effective settings and where each came from
     Config(config::ConfigArgs),
     /// Check what the promises rest on, and say what to do

@@ -11,7 +11,7 @@ pub fn start(verbose: u8, command: &Command) {
         1 => "debug",
         _ => "trace",
     };
-    if !matches!(command, Command::Daemon(_) | Command::Keeper) {
+    if !matches!(command, Command::Daemon(_) | Command::Keeper(_)) {
         tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr).init();
     }
 }

@@ -15,6 +15,7 @@
 //! - `output`: what an attempt wrote: the framed log, and the result made from it.
 //! - `keeper`: the small process that owns the children and outlives the daemon.
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
+//! - `logging`: the daemon's log. `sys`: the only unsafe code.
 //! - `daemon`: wires the parts; lifetime and signals.
 //!
 //! Arrows go one way: `cli → client → protocol → task`, `server → executor → backend → keeper`,
@@ -41,6 +42,8 @@ pub mod export;
 pub mod function;
 #[cfg(feature = "daemon")]
 pub mod keeper;
+#[cfg(feature = "daemon")]
+pub mod logging;
 #[cfg(feature = "daemon")]
 pub mod output;
 #[cfg(feature = "daemon")]

@@ -1,16 +1,32 @@
 //! `keeper`: the process that owns the tasks' processes. Started by the daemon, never by a person.
 
-use batch_executor::home::Home;
+use clap::Args;
 
 use crate::args::Global;
-use crate::exit;
 use crate::failure::Failure;
+
+/// Flags of the keeper.
+#[derive(Debug, Args)]
+pub struct KeeperArgs {
+    /// The cap of an attempt's log file, in bytes
+    #[arg(long, default_value_t = 1 << 30)]
+    log_cap_bytes: u64,
+}
 
 /// Keeps until nothing is left to keep.
 ///
 /// # Errors
 /// What [`Failure`] says.
-pub fn run(global: &Global) -> Result<u8, Failure> {
-    let _home = Home::locate(global.home.as_deref())?;
-    Err(Failure::new(exit::INTERNAL, "this program was built without the keeper"))
+#[cfg(feature = "daemon")]
+pub fn run(global: &Global, args: &KeeperArgs) -> Result<u8, Failure> {
+    use batch_executor::{home::Home, keeper};
+    let home = Home::locate(global.home.as_deref())?;
+    Ok(keeper::run(&home, keeper::Options { log_cap_bytes: args.log_cap_bytes }))
+}
+
+/// # Errors
+/// Always: the keeper was left out.
+#[cfg(not(feature = "daemon"))]
+pub fn run(_global: &Global, _args: &KeeperArgs) -> Result<u8, Failure> {
+    Err(Failure::new(crate::exit::INTERNAL, "this program was built without the keeper"))
 }

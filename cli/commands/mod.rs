@@ -57,7 +57,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Functions(args) => functions::run(&context()?, &args),
         Command::Call(args) => call::run(&context()?, &args),
         Command::Daemon(args) => daemon::run(&context()?, &args),
-        Command::Keeper => keeper::run(global),
+        Command::Keeper(args) => keeper::run(global, &args),
         Command::Config(args) => config::run(&context()?, &args),
         Command::Doctor(args) => doctor::run(&context()?, &args),
         Command::Completions(args) => completions::run(&args),

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::exit;
 use crate::failure::Failure;
 
-/// Flags of the daemon itself.
+/// Flags of the daemon itself; each is a setting.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Leave the terminal and write HOME/daemon.log
@@ -18,6 +18,31 @@ pub struct ServeArgs {
 ///
 /// # Errors
 /// What [`Failure`] says.
+#[cfg(feature = "daemon")]
+pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
+    use batch_executor::client::this_program;
+    use batch_executor::{daemon, logging};
+
+    context.home.create()?;
+    let destination = if args.detached {
+        // Fails only for a session's leader, which has no terminal to leave.
+        let _ = nix::unistd::setsid();
+        logging::Destination::File { path: context.home.log(), most_bytes: context.settings.daemon_log_bytes }
+    } else {
+        logging::Destination::Stderr
+    };
+    logging::init(&context.settings.log_level, destination)
+        .map_err(|error| Failure::file("open", &context.home.log().to_string_lossy(), &error))?;
+    let program = this_program().map_err(|error| Failure::file("find", "this program", &error))?;
+    match daemon::run(context.home.clone(), context.settings.clone(), program) {
+        Ok(()) => Ok(exit::DONE),
+        Err(error) => Err(Failure::new(error.exit_code(), error.to_string())),
+    }
+}
+
+/// # Errors
+/// Always: the daemon was left out.
+#[cfg(not(feature = "daemon"))]
 pub fn run(_context: &Context, _args: &ServeArgs) -> Result<u8, Failure> {
     Err(Failure::new(exit::INTERNAL, "this program was built without the daemon"))
 }

@@ -56,9 +56,9 @@ impl Executor {
         for (claims, order) in orders.into_iter().filter(|(claims, _)| !claims.is_empty()) {
             drop(backend.end(Some(claims), order, grace_ms).await);
         }
-        drop(backend.set_caps(run.max_concurrent, &inner.rules.function_caps).await);
+        let _ = backend.set_caps(run.max_concurrent, &inner.rules.function_caps).await;
         if run.state == RunState::Running {
-            drop(backend.resume().await);
+            let _ = backend.resume().await;
         }
         tracing::info!(keeper = backend.keeper_pid, adopted = found.adopted, "the keeper is connected");
         inner.backend.send_replace(Some(backend));

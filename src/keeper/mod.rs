@@ -18,7 +18,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::ExitCode;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -36,14 +35,14 @@ pub struct Options {
     pub log_cap_bytes: u64,
 }
 
-/// Runs the keeper of `home` until it may leave.
-pub fn run(home: &Home, options: Options) -> ExitCode {
+/// Runs the keeper of `home` until it may leave; gives the exit code: 75 when another one holds the home.
+pub fn run(home: &Home, options: Options) -> u8 {
     match serve(home, options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ExitCode::from(75),
+        Ok(()) => 0,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 75,
         Err(error) => {
             tracing::error!(err = %error, "the keeper failed");
-            ExitCode::from(70)
+            70
         }
     }
 }

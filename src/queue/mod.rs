@@ -77,7 +77,7 @@ impl Queue {
             tally: memory.tally,
             next_due: memory.next_due,
             ahead: memory.ahead.len(),
-            ends: 0,
+            recent: writer::Recent::default(),
         };
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (snapshot, seen) = watch::channel(Arc::new(first));

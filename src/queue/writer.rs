@@ -46,8 +46,39 @@ pub struct Snapshot {
     pub next_due: Option<i64>,
     /// Tasks claimed and not started.
     pub ahead: usize,
-    /// Attempts ended, ever, in this process; for the throughput.
-    pub ends: u64,
+    /// Attempts that ended in each of the last seconds that saw any.
+    pub recent: Recent,
+}
+
+/// A minute of ends: (second of boot time, ends), a cell for each second of a minute.
+#[derive(Debug, Clone)]
+pub struct Recent([(i64, u32); 60]);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self([(i64::MIN, 0); 60])
+    }
+}
+
+impl Recent {
+    fn count(&mut self, ends: u32) {
+        let second = crate::time::boottime_ms() / 1000;
+        let cell = &mut self.0[usize::try_from(second.rem_euclid(60)).unwrap_or(0)];
+        if cell.0 != second {
+            *cell = (second, 0);
+        }
+        cell.1 += ends;
+    }
+
+    /// Ends per second over the last minute, or since the first end if that is less.
+    pub fn per_second(&self) -> f64 {
+        let now = crate::time::boottime_ms() / 1000;
+        let live = || self.0.iter().filter(|(second, _)| *second > now - 60);
+        let ends: u32 = live().map(|(_, ends)| ends).sum();
+        let first = live().map(|(second, _)| *second).min().unwrap_or(now);
+        let seconds = u32::try_from((now - first + 1).clamp(1, 60)).unwrap_or(60);
+        f64::from(ends) / f64::from(seconds)
+    }
 }
 
 /// An operation on its way, without its type.
@@ -174,13 +205,17 @@ impl Writer {
             drop(self.claimed.send(claimed));
         }
         self.snapshot.send_modify(|old| {
+            let mut recent = old.recent.clone();
+            if ends > 0 {
+                recent.count(ends);
+            }
             *old = Arc::new(Snapshot {
                 seq: old.seq + 1,
                 run: self.memory.run.clone(),
                 tally: self.memory.tally,
                 next_due: self.memory.next_due,
                 ahead: self.memory.ahead.len(),
-                ends: old.ends + u64::from(ends),
+                recent,
             });
         });
     }

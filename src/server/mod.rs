@@ -1,1 +1,48 @@
-//! See the crate's map.
+//! The socket: peer check, connections, dispatch of requests to queue and executor.
+//!
+//! `connection` speaks the protocol, [`handlers`] carry the requests out. No state of tasks lives here.
+
+mod connection;
+pub mod handlers;
+mod listener;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::config::Settings;
+use crate::executor::Executor;
+use crate::home::Home;
+use crate::queue::Queue;
+
+pub use listener::{bind, serve};
+
+/// What the handlers work with; shared by all connections.
+pub struct Service {
+    pub queue: Queue,
+    pub executor: Executor,
+    pub settings: Settings,
+    pub home: Home,
+    pub started: Instant,
+    /// Set by `shutdown` and by signals; the grace in ms if one was given.
+    pub ending: watch::Sender<Option<Ending>>,
+}
+
+impl Service {
+    /// Resolves when the daemon is ending.
+    pub async fn ends(&self) {
+        // The sender lives as long as this service.
+        let _ = self.ending.subscribe().wait_for(Option::is_some).await.map(drop);
+    }
+}
+
+/// How the daemon is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// None: the setting.
+    pub grace_ms: Option<i64>,
+}
+
+/// The service as it is passed around.
+pub type Shared = Arc<Service>;

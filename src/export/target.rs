@@ -1,0 +1,89 @@
+//! The file that an export becomes: written beside its place, synced, then renamed.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use tempfile::NamedTempFile;
+
+use crate::protocol::ExportFormat;
+
+/// Why there is no export.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("`output_file` is `{0}`, which exists; choose another or set `overwrite`")]
+    Exists(PathBuf),
+    #[error("`output_file` is `{path}`, but it cannot be made there: {error}")]
+    Place { path: PathBuf, error: io::Error },
+    #[error("the export cannot be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+pub(super) struct Target {
+    path: PathBuf,
+    overwrite: bool,
+    file: BufWriter<NamedTempFile>,
+}
+
+impl Target {
+    pub(super) fn create(path: &Path, overwrite: bool) -> Result<Self, TargetError> {
+        let place = |error| TargetError::Place { path: path.to_owned(), error };
+        if !overwrite && path.symlink_metadata().is_ok() {
+            return Err(TargetError::Exists(path.to_owned()));
+        }
+        if path.is_dir() {
+            return Err(place(io::ErrorKind::IsADirectory.into()));
+        }
+        let folder = path.parent().ok_or_else(|| place(io::ErrorKind::InvalidInput.into()))?;
+        let file = tempfile::Builder::new().prefix(".batch-export-").tempfile_in(folder).map_err(place)?;
+        Ok(Self { path: path.to_owned(), overwrite, file: BufWriter::with_capacity(128 * 1024, file) })
+    }
+
+    pub(super) const fn file(&mut self) -> &mut BufWriter<NamedTempFile> {
+        &mut self.file
+    }
+
+    /// A reader sees the whole file or none.
+    pub(super) fn publish(mut self) -> Result<u64, TargetError> {
+        self.file.flush()?;
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        let bytes = file.as_file().metadata()?.len();
+        if self.overwrite {
+            file.persist(&self.path).map_err(|error| error.error)?;
+        } else {
+            // By a rename that does not replace: Android has no hard links.
+            rename_new(file.path(), &self.path).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => TargetError::Exists(self.path.clone()),
+                _ => TargetError::Io(error),
+            })?;
+            // Its name is the target's now; there is nothing to remove.
+            let _kept = file.into_temp_path().keep();
+        }
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// A rename that fails where the new name exists; where the file system knows none, by looking first.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            std::fs::rename(from, to)
+        }
+        other => other.map_err(io::Error::from),
+    }
+}
+
+/// `batch_results_YYYYMMDD_HHMMSS.EXT` in UTC.
+pub fn default_name(format: ExportFormat, wall_ms: i64) -> String {
+    let now = DateTime::<Utc>::from_timestamp_millis(wall_ms).unwrap_or_default();
+    format!("batch_results_{}.{}", now.format("%Y%m%d_%H%M%S"), format.as_str())
+}

@@ -1,0 +1,98 @@
+//! The daemon's log: standard error, or a file of bounded size.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::ChronoUtc;
+
+/// Where the log goes.
+#[derive(Debug)]
+pub enum Destination {
+    Stderr,
+    /// Begun anew when it is longer; the one before is kept as `NAME.1`.
+    File {
+        path: PathBuf,
+        most_bytes: u64,
+    },
+}
+
+/// Sets the log up for this process. `RUST_LOG` beats `filter`.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn init(filter: &str, destination: Destination) -> io::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(ChronoUtc::new("%FT%T%.3fZ".to_owned()));
+    // A second set-up in one process keeps the first.
+    let _ = match destination {
+        Destination::Stderr => {
+            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            log.with_ansi(colour).with_writer(io::stderr).try_init()
+        }
+        Destination::File { path, most_bytes } => {
+            log.with_ansi(false).with_writer(Mutex::new(Bounded::open(path, most_bytes)?)).try_init()
+        }
+    };
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
+    Ok(())
+}
+
+/// A log file that does not grow for ever.
+struct Bounded {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    most: u64,
+}
+
+impl Bounded {
+    fn open(path: PathBuf, most: u64) -> io::Result<Self> {
+        let file = append(&path)?;
+        let length = file.metadata()?.len();
+        Ok(Self { path, file, length, most })
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).mode(0o600).open(path)
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.length > 0 && self.length + bytes.len() as u64 > self.most {
+            let mut before = self.path.clone().into_os_string();
+            before.push(".1");
+            std::fs::rename(&self.path, before)?;
+            self.file = append(&self.path)?;
+            self.length = 0;
+        }
+        let written = self.file.write(bytes)?;
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_begun_anew_and_the_one_before_is_kept() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("daemon.log");
+        let mut log = Bounded::open(path.clone(), 10).expect("a log");
+        for line in ["one\n", "two\n", "three\n"] {
+            log.write_all(line.as_bytes()).expect("written");
+        }
+        assert_eq!(std::fs::read_to_string(&path).expect("the log"), "three\n");
+        assert_eq!(std::fs::read_to_string(folder.path().join("daemon.log.1")).expect("the one before"), "one\ntwo\n");
+    }
+}

@@ -1,0 +1,236 @@
+//! One connection: lines in, answers out, in order.
+//!
+//! Consecutive adds are under way together; any other request waits for those before it. What a
+//! client does not read stops what is read from it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tracing::Instrument;
+
+use super::handlers::{self, Incoming, Reply};
+use super::Shared;
+use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
+
+/// Adds of one connection under way at once.
+const PIPELINE: usize = 64;
+/// What one read takes at most.
+const CHUNK: usize = 64 * 1024;
+
+type Call = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+enum Answer {
+    Ready(Response),
+    Pending(Call),
+}
+
+pub(super) struct Connection {
+    stream: UnixStream,
+    pid: Option<i32>,
+    service: Shared,
+    input: Vec<u8>,
+    /// How much of `input` is known to hold no newline.
+    scanned: usize,
+    /// The rest of a line that was too long is being skipped.
+    skipping: bool,
+    answers: VecDeque<Answer>,
+}
+
+enum Line {
+    Whole(Vec<u8>),
+    TooLong,
+}
+
+impl Connection {
+    pub(super) const fn new(stream: UnixStream, pid: Option<i32>, service: Shared) -> Self {
+        Self { stream, pid, service, input: Vec::new(), scanned: 0, skipping: false, answers: VecDeque::new() }
+    }
+
+    /// Serves until the client hangs up or the daemon ends.
+    pub(super) async fn run(mut self) {
+        if let Err(error) = self.serve().await {
+            tracing::debug!(err = %error, "a connection ended");
+        }
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+            loop {
+            while let Some(line) = self.next_line() {
+                self.take(line).await?;
+            }
+            self.flush().await?;
+            let mut chunk = Vec::with_capacity(CHUNK);
+            let length = tokio::select! {
+                length = self.stream.read_buf(&mut chunk) => length?,
+                () = self.service.ends() => return Ok(()),
+            };
+            if length == 0 {
+                return Ok(());
+            }
+            self.input.extend_from_slice(&chunk);
+        }
+    }
+
+    /// Takes a whole line off the input, or notes that it is too long.
+    fn next_line(&mut self) -> Option<Line> {
+        let longest = usize::try_from(self.service.settings.max_request_bytes).unwrap_or(usize::MAX);
+        let Some(end) = self.input[self.scanned..].iter().position(|byte| *byte == b'\n') else {
+            self.scanned = self.input.len();
+            if self.skipping {
+                self.input.clear();
+                self.scanned = 0;
+            } else if self.input.len() > longest {
+                self.input = Vec::new();
+                self.scanned = 0;
+                self.skipping = true;
+                return Some(Line::TooLong);
+            }
+            return None;
+        };
+        let rest = self.input.split_off(self.scanned + end + 1);
+        let mut line = std::mem::replace(&mut self.input, rest);
+        self.scanned = 0;
+        if std::mem::take(&mut self.skipping) {
+            return Some(Line::Whole(Vec::new()));
+        }
+        line.pop();
+        Some(if line.len() > longest { Line::TooLong } else { Line::Whole(line) })
+    }
+
+    async fn take(&mut self, line: Line) -> io::Result<()> {
+        let parsed = match line {
+            Line::Whole(line) if line.iter().all(u8::is_ascii_whitespace) => return Ok(()),
+            Line::Whole(line) => parse_line(&line),
+            Line::TooLong => {
+                let most = self.service.settings.max_request_bytes;
+                let message = format!("the line is longer than {most} bytes (setting max_request_bytes); send it in parts");
+                let refusal = Refusal::new(ErrorCode::TooLarge, message);
+                self.answers.push_back(Answer::Ready(refused(None, None, refusal)));
+                return self.flush().await;
+            }
+        };
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(bad) => {
+                self.answers.push_back(Answer::Ready(refused(bad.id, bad.action, bad.refusal)));
+                return Ok(());
+            }
+        };
+        let together = matches!(parsed.request.action, Action::Add(_) | Action::AddBatch(_));
+        if !together {
+            self.flush().await?;
+        }
+        let watched = matches!(&parsed.request.action, Action::Wait(_))
+            || matches!(&parsed.request.action, Action::Logs(logs) if logs.follow);
+        let mut call = call(self.service.clone(), self.pid, parsed);
+        if watched {
+            let answer = tokio::select! {
+                answer = &mut call => answer,
+                () = hung_up(&self.stream) => return Err(io::ErrorKind::BrokenPipe.into()),
+            };
+            self.answers.push_back(Answer::Ready(answer));
+            return self.flush().await;
+        }
+        // The first poll hands the operation to the writer, in the order of the lines.
+        let answer = match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Answer::Ready(answer),
+            Poll::Pending => Answer::Pending(call),
+        };
+        self.answers.push_back(answer);
+        if !together || self.answers.len() >= PIPELINE { self.flush().await } else { Ok(()) }
+    }
+
+    /// Waits for the answers that are due and writes them. A client that has gone does not end what it asked for.
+    async fn flush(&mut self) -> io::Result<()> {
+        let mut written = Ok(());
+        while let Some(answer) = self.answers.pop_front() {
+            let response = match answer {
+                Answer::Ready(response) => response,
+                Answer::Pending(call) => call.await,
+            };
+            if written.is_ok() {
+                written = self.stream.write_all(&line(&response)).await;
+            }
+        }
+        written
+    }
+}
+
+/// Resolves when the client has gone for good. One that has only ended its requests (`nc -U`) has not.
+async fn hung_up(stream: &UnixStream) {
+    loop {
+        if stream.ready(Interest::READABLE).await.is_err() {
+            return;
+        }
+        let mut watched = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+        if poll(&mut watched, PollTimeout::ZERO).is_err() {
+            return;
+        }
+        let found = watched[0].revents().unwrap_or(PollFlags::empty());
+        if found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+            return;
+        }
+        // More requests, or the end of them: the answer is still wanted.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn call(service: Shared, pid: Option<i32>, parsed: Parsed) -> Call {
+    let Parsed { request, mut warnings } = parsed;
+    let (name, id) = (request.action.name(), request.id);
+    let span = tracing::debug_span!("request", action = name);
+    let incoming = Incoming { pid, cwd: request.cwd, environment: request.environment.unwrap_or_default() };
+    let mut work = Box::pin(handlers::handle(service, incoming, request.action).instrument(span));
+    Box::pin(async move {
+        // A defect of ours answers this request and ends nothing else.
+        let done = std::future::poll_fn(|context| {
+            std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)))
+                .unwrap_or_else(|_| Poll::Ready(Err(Refusal::new(ErrorCode::Internal, "internal error; see the daemon's log"))))
+        })
+        .await;
+        match done {
+            Ok(Reply { message, data, warnings: more }) => {
+                warnings.extend(more);
+                Response {
+                    ok: true,
+                    id,
+                    action: Some(name.to_owned()),
+                    message,
+                    data: Some(data),
+                    warnings: Some(warnings),
+                    error: None,
+                }
+            }
+            Err(refusal) => refused(id, Some(name.to_owned()), refusal),
+        }
+    })
+}
+
+/// A refusal as an answer.
+pub(super) fn refused(id: Option<Value>, action: Option<String>, refusal: Refusal) -> Response {
+    Response {
+        ok: false,
+        id,
+        action,
+        message: refusal.message.clone(),
+        data: None,
+        warnings: None,
+        error: Some(refusal),
+    }
+}
+
+/// An answer as a line.
+pub(super) fn line(response: &Response) -> Vec<u8> {
+    // Only a map with keys that are no text could fail, and there is none.
+    let mut line = serde_json::to_vec(response).unwrap_or_default();
+    line.push(b'\n');
+    line
+}

@@ -1,0 +1,156 @@
+//! `add` and `add_batch`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Incoming, Reply, tasks};
+use crate::protocol::{Add, AddBatch, Added, BatchAdded, ItemError, Refusal, parse_spec};
+use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, RequestKey};
+use crate::queue::ops::LISTED;
+use crate::server::Shared;
+use crate::task::{RunState, TaskSpec};
+use crate::{function, task};
+
+/// Warnings of one kind, counted.
+type Warnings = BTreeMap<String, usize>;
+
+pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> Result<Reply, Refusal> {
+    let mut warnings = Warnings::new();
+    let spec = checked(service, &request.task, &Map::new(), None, &mut warnings).map_err(Refusal::invalid)?;
+    let key = key(service, request.request_key, false, &json!(["add", request.task]));
+    let (name, retries, delayed) = (spec.name.clone(), spec.max_retries, spec.delay_ms > 0);
+    let insert = Insert {
+        specs: vec![spec],
+        errors: Vec::new(),
+        batch: Batch::New { name: None },
+        more: false,
+        cwd: incoming.cwd()?,
+        environment: incoming.environment.clone(),
+        key,
+    };
+    let inserted = inserted(service.queue.write(insert).await?)?;
+    let place = match inserted.position {
+        Some(position) => format!(", position {position}"),
+        None if delayed => ", delayed".to_owned(),
+        None => String::new(),
+    };
+    let again = if inserted.repeated { "was added before (same request key) as" } else { "added as" };
+    let message = format!(
+        "task `{name}` {again} {}{place}; if it fails it is tried again {}.{}",
+        inserted.first,
+        match retries {
+            0 => "never".to_owned(),
+            1 => "once".to_owned(),
+            times => format!("up to {times} times"),
+        },
+        what_next(service)
+    );
+    let data = Added { task_id: inserted.first, batch_id: inserted.batch_id, position: inserted.position };
+    Ok(Reply::new(message, &data)?.warn(counted(warnings)))
+}
+
+pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: AddBatch) -> Result<Reply, Refusal> {
+    let content = json!(["add_batch", request.tasks, request.name, request.batch_id, request.defaults, request.atomic]);
+    let key = key(service, request.request_key, request.resume, &content);
+    drop(content);
+    let mut warnings = Warnings::new();
+    let (mut specs, mut errors) = (Vec::with_capacity(request.tasks.len()), Vec::new());
+    for (index, value) in request.tasks.iter().enumerate() {
+        let name = format!("Task {}", index + 1);
+        let spec = match value {
+            Value::Object(map) => checked(service, map, &request.defaults, Some(&name), &mut warnings),
+            _ => Err("the task must be an object".to_owned()),
+        };
+        match spec {
+            Ok(spec) => specs.push(spec),
+            Err(error) => errors.push(ItemError { index, error }),
+        }
+    }
+    if specs.is_empty() || (request.atomic && !errors.is_empty()) {
+        let first = errors.first().map(|bad| format!("; task {}: {}", bad.index, bad.error)).unwrap_or_default();
+        let message = format!("nothing was added: {} of {} are bad{first}", errors.len(), tasks(request.tasks.len()));
+        return Err(Refusal::invalid(message).with(json!({ "errors": errors })));
+    }
+    let insert = Insert {
+        specs,
+        errors,
+        batch: request.batch_id.map_or(Batch::New { name: request.name }, Batch::Existing),
+        more: request.more,
+        cwd: incoming.cwd()?,
+        environment: incoming.environment.clone(),
+        key,
+    };
+    let inserted = inserted(service.queue.write(insert).await?)?;
+    let added = u64::try_from(inserted.last - inserted.first + 1).unwrap_or(0);
+    let data = BatchAdded {
+        batch_id: inserted.batch_id,
+        added,
+        first_task_id: Some(inserted.first),
+        last_task_id: Some(inserted.last),
+        task_ids: (added <= LISTED as u64).then(|| (inserted.first..=inserted.last).collect()),
+        errors: inserted.errors,
+        queued: inserted.queued,
+        repeated: inserted.repeated,
+    };
+    let again = if data.repeated { "were added before (same request key)" } else { "added" };
+    let bad = match data.errors.len() {
+        0 => String::new(),
+        count => format!("; {} refused, see `errors`", tasks(count)),
+    };
+    let message = format!(
+        "{} {again} as batch {} (ids {} to {}){bad}.{}",
+        tasks(added),
+        data.batch_id,
+        inserted.first,
+        inserted.last,
+        what_next(service)
+    );
+    Ok(Reply::new(message, &data)?.warn(counted(warnings)))
+}
+
+fn checked(
+    service: &Shared,
+    task: &Map<String, Value>,
+    defaults: &Map<String, Value>,
+    default_name: Option<&str>,
+    warnings: &mut Warnings,
+) -> Result<TaskSpec, String> {
+    let spec = parse_spec(task, defaults, default_name, warnings)?;
+    for warning in function::check(&spec.function, &spec.params, &service.settings.functions)? {
+        *warnings.entry(warning).or_default() += 1;
+    }
+    Ok(spec)
+}
+
+/// Each kind of warning once, with how often it came.
+fn counted(warnings: Warnings) -> Vec<String> {
+    warnings
+        .into_iter()
+        .map(|(warning, times)| if times > 1 { format!("{warning} ({times} times)") } else { warning })
+        .collect()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "at most 3650 days in ms")]
+fn key(service: &Shared, key: Option<String>, resume: bool, content: &Value) -> Option<RequestKey> {
+    let kept_ms = (service.settings.request_key_days * 86_400_000.0) as i64;
+    // Objects are sorted by key, so the text is canonical.
+    key.map(|key| RequestKey { key, hash: Sha256::digest(content.to_string()).into(), resume, kept_ms })
+}
+
+fn inserted(outcome: Result<Inserted, InsertRefused>) -> Result<Inserted, Refusal> {
+    outcome.map_err(|refused| match refused {
+        InsertRefused::NoSuchBatch(id) => Refusal::not_found(format!("no batch {id}")),
+        InsertRefused::KeyConflict => {
+            Refusal::conflict("this `request_key` was used with other content; nothing was added: use another key")
+        }
+    })
+}
+
+fn what_next(service: &Shared) -> &'static str {
+    match service.queue.snapshot().run.state {
+        task::RunState::Running => "",
+        RunState::Stopped | RunState::Stopping => " Nothing runs until `start`.",
+    }
+}

@@ -1,0 +1,84 @@
+//! `start`, `stop`, `shutdown`.
+
+use serde_json::json;
+
+use super::{Reply, tasks};
+use crate::protocol::{Refusal, Shutdown, Start, Started, Stop, StopAnswer, milliseconds};
+use crate::queue::ops::control::{self, StartOutcome};
+use crate::queue::state::State;
+use crate::server::{Ending, Shared};
+use crate::task::RunState;
+use crate::time::rfc3339;
+
+pub(super) async fn start(service: &Shared, request: &Start) -> Result<Reply, Refusal> {
+    let operation = control::Start {
+        max_concurrent: request.max_concurrent,
+        timeout_ms: request.timeout.map(|timeout| timeout.map(milliseconds)),
+        keep: request.keep,
+        max_failures: request.max_failures,
+    };
+    let outcome = service.executor.run(operation).await?;
+    let snapshot = service.queue.snapshot();
+    let run = &snapshot.run;
+    let data = Started {
+        started: outcome == StartOutcome::Started,
+        state: run.state,
+        queued: snapshot.tally.queued(),
+        max_concurrent: run.max_concurrent,
+        deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),
+    };
+    let (message, warnings) = match outcome {
+        StartOutcome::Started => {
+            let text = format!("running {}, at most {} at once. See `status`.", tasks(data.queued), data.max_concurrent);
+            (text, Vec::new())
+        }
+        StartOutcome::Changed => {
+            (format!("it runs already; the given settings hold now: at most {} at once.", data.max_concurrent), Vec::new())
+        }
+        StartOutcome::NothingToRun => (
+            "there is nothing to run; still stopped. Add tasks first, or start with `keep`.".to_owned(),
+            vec!["the queue is empty: nothing was started".to_owned()],
+        ),
+    };
+    Ok(Reply::new(message, &data)?.warn(warnings))
+}
+
+pub(super) async fn stop(service: &Shared, request: &Stop) -> Result<Reply, Refusal> {
+    service.executor.stop(request.graceful).await?;
+    if request.wait {
+        let mut commits = service.queue.commits();
+            tokio::select! {
+            _ = commits.wait_for(|s| s.run.state != RunState::Stopping || s.tally.in_state(State::Running) == 0) => {}
+            () = service.ends() => return Err(crate::executor::ExecutorError::ShuttingDown.into()),
+        }
+    }
+    let snapshot = service.queue.snapshot();
+    let counts = snapshot.tally.counts();
+    let data = StopAnswer {
+        state: snapshot.run.state,
+        running: counts.running,
+        completed: counts.completed,
+        failed: counts.failed,
+        queued: counts.queued,
+    };
+    let message = match data.state {
+        RunState::Stopped => format!("stopped; {} queued. `start` goes on.", tasks(data.queued)),
+        RunState::Running | RunState::Stopping => {
+            format!("stopping; {} still running, {} queued. `wait` or `status` tells when.", tasks(data.running), data.queued)
+        }
+    };
+    Reply::new(message, &data)
+}
+
+pub(super) fn shutdown(service: &Shared, request: &Shutdown) -> Result<Reply, Refusal> {
+    let snapshot = service.queue.snapshot();
+    let running = snapshot.tally.in_state(State::Running);
+    let goes_on = if snapshot.run.state == RunState::Running {
+        "; the next command starts the daemon again and the executor goes on (`stop` first prevents that)"
+    } else {
+        "; the next command starts the daemon again"
+    };
+    let message = format!("the daemon is ending; {} running go back to the queue{goes_on}.", tasks(running));
+    service.ending.send_replace(Some(Ending { grace_ms: request.grace.map(milliseconds) }));
+    Reply::new(message, &json!({ "pid": std::process::id(), "running": running }))
+}

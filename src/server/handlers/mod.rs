@@ -1,0 +1,163 @@
+//! The actions, a file for each kind. A handler turns a request into operations of queue and executor
+//! and their outcome into data and a short text that says what to do next.
+
+mod add;
+mod change;
+mod control;
+mod export;
+mod logs;
+mod results;
+mod status;
+mod wait;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Shared;
+use crate::executor::ExecutorError;
+use crate::function;
+use crate::protocol::{Action, ErrorCode, Functions, Health, PROTOCOL, Refusal};
+use crate::queue::error::QueueError;
+
+/// What surrounds a request.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The peer's pid, where the kernel tells it.
+    pub pid: Option<i32>,
+    pub cwd: Option<String>,
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Incoming {
+    /// The client's working directory: what it said, else the peer process's own.
+    fn cwd(&self) -> Result<String, Refusal> {
+        if let Some(cwd) = &self.cwd {
+            return Ok(cwd.clone());
+        }
+        self.pid
+            .and_then(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok())
+            .and_then(|path| path.into_os_string().into_string().ok())
+            .ok_or_else(|| Refusal::invalid("`cwd` is missing, and the client's own cannot be seen: send an absolute path"))
+    }
+}
+
+/// A request that was carried out.
+#[derive(Debug)]
+pub struct Reply {
+    pub message: String,
+    pub data: Value,
+    pub warnings: Vec<String>,
+}
+
+impl Reply {
+    fn new<D: Serialize>(message: impl Into<String>, data: &D) -> Result<Self, Refusal> {
+        let data = serde_json::to_value(data)
+            .map_err(|error| Refusal::new(ErrorCode::Internal, format!("the answer cannot be written: {error}")))?;
+        Ok(Self { message: message.into(), data, warnings: Vec::new() })
+    }
+
+    fn warn(mut self, warnings: Vec<String>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+}
+
+impl From<QueueError> for Refusal {
+    fn from(error: QueueError) -> Self {
+        let code = match error {
+            QueueError::Unavailable(_) | QueueError::Damaged(_) => ErrorCode::Storage,
+            QueueError::Closed => ErrorCode::ShuttingDown,
+            QueueError::Statement(_) | QueueError::Value(_) => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ExecutorError> for Refusal {
+    fn from(error: ExecutorError) -> Self {
+        match error {
+            ExecutorError::Queue(error) => error.into(),
+            ExecutorError::ShuttingDown => Self::new(ErrorCode::ShuttingDown, "the daemon is ending; try again"),
+        }
+    }
+}
+
+/// Carries one request out.
+///
+/// # Errors
+/// A refusal; nothing was changed then, or the message says so.
+pub async fn handle(service: Shared, incoming: Incoming, action: Action) -> Result<Reply, Refusal> {
+    let service = &service;
+    match action {
+        Action::Add(request) => add::add(service, &incoming, *request).await,
+        Action::AddBatch(request) => add::add_batch(service, &incoming, *request).await,
+        Action::Start(request) => control::start(service, &request).await,
+        Action::Stop(request) => control::stop(service, &request).await,
+        Action::Status(request) => status::status(service, &request).await,
+        Action::Results(request) => results::results(service, request).await,
+        Action::Show(request) => results::show(service, &request).await,
+        Action::Logs(request) => logs::logs(service, &request).await,
+        Action::Update(request) => change::update(service, *request).await,
+        Action::Export(request) => export::export(service, &incoming, request).await,
+        Action::Clear(request) => change::clear(service, &request).await,
+        Action::Cancel(request) => change::cancel(service, request).await,
+        Action::Retry(request) => change::retry(service, request).await,
+        Action::Wait(request) => wait::wait(service, request).await,
+        Action::Functions(_) => functions(service),
+        Action::Shutdown(request) => control::shutdown(service, &request),
+        Action::Restart(_) => Err(Refusal::invalid(
+            "this daemon cannot replace itself yet: use `daemon stop`; the next command starts the installed program",
+        )),
+        Action::Health(_) => health(service).await,
+    }
+}
+
+fn functions(service: &Shared) -> Result<Reply, Refusal> {
+    let functions = function::known(&service.settings.functions);
+    let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+    let message = format!("{} functions: {}. Add a task with `add`.", names.len(), names.join(", "));
+    Reply::new(message, &Functions { functions })
+}
+
+async fn health(service: &Shared) -> Result<Reply, Refusal> {
+    let found = service.queue.health().await?;
+    let limit = |resource| {
+        nix::sys::resource::getrlimit(resource).map_or(0, |(soft, _)| soft)
+    };
+    let database = service.home.database();
+    let bytes = ["", "-wal"].iter().map(|end| {
+        let mut path = database.clone().into_os_string();
+        path.push(end);
+        std::fs::metadata(path).map_or(0, |file| file.len())
+    });
+    let health = Health {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
+        pid: std::process::id(),
+        keeper_pid: service.executor.keeper_pid(),
+        sqlite: found.sqlite,
+        schema: found.schema,
+        database: found.check,
+        database_bytes: i64::try_from(bytes.sum::<u64>()).unwrap_or(i64::MAX),
+        tally_difference: found.tally_difference,
+        open_files_limit: limit(nix::sys::resource::Resource::RLIMIT_NOFILE),
+        processes_limit: limit(nix::sys::resource::Resource::RLIMIT_NPROC),
+        storage_error: service.executor.storage_error(),
+    };
+    let message = if health.database == "ok" && health.tally_difference.is_none() && health.storage_error.is_none() {
+        "the queue is healthy".to_owned()
+    } else {
+        "the queue is not healthy; see data".to_owned()
+    };
+    Reply::new(message, &health)
+}
+
+/// "1 task", "2 tasks".
+fn tasks(count: impl TryInto<i64>) -> String {
+    match count.try_into().unwrap_or(i64::MAX) {
+        1 => "1 task".to_owned(),
+        count => format!("{count} tasks"),
+    }
+}

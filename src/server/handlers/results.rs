@@ -1,0 +1,149 @@
+//! `results` and `show`.
+
+use std::fmt::Write;
+
+use super::{Reply, status, tasks};
+use crate::export;
+use crate::protocol::{Counts, Refusal, Results, ResultsData, ResultsFormat, Show, Summary, Task};
+use crate::queue::read::{Filter, PAGE_ROWS};
+use crate::server::Shared;
+use crate::task::Status;
+
+/// The default of `limit`.
+const LIMIT: u32 = 1000;
+/// How many tasks the text lists.
+const LISTED: usize = 50;
+
+pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply, Refusal> {
+    let summary = summary(service, &request).await?;
+    let filter =
+        Filter { status: request.filter_status, batch_id: request.batch_id, task_ids: request.task_ids };
+    let (tasks, next_cursor) = page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
+    let data = ResultsData { summary, tasks, next_cursor };
+    let message = match request.format {
+        ResultsFormat::Text => text(&data),
+        ResultsFormat::Summary => headline(&data.summary),
+        ResultsFormat::Json => serde_json::to_string(&data.tasks).unwrap_or_default(),
+        ResultsFormat::Csv => export::csv_text(&data.tasks),
+    };
+    Reply::new(message, &data)
+}
+
+/// Tasks of a filter after a cursor, until the limit or the page's bytes are reached.
+async fn page(service: &Shared, filter: &Filter, limit: u32, cursor: i64) -> Result<(Vec<Task>, Option<i64>), Refusal> {
+    let upto = service.queue.last_id().await?;
+    let mut found: Vec<Task> = Vec::new();
+    let mut bytes = 0;
+    let mut after = cursor;
+    loop {
+        // A small first page keeps a page of large results from being read far past its bytes.
+        let room = i64::from(limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
+        let rows = if bytes == 0 { 64 } else { PAGE_ROWS };
+        let page = service.queue.page(filter, after, upto, room.min(rows), false).await?;
+        for task in page.tasks {
+            let size = serde_json::to_vec(&task).map_or(0, |text| text.len() as u64);
+            if !found.is_empty() && bytes + size > service.settings.max_page_bytes {
+                let last = found.last().map(|task| task.task_id);
+                return Ok((found, last));
+            }
+            bytes += size;
+            found.push(task);
+        }
+        match page.next {
+            None => return Ok((found, None)),
+            Some(next) if found.len() < limit as usize => after = next,
+            Some(next) => {
+                let more = service.queue.page(filter, next, upto, 1, false).await?;
+                return Ok((found, (!more.tasks.is_empty()).then_some(next)));
+            }
+        }
+    }
+}
+
+async fn summary(service: &Shared, request: &Results) -> Result<Summary, Refusal> {
+    let (counts, run_ms) = match (&request.task_ids, request.batch_id) {
+        (Some(ids), _) => {
+            let waited = service.queue.tally_of(ids).await?;
+            (waited.counts, waited.run_ms)
+        }
+        (None, Some(id)) => status::batch(service, id).await?,
+        (None, None) => {
+            let tally = service.queue.snapshot().tally;
+            (tally.counts(), tally.run_ms())
+        }
+    };
+    let status = status::data(service, counts, run_ms);
+    Ok(Summary {
+        counts: filtered(counts, request.filter_status),
+        total_execution_time: status.total_execution_time,
+        average_task_time: status.average_task_time,
+    })
+}
+
+/// The counts of the one status that was asked for.
+fn filtered(counts: Counts, status: Option<Status>) -> Counts {
+    let Some(status) = status else { return counts };
+    let none = Counts::default();
+    let mut one = match status {
+        Status::Queued => Counts { queued: counts.queued, ..none },
+        Status::Running => Counts { running: counts.running, ..none },
+        Status::Completed => Counts { completed: counts.completed, ..none },
+        Status::Failed => Counts { failed: counts.failed, ..none },
+        Status::Cancelled => Counts { cancelled: counts.cancelled, ..none },
+    };
+    one.total = one.queued + one.running + one.completed + one.failed + one.cancelled;
+    one
+}
+
+fn headline(summary: &Summary) -> String {
+    let c = &summary.counts;
+    format!(
+        "{}: {} completed, {} failed, {} cancelled, {} running, {} queued; {:.1} s of execution.",
+        tasks(c.total),
+        c.completed,
+        c.failed,
+        c.cancelled,
+        c.running,
+        c.queued,
+        summary.total_execution_time
+    )
+}
+
+fn text(data: &ResultsData) -> String {
+    let mut text = headline(&data.summary);
+    for task in data.tasks.iter().take(LISTED) {
+        let said = task.error.clone().or_else(|| task.result.as_ref().map(brief)).unwrap_or_default();
+        let said = said.lines().next().unwrap_or_default();
+        let said: String = said.chars().take(100).collect();
+        // Writing to a text does not fail.
+        let _ = write!(text, "\n{} {} {}: {said}", task.task_id, task.status, task.name);
+    }
+    if data.tasks.len() > LISTED {
+        let _ = write!(text, "\n… and {} more in data", data.tasks.len() - LISTED);
+    }
+    if let Some(cursor) = data.next_cursor {
+        let _ = write!(text, "\nMore with cursor {cursor}.");
+    }
+    text
+}
+
+/// The one line of a result that a person looks for.
+fn brief(result: &serde_json::Value) -> String {
+    match result.get("stdout").and_then(serde_json::Value::as_str) {
+        Some(stdout) => stdout.to_owned(),
+        None => result.to_string(),
+    }
+}
+
+pub(super) async fn show(service: &Shared, request: &Show) -> Result<Reply, Refusal> {
+    let id = request.task_id;
+    let task = service.queue.task(id).await?.ok_or_else(|| Refusal::not_found(format!("no task {id}")))?;
+    let why = task.error.as_ref().or(task.reason.as_ref()).map(|why| format!(": {why}")).unwrap_or_default();
+    let next = match task.status {
+        Status::Failed => " `logs` shows its output, `retry` runs it again.",
+        Status::Cancelled => " `retry` runs it.",
+        Status::Completed => " `logs` shows its output.",
+        Status::Queued | Status::Running => "",
+    };
+    Reply::new(format!("task {id} `{}` is {}{why}.{next}", task.name, task.status), &task)
+}

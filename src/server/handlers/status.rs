@@ -1,0 +1,95 @@
+//! `status`, and the data that `wait` answers with.
+
+use std::collections::BTreeMap;
+
+use super::{Reply, tasks};
+use crate::protocol::{Counts, PROTOCOL, Refusal, StatusData, StatusRequest};
+use crate::server::Shared;
+use crate::task::{BatchId, RunState, Status};
+use crate::time::rfc3339;
+
+pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<Reply, Refusal> {
+    let (counts, run_ms) = match request.batch_id {
+        None => {
+            let tally = service.queue.snapshot().tally;
+            (tally.counts(), tally.run_ms())
+        }
+        Some(id) => batch(service, id).await?,
+    };
+    let mut data = data(service, counts, run_ms);
+    if request.detailed {
+        let mut lists = BTreeMap::new();
+        for status in Status::ALL {
+            lists.insert(*status, service.queue.first_of(*status, request.batch_id).await?);
+        }
+        data.tasks = Some(lists);
+    }
+    Reply::new(text(&data), &data)
+}
+
+/// A batch's counts and run time.
+pub(super) async fn batch(service: &Shared, id: BatchId) -> Result<(Counts, i64), Refusal> {
+    let tally = service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
+    Ok((tally.counts, tally.run_ms))
+}
+
+/// The status with the counts of what was selected.
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData {
+    let snapshot = service.queue.snapshot();
+    let run = &snapshot.run;
+    let ended = counts.completed + counts.failed + counts.cancelled;
+    let timed = counts.completed + counts.failed;
+    let total_execution_time = run_ms as f64 / 1000.0;
+    let average = (timed > 0).then(|| total_execution_time / timed as f64);
+    let throughput = snapshot.recent.per_second();
+    let left = (counts.queued + counts.running) as f64;
+    let eta = (run.state == RunState::Running && left > 0.0)
+        .then(|| {
+            let by_rate = (throughput > 0.0).then(|| left / throughput);
+            by_rate.or_else(|| average.map(|average| left * average / f64::from(run.max_concurrent)))
+        })
+        .flatten();
+    StatusData {
+        state: run.state,
+        reason: run.reason.clone(),
+        max_concurrent: run.max_concurrent,
+        keep: run.keep,
+        deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),
+        counts,
+        progress: if counts.total == 0 { 0.0 } else { ended as f64 * 100.0 / counts.total as f64 },
+        average_task_time: average,
+        total_execution_time,
+        throughput,
+        eta,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
+        pid: std::process::id(),
+        uptime: service.started.elapsed().as_secs_f64(),
+        home: service.home.root().display().to_string(),
+        tasks: None,
+    }
+}
+
+/// The status in a line or two.
+pub(super) fn text(data: &StatusData) -> String {
+    let c = &data.counts;
+    let why = data.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let next = match data.state {
+        RunState::Stopped if c.queued > 0 => " `start` runs what is queued.",
+        RunState::Stopped if c.failed > 0 => " `retry` with filter_status failed tries the failed ones again.",
+        _ => "",
+    };
+    let eta = data.eta.map(|eta| format!(", about {eta:.0} s left")).unwrap_or_default();
+    format!(
+        "{}{why}: {}: {} queued, {} running, {} completed, {} failed, {} cancelled; {:.0} % done{eta}.{next}",
+        data.state,
+        tasks(c.total),
+        c.queued,
+        c.running,
+        c.completed,
+        c.failed,
+        c.cancelled,
+        data.progress
+    )
+}

@@ -1,0 +1,86 @@
+//! The listening socket: bound under the daemon's lock, served until the daemon ends.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::connection::Connection;
+use crate::home::Home;
+use crate::protocol::{ErrorCode, Refusal};
+
+/// After an error of `accept` (no descriptors left) before the next try.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds the daemon's socket, mode 0600. Only under the daemon's lock: whoever left one there is dead.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn bind(home: &Home) -> io::Result<UnixListener> {
+    let path = home.socket();
+    let new = home.root().join("daemon.new");
+    for old in [&path, &new] {
+        match std::fs::remove_file(old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    // Named only when its mode is right: the home is 0700, and this keeps the promise without it.
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&new, &path)?;
+    Ok(listener)
+}
+
+/// Serves until the service is ending and every request under way was answered.
+pub async fn serve(listener: UnixListener, service: Shared) {
+    let permits = Arc::new(Semaphore::new(service.settings.max_connections as usize));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => admit(stream, &permits, &service, &mut connections),
+                Err(error) => {
+                    tracing::warn!(err = %error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = service.ends() => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+fn admit(stream: UnixStream, permits: &Arc<Semaphore>, service: &Shared, connections: &mut JoinSet<()>) {
+    let peer = stream.peer_cred();
+    let own = peer.as_ref().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == nix::unistd::getuid().as_raw());
+    let refusal = if own {
+        match permits.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let pid = peer.ok().and_then(|peer| peer.pid());
+                let connection = Connection::new(stream, pid, service.clone());
+                connections.spawn(async move {
+                    connection.run().await;
+                    drop(permit);
+                });
+                return;
+            }
+            Err(_) => Refusal::new(ErrorCode::Busy, "too many connections; try again"),
+        }
+    } else {
+        Refusal::invalid("this daemon serves its own user only")
+    };
+    connections.spawn(async move {
+        let mut stream = stream;
+        // The peer may be gone already.
+        drop(stream.write_all(&super::connection::line(&super::connection::refused(None, None, refusal))).await);
+    });
+}
