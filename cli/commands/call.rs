@@ -22,7 +22,7 @@ Examples:
 pub struct CallArgs {
     /// The request [default: each line of standard input]
     #[arg(value_name = "JSON", conflicts_with = "file")]
-    json: Option<String>,
+    request: Option<String>,
     /// A file with one request, or one a line; - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<String>,
@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &CallArgs) -> Result<u8, Failure> {
         cwd: raw(&working_directory()?)?,
         environment: raw(&context.environment(&args.environment)?)?,
     };
-    match (&args.json, args.file.as_deref()) {
+    match (&args.request, args.file.as_deref()) {
         (Some(json), _) if json == "-" => caller.call_lines(std::io::stdin().lock()),
         (Some(json), _) => caller.call(json),
         (None, None | Some("-")) => caller.call_lines(std::io::stdin().lock()),

@@ -105,7 +105,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     }
     sqlx::query(
         "UPDATE task SET claim = (j.value ->> 1) FROM json_each(?1) AS j
-         WHERE id = (j.value ->> 0) AND state = 0 AND claim IS NULL",
+         WHERE task.id = (j.value ->> 0) AND state = 0 AND claim IS NULL",
     )
     .bind(json(&claims)?)
     .execute(&mut *tx.connection)

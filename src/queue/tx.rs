@@ -110,7 +110,7 @@ impl<'c> Tx<'c> {
                 "UPDATE batch SET queued = queued + (j.value ->> 1), running = running + (j.value ->> 2),
                      completed = completed + (j.value ->> 3), failed = failed + (j.value ->> 4),
                      cancelled = cancelled + (j.value ->> 5), run_ms = run_ms + (j.value ->> 6)
-                 FROM json_each(?1) AS j WHERE id = (j.value ->> 0)",
+                 FROM json_each(?1) AS j WHERE batch.id = (j.value ->> 0)",
             )
             .bind(json(&batches)?)
             .execute(&mut *self.connection)

@@ -315,7 +315,7 @@ impl Writes {
                  interruptions = (j.value ->> '$[1][1]'), first_started_at = (j.value ->> '$[2][0]'),
                  started_at = (j.value ->> '$[2][1]'), finished_at = (j.value ->> '$[2][2]'),
                  run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]')
-             FROM json_each(?1) AS j WHERE id = (j.value ->> '$[0][0]')",
+             FROM json_each(?1) AS j WHERE task.id = (j.value ->> '$[0][0]')",
         )
         .bind(json(&rows)?)
         .execute(&mut *tx.connection)

@@ -110,7 +110,7 @@ impl Retry {
             Self::Filter { status, batch_id: None, after, upto } => {
                 sqlx::query_as(
                     "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_retryable
-                     WHERE state = coalesce(?2, 4) AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
+                     WHERE state IN (4, 5) AND state = coalesce(?2, 4) AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
                 )
                 .bind(after)
                 .bind(status.and_then(State::of_ended).map(State::code))

@@ -1,0 +1,30 @@
+# The targets that people and CI use. `make test` sets up what the tests need.
+.PHONY: build test lint setup bench ci-full clean
+
+build:
+	cargo build --release
+
+# Installs what the tests need when root and something lacks, else names it.
+setup:
+	@tests/setup.sh
+
+test: setup
+	cargo test --all-targets
+	cargo test --doc
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo check --no-default-features
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+bench: build
+	python3 benches/throughput.py
+
+# All of CI, and the acceptance scenarios ten times.
+ci-full:
+	.ci/run
+	@if [ -f ../shared/accept/seed.py ]; then for i in 1 2 3 4 5 6 7 8 9 10; do python3 ../shared/accept/seed.py || exit 1; done; fi
+
+clean:
+	cargo clean

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Looks for the programs that the tests run; as root on Debian it installs what is missing.
+set -eu
+missing=""
+need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+need cc gcc
+need python3 python3
+need node nodejs
+need bash bash
+need jq jq
+need nc netcat-openbsd
+if [ -z "$missing" ]; then exit 0; fi
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+else
+    echo "the tests need:$missing" >&2
+    exit 1
+fi
