@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::commands::{
-    add, add_batch, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper, logs, results,
-    retry, run, show, start, status, stop, update, wait,
+    add, add_batch, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper, logs,
+    results, retry, run, show, start, status, stop, update, wait,
 };
 
 const EXAMPLES: &str = "\

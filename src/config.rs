@@ -169,9 +169,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "log_level",
         allowed: "a tracing filter such as info or batch_executor=debug",
         description: "what the daemon logs",
-        set: |s, text| {
-            text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.clone_into(&mut s.log_level))
-        },
+        set: |s, text| text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.clone_into(&mut s.log_level)),
         get: |s| s.log_level.clone(),
     },
     Setting {
@@ -209,8 +207,18 @@ fn bytes(text: &str, low: u64) -> Option<u64> {
 impl Default for Settings {
     fn default() -> Self {
         let env_pass = [
-            "PATH", "LANG", "LC_*", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "NODE_PATH", "LD_LIBRARY_PATH",
-            "LD_PRELOAD", "PREFIX", "TMPDIR",
+            "PATH",
+            "LANG",
+            "LC_*",
+            "TZ",
+            "VIRTUAL_ENV",
+            "CONDA_PREFIX",
+            "PYTHONPATH",
+            "NODE_PATH",
+            "LD_LIBRARY_PATH",
+            "LD_PRELOAD",
+            "PREFIX",
+            "TMPDIR",
         ];
         Self {
             grace: 10.0,
@@ -382,7 +390,8 @@ mod tests {
 
     #[test]
     fn a_file_sets_what_it_names() {
-        let text = "grace = 2\nlog_cap_bytes = \"2MiB\"\nenv_pass = [\"A\", \"B_*\"]\n[functions.f]\ncommand = [\"x\"]\n";
+        let text =
+            "grace = 2\nlog_cap_bytes = \"2MiB\"\nenv_pass = [\"A\", \"B_*\"]\n[functions.f]\ncommand = [\"x\"]\n";
         let settings = file(text).expect("good");
         assert_eq!((settings.grace, settings.log_cap_bytes), (2.0, 2 << 20));
         assert_eq!(settings.env_pass, ["A", "B_*"]);

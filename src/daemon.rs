@@ -64,8 +64,7 @@ pub fn run(home: Home, settings: Settings, program: PathBuf) -> Result<(), Daemo
 
 /// Takes the daemon's lock and writes the pid into it.
 fn lock(home: &Home) -> Result<Flock<File>, DaemonError> {
-    let file =
-        File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(home.lock())?;
+    let file = File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(home.lock())?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut locked) => {
             locked.set_len(0)?;
@@ -103,8 +102,7 @@ async fn serve(home: Home, settings: Settings, program: PathBuf) -> Result<(), D
         max_interruptions: settings.max_interruptions,
         function_caps: caps,
     };
-    let executor =
-        Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted).await?;
+    let executor = Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted).await?;
     let service = Arc::new(Service {
         queue: opened.queue.clone(),
         executor: executor.clone(),

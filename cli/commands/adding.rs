@@ -11,7 +11,7 @@ use crate::context::{Context, data, request};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::tasks_file::{Input, Part, Parts, Place};
+use crate::tasks_file::{Input, ONLY_IF_PROGRAM, Part, Parts, Place};
 
 /// The most bad tasks that are kept to be listed; the others are counted.
 const MAX_LISTED: usize = 1000;
@@ -123,6 +123,9 @@ pub fn add(
             context.tell(&format!("{} tasks added so far", added.added));
         }
     }
+    for (name, program) in &parts.left_out {
+        context.tell(&format!("`{name}` is left out: there is no `{program}` here"));
+    }
     if added.batch_id.is_none() {
         return Err(added.nothing());
     }
@@ -141,7 +144,10 @@ fn check_all(input: &Input, plan: &Plan) -> Result<(), Failure> {
     for item in input.items()? {
         let item = item.map_err(|error| input.unreadable(&error))?;
         let name = format!("Task {}", item.place.index + 1);
-        let checked = item.task.and_then(|task| parse_spec(&task, &defaults, Some(&name), &mut warnings).map(drop));
+        let checked = item.task.and_then(|mut task| {
+            task.remove(ONLY_IF_PROGRAM);
+            parse_spec(&task, &defaults, Some(&name), &mut warnings).map(drop)
+        });
         if let Err(said) = checked {
             found.bad(item.place, said);
         }

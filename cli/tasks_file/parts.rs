@@ -23,12 +23,22 @@ pub struct Parts<'a> {
     held: Option<(Place, Value, usize)>,
     /// Whether a task without a name gets one from its place; else the defaults have one.
     names: bool,
+    /// Tasks that were left out: the name and the program that is missing.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// The task is left out where this program is not in PATH. The client's own: the daemon never sees it.
+pub const ONLY_IF_PROGRAM: &str = "only_if_program";
+
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 impl<'a> Parts<'a> {
     /// Cuts `items`.
     pub fn new(items: Items<'a>, names: bool) -> Self {
-        Self { items, held: None, names }
+        Self { items, held: None, names, left_out: Vec::new() }
     }
 
     /// The next part; `bad` hears of every item that is no task. None at the end.
@@ -51,6 +61,13 @@ impl<'a> Parts<'a> {
                         Ok(mut task) => {
                             if self.names {
                                 task.entry("name").or_insert_with(|| json!(format!("Task {}", item.place.index + 1)));
+                            }
+                            if let Some(Value::String(program)) = task.remove(ONLY_IF_PROGRAM)
+                                && !in_path(&program)
+                            {
+                                let name = task.get("name").and_then(Value::as_str).unwrap_or_default();
+                                self.left_out.push((name.to_owned(), program));
+                                continue;
                             }
                             (item.place, Value::Object(task), item.bytes)
                         }

@@ -11,13 +11,13 @@ pub mod text;
 use std::io::IsTerminal;
 
 use batch_executor::task::Status;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 
 /// A table with these headings, as wide as the terminal at most.
 pub fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(headings.to_vec());
+    table.load_style(NOTHING).set_header(headings.to_vec());
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }

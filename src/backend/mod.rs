@@ -36,8 +36,19 @@ pub struct Options {
 
 /// What a service manager put into the environment for the daemon alone (systemd.exec(5)).
 const NOT_FOR_TASKS: &[&str] = &[
-    "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_PID", "WATCHDOG_USEC", "INVOCATION_ID",
-    "JOURNAL_STREAM", "MAINPID", "MANAGERPID", "SYSTEMD_EXEC_PID", "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE",
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MAINPID",
+    "MANAGERPID",
+    "SYSTEMD_EXEC_PID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
 ];
 
 /// The daemon's own environment as tasks get it.
@@ -62,9 +73,14 @@ pub struct Found {
 /// What comes from the backend, in order.
 #[derive(Debug)]
 pub enum Signal {
-    Events { upto: u64, events: Vec<Event> },
+    Events {
+        upto: u64,
+        events: Vec<Event>,
+    },
     /// A followed attempt has written more.
-    Grew { claim: ClaimId },
+    Grew {
+        claim: ClaimId,
+    },
     /// The last: the keeper is gone.
     Lost,
 }

@@ -21,7 +21,9 @@ pub(super) fn clear(home: &Home) -> Result<Vec<ClaimId>, BackendError> {
     let root = home.root().display().to_string();
     remaining.extend(
         keeper::all_pids()
-            .filter(|pid| keeper::mark(*pid).is_some() && keeper::variable(*pid, "BATCH_EXECUTOR_HOME").as_ref() == Some(&root))
+            .filter(|pid| {
+                keeper::mark(*pid).is_some() && keeper::variable(*pid, "BATCH_EXECUTOR_HOME").as_ref() == Some(&root)
+            })
             .map(|pid| (pid, slots::start_time(pid))),
     );
     for (pid, start_time) in &remaining {

@@ -132,11 +132,12 @@ impl Executor {
             let claims: Vec<ClaimId> = claimed.iter().map(|(_, claim)| *claim).collect();
             self.handed_over(claims.iter().copied().max().unwrap_or(0)).await?;
             let grace_ms = self.inner.rules.grace_ms;
-            let answers =
-                self.with_backend(|backend| {
+            let answers = self
+                .with_backend(|backend| {
                     let claims = claims.clone();
                     async move { backend.end(Some(claims), Order::Cancel, grace_ms).await }
-                }).await?;
+                })
+                .await?;
             let of = |wanted| answers.iter().filter(move |(_, a)| *a == wanted).map(|(claim, _)| *claim);
             let settled = answers.iter().any(|(_, a)| matches!(a, EndAnswer::Yielded | EndAnswer::Ordered));
             let outcome = self
@@ -177,11 +178,12 @@ impl Executor {
             }
             let claims: Vec<ClaimId> = outcome.claimed.iter().map(|(_, claim)| *claim).collect();
             self.handed_over(claims.iter().copied().max().unwrap_or(0)).await?;
-            let yielded =
-                self.with_backend(|backend| {
+            let yielded = self
+                .with_backend(|backend| {
                     let claims = claims.clone();
                     async move { backend.take_back(claims).await }
-                }).await?;
+                })
+                .await?;
             if yielded.is_empty() {
                 commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
             }
@@ -204,10 +206,7 @@ impl Executor {
         self.with_backend(|backend| async move { backend.end(None, Order::Stop, grace_ms).await }).await?;
         let mut commits = self.inner.queue.commits();
         let running = |tally: &crate::queue::state::Tally| tally.in_state(State::Running);
-        commits
-            .wait_for(|snapshot| running(&snapshot.tally) == 0)
-            .await
-            .map_err(|_| ExecutorError::ShuttingDown)?;
+        commits.wait_for(|snapshot| running(&snapshot.tally) == 0).await.map_err(|_| ExecutorError::ShuttingDown)?;
         Ok(())
     }
 
@@ -243,10 +242,7 @@ impl Executor {
     }
 
     /// Asks the backend; again at the next one when this one is lost meanwhile. All that is asked is idempotent.
-    async fn with_backend<T, F>(
-        &self,
-        ask: impl Fn(Local) -> F,
-    ) -> Result<T, ExecutorError>
+    async fn with_backend<T, F>(&self, ask: impl Fn(Local) -> F) -> Result<T, ExecutorError>
     where
         F: Future<Output = Result<T, Gone>>,
     {

@@ -19,11 +19,7 @@ const STORAGE_RETRY: Duration = Duration::from_secs(1);
 
 impl Executor {
     /// Finds or starts the keeper and settles what was claimed under an earlier one.
-    pub(super) async fn connect(
-        &self,
-        rebooted: bool,
-        at_start: bool,
-    ) -> Result<mpsc::Receiver<Signal>, StartError> {
+    pub(super) async fn connect(&self, rebooted: bool, at_start: bool) -> Result<mpsc::Receiver<Signal>, StartError> {
         let inner = &self.inner;
         inner.queue.set_gate(false);
         let (backend, found, signals) = Local::connect(inner.options.clone()).await?;

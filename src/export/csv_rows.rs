@@ -8,8 +8,23 @@ use crate::protocol::Task;
 
 /// The columns; those after `Error` are ours.
 const COLUMNS: &[&str] = &[
-    "Task ID", "Name", "Function", "Status", "Priority", "Created At", "Started At", "Completed At", "Execution Time",
-    "Wait Time", "Retry Count", "Result", "Error", "Batch ID", "Exit Code", "Signal", "Interruptions",
+    "Task ID",
+    "Name",
+    "Function",
+    "Status",
+    "Priority",
+    "Created At",
+    "Started At",
+    "Completed At",
+    "Execution Time",
+    "Wait Time",
+    "Retry Count",
+    "Result",
+    "Error",
+    "Batch ID",
+    "Exit Code",
+    "Signal",
+    "Interruptions",
 ];
 
 /// Makes one row after another in the same buffer.

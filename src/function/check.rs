@@ -34,9 +34,8 @@ pub fn check(
         }
         "command" => {
             required(params, "argv", "a list of texts, not empty, the program first", |v| {
-                v.as_array().is_some_and(|words| {
-                    words.iter().all(is_text) && words.first().is_some_and(|first| first != "")
-                })
+                v.as_array()
+                    .is_some_and(|words| words.iter().all(is_text) && words.first().is_some_and(|first| first != ""))
             })?;
             surroundings(params)?;
             &["argv", "cwd", "env", "stdin"]
@@ -59,7 +58,9 @@ pub fn check(
     Ok(params
         .keys()
         .filter(|name| !known.contains(&name.as_str()))
-        .map(|name| format!("unknown parameter `params.{name}` of `{function}` was ignored; known are {}", known.join(", ")))
+        .map(|name| {
+            format!("unknown parameter `params.{name}` of `{function}` was ignored; known are {}", known.join(", "))
+        })
         .collect())
 }
 

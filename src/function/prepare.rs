@@ -106,7 +106,11 @@ impl Surroundings {
     fn find(&self, names: &[&str]) -> Result<PathBuf, String> {
         program(names, &self.path, &self.cwd).ok_or_else(|| match names {
             [name] if name.contains('/') => format!("the program `{name}` is not there, or cannot be run"),
-            _ => format!("no program {} in PATH ({})", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" or "), self.path),
+            _ => format!(
+                "no program {} in PATH ({})",
+                names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" or "),
+                self.path
+            ),
         })
     }
 
@@ -156,7 +160,11 @@ fn code_execution(attempt: &Attempt, context: &Context<'_>, mut surroundings: Su
     Ok(Process { script: Some(script), ..surroundings.process(program, argv) })
 }
 
-fn custom_function(attempt: &Attempt, context: &Context<'_>, mut surroundings: Surroundings) -> Result<Process, String> {
+fn custom_function(
+    attempt: &Attempt,
+    context: &Context<'_>,
+    mut surroundings: Surroundings,
+) -> Result<Process, String> {
     surroundings.unbuffered();
     let program = surroundings.find(&["python3", "python"])?;
     let call = json!({

@@ -110,7 +110,7 @@ impl Front {
     fn timeout(&self) -> EpollTimeout {
         let now = time::monotonic_ms();
         let patience = (self.daemon.is_none()).then(|| (self.alone_since + PATIENCE_MS - now).max(0));
-        let patience = patience.filter(|_| self.had_daemon && !self.core.untaken.is_empty() || !self.had_daemon);
+        let patience = patience.filter(|_| !self.had_daemon || !self.core.untaken.is_empty());
         let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
         match [self.core.next_tick(), patience, grew].into_iter().flatten().min() {
             // Rounded up, or the last millisecond would be spent spinning.
@@ -140,8 +140,7 @@ impl Front {
                 continue;
             }
             // A second daemon can only be the successor: the daemons' own lock decides.
-            self.daemon =
-                Some(Daemon { stream, input: Vec::new(), output: Vec::new(), next_event: 0, greeted: false });
+            self.daemon = Some(Daemon { stream, input: Vec::new(), output: Vec::new(), next_event: 0, greeted: false });
             self.core.held = true;
         }
     }
@@ -212,8 +211,7 @@ impl Front {
             }
             ToKeeper::End { request, claims, order, grace_ms } => {
                 let claims = claims.unwrap_or_else(|| self.core.running_claims());
-                let answers =
-                    claims.into_iter().map(|claim| (claim, self.core.end(claim, order, grace_ms))).collect();
+                let answers = claims.into_iter().map(|claim| (claim, self.core.end(claim, order, grace_ms))).collect();
                 FromKeeper::Ending { request, answers }
             }
             ToKeeper::Follow { request, claim } => {

@@ -46,7 +46,9 @@ pub(super) fn start(
     let nul = |what: &str| format!("{what} holds a NUL character, which no process can be given");
     let environment = variables
         .iter()
-        .map(|(name, value)| CString::new(format!("{name}={value}")).map_err(|_| nul(&format!("the variable `{name}`"))))
+        .map(|(name, value)| {
+            CString::new(format!("{name}={value}")).map_err(|_| nul(&format!("the variable `{name}`")))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let argv = launch
         .argv

@@ -18,37 +18,80 @@ const LONGEST: usize = 256 * 1024 * 1024;
 /// From the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToKeeper {
-    Hello { protocol: u32 },
+    Hello {
+        protocol: u32,
+    },
     /// An environment, sent once and referred to by its id.
-    Environment { id: i64, variables: BTreeMap<String, String> },
-    Launch { wave: Vec<Launch> },
+    Environment {
+        id: i64,
+        variables: BTreeMap<String, String>,
+    },
+    Launch {
+        wave: Vec<Launch>,
+    },
     /// How many attempts may have a slot, and how many of each function. Answered `Done`.
-    Caps { request: u64, cap: u32, functions: BTreeMap<String, u32> },
+    Caps {
+        request: u64,
+        cap: u32,
+        functions: BTreeMap<String, u32>,
+    },
     /// Starts nothing more and gives back what waits. Answered `Yielded`.
-    Hold { request: u64 },
+    Hold {
+        request: u64,
+    },
     /// Starts again. Answered `Done`.
-    Resume { request: u64 },
+    Resume {
+        request: u64,
+    },
     /// Gives back those of the claims that have not started. Answered `Yielded`.
-    TakeBack { request: u64, claims: Vec<ClaimId> },
+    TakeBack {
+        request: u64,
+        claims: Vec<ClaimId>,
+    },
     /// Ends attempts; none: all that run. Answered `Ending`.
-    End { request: u64, claims: Option<Vec<ClaimId>>, order: Order, grace_ms: i64 },
+    End {
+        request: u64,
+        claims: Option<Vec<ClaimId>>,
+        order: Order,
+        grace_ms: i64,
+    },
     /// Writes the output of a running attempt to its file from now on and tells of its growth. Answered `Done`.
-    Follow { request: u64, claim: ClaimId },
-    Unfollow { claim: ClaimId },
+    Follow {
+        request: u64,
+        claim: ClaimId,
+    },
+    Unfollow {
+        claim: ClaimId,
+    },
     /// Every event up to this one is on the disk.
-    Taken { upto: u64 },
+    Taken {
+        upto: u64,
+    },
 }
 
 /// From the keeper.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromKeeper {
     Welcome(Welcome),
-    Event { seq: u64, event: KeeperEvent },
-    Done { request: u64 },
-    Yielded { request: u64, claims: Vec<ClaimId> },
-    Ending { request: u64, answers: Vec<(ClaimId, EndAnswer)> },
+    Event {
+        seq: u64,
+        event: KeeperEvent,
+    },
+    Done {
+        request: u64,
+    },
+    Yielded {
+        request: u64,
+        claims: Vec<ClaimId>,
+    },
+    Ending {
+        request: u64,
+        answers: Vec<(ClaimId, EndAnswer)>,
+    },
     /// A followed attempt has written more.
-    Grew { claim: ClaimId },
+    Grew {
+        claim: ClaimId,
+    },
 }
 
 /// The inventory, the first message.
@@ -128,10 +171,20 @@ pub struct KeeperEnd {
 /// What kind of end it was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum How {
-    Simulated { duration_ms: i64, failed: bool },
+    Simulated {
+        duration_ms: i64,
+        failed: bool,
+    },
     /// There never was a process; why.
-    NotRun { error: String },
-    Process { exit_code: Option<i32>, signal: Option<i32>, cpu_us: i64, max_rss: i64 },
+    NotRun {
+        error: String,
+    },
+    Process {
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+        cpu_us: i64,
+        max_rss: i64,
+    },
 }
 
 /// What an order to end met.

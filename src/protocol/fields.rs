@@ -32,7 +32,12 @@ impl<'a> Fields<'a> {
     }
 
     /// The field by `read`; `allowed` completes "… must be".
-    pub(super) fn optional<T>(&self, name: &'static str, allowed: &str, read: impl Fn(&'a Value) -> Option<T>) -> Read<T> {
+    pub(super) fn optional<T>(
+        &self,
+        name: &'static str,
+        allowed: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Read<T> {
         match self.raw(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => read(value).map(Some).ok_or_else(|| wrong(name, value, allowed)),
@@ -86,10 +91,7 @@ impl<'a> Fields<'a> {
     /// As `read`, but an explicit null is told from an absent field.
     pub(super) fn nullable<T>(&self, name: &'static str, read: Read<T>) -> Result<Option<Option<T>>, String> {
         let value = read?;
-        Ok(match self.map.get(name) {
-            None => None,
-            Some(_) => Some(value),
-        })
+        Ok(self.map.get(name).map(|_| value))
     }
 
     /// One of `words`, in any letter case.

@@ -84,12 +84,14 @@ fn parse_map(map: &Map<String, Value>) -> Result<Parsed, Refusal> {
         .optional("id", "a text or a number", |v| (v.is_string() || v.is_number()).then(|| v.clone()))
         .map_err(invalid)?;
     let cwd = fields
-        .optional("cwd", "an absolute path", |v| v.as_str().filter(|p| p.starts_with('/') && !p.contains('\0')).map(str::to_owned))
+        .optional("cwd", "an absolute path", |v| {
+            v.as_str().filter(|p| p.starts_with('/') && !p.contains('\0')).map(str::to_owned)
+        })
         .map_err(invalid)?;
     let environment = environment(&fields).map_err(invalid)?;
-    let name = fields.required("action", fields.optional("action", "text", Value::as_str)).map_err(|message| {
-        invalid(format!("{message}; it is one of {}", Action::NAMES.join(", ")))
-    })?;
+    let name = fields
+        .required("action", fields.optional("action", "text", Value::as_str))
+        .map_err(|message| invalid(format!("{message}; it is one of {}", Action::NAMES.join(", "))))?;
     let action = action(name, &fields, map).map_err(invalid)?.ok_or_else(|| {
         let near = did_you_mean(name, Action::NAMES.iter().copied());
         let message = format!("unknown action `{name}`{near}; the actions are {}", Action::NAMES.join(", "));
@@ -105,7 +107,9 @@ fn environment(fields: &Fields<'_>) -> Result<Option<BTreeMap<String, String>>, 
     let mut variables = BTreeMap::new();
     for (name, value) in map {
         if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(format!("`environment` has the name {name:?}, but a name is not empty and has no `=` and no NUL"));
+            return Err(format!(
+                "`environment` has the name {name:?}, but a name is not empty and has no `=` and no NUL"
+            ));
         }
         match value {
             // The value is not repeated: it may be a secret.
@@ -147,7 +151,10 @@ fn action(name: &str, fields: &Fields<'_>, map: &Map<String, Value>) -> Result<O
         "update" => Action::Update(Box::new(update(fields)?)),
         "export" => Action::Export(Export {
             format: fields
-                .word("format", &[("json", ExportFormat::Json), ("csv", ExportFormat::Csv), ("jsonl", ExportFormat::Jsonl)])?
+                .word(
+                    "format",
+                    &[("json", ExportFormat::Json), ("csv", ExportFormat::Csv), ("jsonl", ExportFormat::Jsonl)],
+                )?
                 .unwrap_or_default(),
             output_file: fields.text("output_file", LONGEST_NAME)?,
             filter_status: fields.word("filter_status", &statuses())?,
@@ -185,9 +192,8 @@ fn add(fields: &Fields<'_>, map: &Map<String, Value>) -> Result<Add, String> {
 }
 
 fn add_batch(fields: &Fields<'_>) -> Result<AddBatch, String> {
-    let tasks = fields.optional("tasks", "a list of tasks, not empty", |v| {
-        v.as_array().filter(|list| !list.is_empty()).cloned()
-    });
+    let tasks = fields
+        .optional("tasks", "a list of tasks, not empty", |v| v.as_array().filter(|list| !list.is_empty()).cloned());
     Ok(AddBatch {
         tasks: fields.required("tasks", tasks)?,
         name: fields.text("name", LONGEST_NAME)?,
@@ -253,9 +259,8 @@ fn update(fields: &Fields<'_>) -> Result<Update, String> {
         && update.retry_delay.is_none()
         && update.delay.is_none();
     if nothing {
-        return Err(
-            "`update` needs at least one of name, params, priority, max_retries, timeout, retry_delay, delay".to_owned()
-        );
+        return Err("`update` needs at least one of name, params, priority, max_retries, timeout, retry_delay, delay"
+            .to_owned());
     }
     Ok(update)
 }

@@ -5,20 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, whole, wrong};
-use crate::task::{
-    DEFAULT_MAX_RETRIES, DEFAULT_RETRY_DELAY_MS, MAX_RETRIES_LIMIT, Priority, TaskSpec,
-};
+use crate::task::{DEFAULT_MAX_RETRIES, DEFAULT_RETRY_DELAY_MS, MAX_RETRIES_LIMIT, Priority, TaskSpec};
 
 /// The longest name of a task or function, in bytes.
 pub(super) const LONGEST_NAME: usize = 4096;
 
 /// The words of a priority with their values.
-pub(super) const PRIORITIES: &[(&str, Priority)] = &[
-    ("low", Priority::Low),
-    ("medium", Priority::Medium),
-    ("high", Priority::High),
-    ("critical", Priority::Critical),
-];
+pub(super) const PRIORITIES: &[(&str, Priority)] =
+    &[("low", Priority::Low), ("medium", Priority::Medium), ("high", Priority::High), ("critical", Priority::Critical)];
 
 /// Seconds as milliseconds, rounded up: what is above 0 stays above 0.
 #[expect(clippy::cast_possible_truncation, reason = "a checked number of seconds is at most 1e10")]
@@ -82,10 +76,7 @@ fn merge(task: &Map<String, Value>, defaults: &Map<String, Value>) -> Result<Map
             merged.insert(name.clone(), value.clone());
         }
     }
-    let takes_place = matches!(
-        merged.get("function").and_then(Value::as_str),
-        Some("command" | "code_execution")
-    );
+    let takes_place = matches!(merged.get("function").and_then(Value::as_str), Some("command" | "code_execution"));
     if !takes_place || (!defaults.contains_key("cwd") && !defaults.contains_key("env")) {
         return Ok(merged);
     }

@@ -25,7 +25,14 @@ pub enum QueueError {
 }
 
 /// Primary result codes of SQLite (sqlite.org/rescode.html) that pass by themselves.
-const PASSING: &[i64] = &[5 /* BUSY */, 6 /* LOCKED */, 7 /* NOMEM */, 8 /* READONLY */, 13 /* FULL */, 14 /* CANTOPEN */];
+const PASSING: &[i64] = &[
+    5,  /* BUSY */
+    6,  /* LOCKED */
+    7,  /* NOMEM */
+    8,  /* READONLY */
+    13, /* FULL */
+    14, /* CANTOPEN */
+];
 /// Those after which this file must not be written any more.
 const FATAL: &[i64] = &[10 /* IOERR */, 11 /* CORRUPT */, 26 /* NOTADB */];
 
@@ -55,7 +62,9 @@ pub enum OpenError {
     Foreign { path: PathBuf },
     #[error("the bundled SQLite is {found}, but at least {needed} is needed")]
     OldSqlite { found: String, needed: &'static str },
-    #[error("the queue `{path}` cannot be used: `PRAGMA {pragma}` is {found}, not {wanted} (is the home on a file system without shared memory?)")]
+    #[error(
+        "the queue `{path}` cannot be used: `PRAGMA {pragma}` is {found}, not {wanted} (is the home on a file system without shared memory?)"
+    )]
     Pragma { path: PathBuf, pragma: &'static str, found: String, wanted: &'static str },
     #[error("the queue `{path}` cannot be opened: {error}")]
     Open { path: PathBuf, error: sqlx::Error },

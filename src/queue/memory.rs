@@ -67,12 +67,11 @@ impl Memory {
         let mut memory = Self {
             run: load_run(connection).await?,
             tally: load_tally(connection).await?,
-            next_task: 1
-                + sqlx::query_scalar::<_, i64>(
-                    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'task'), 0)",
-                )
-                .fetch_one(&mut *connection)
-                .await?,
+            next_task: 1 + sqlx::query_scalar::<_, i64>(
+                "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'task'), 0)",
+            )
+            .fetch_one(&mut *connection)
+            .await?,
             ahead: BTreeSet::new(),
             next_due: sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1")
                 .fetch_one(&mut *connection)

@@ -89,11 +89,10 @@ async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     let mut connection =
         SqliteConnectOptions::new().filename(path).pragma("query_only", "1").connect().await.map_err(open)?;
     let application = pragma_text(&mut connection, "application_id").await.map_err(open)?;
-    let migrated: bool =
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(open)?;
+    let migrated: bool = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(open)?;
     let tables: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut connection).await.map_err(open)?;
     if application != APPLICATION_ID.to_string() && tables > 0 && !migrated {

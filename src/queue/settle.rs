@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::error::QueueError;
@@ -69,16 +70,16 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     .bind(json(&saturated)?)
     .fetch_all(&mut *tx.connection)
     .await?;
-    let mut contexts = BTreeMap::new();
+    let mut contexts: BTreeMap<i64, (String, Arc<Environment>)> = BTreeMap::new();
     let mut claims: Vec<(TaskId, i64)> = Vec::with_capacity(rows.len());
     for row in rows {
         if tx.memory.capped.get(&row.function).is_some_and(|c| c.open >= c.cap) {
             continue;
         }
-        if !contexts.contains_key(&row.context_id) {
-            contexts.insert(row.context_id, context(tx, row.context_id).await?);
-        }
-        let (cwd, environment) = contexts[&row.context_id].clone();
+        let (cwd, environment) = match contexts.entry(row.context_id) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => new.insert(context(tx, row.context_id).await?).clone(),
+        };
         let claim = tx.memory.run.next_claim;
         tx.memory.run.next_claim += 1;
         let priority = priority_of(row.priority)?;

@@ -17,8 +17,7 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 6] =
-        [Self::Ready, Self::Waiting, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+    const ALL: [Self; 6] = [Self::Ready, Self::Waiting, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
 
     /// The code in the database.
     pub const fn code(self) -> i64 {

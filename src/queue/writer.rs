@@ -83,7 +83,8 @@ impl Recent {
 
 /// An operation on its way, without its type.
 pub(super) trait Job: Send {
-    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>>;
+    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>)
+    -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>>;
     fn finish(self: Box<Self>, outcome: Result<(), QueueError>);
 }
 
@@ -103,7 +104,10 @@ impl<O: Operation> Pending<O> {
 }
 
 impl<O: Operation> Job for Pending<O> {
-    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>> {
+    fn apply<'a>(
+        &'a mut self,
+        tx: &'a mut Tx<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>> {
         let span = self.span.clone();
         Box::pin(
             async move {
@@ -143,7 +147,9 @@ impl Writer {
         while self.jobs.recv_many(&mut group, GROUP).await > 0 {
             match self.commit(&mut group).await {
                 Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
-                Err(error) if group.len() == 1 || matches!(error, QueueError::Damaged(_)) => self.refuse(&mut group, &error),
+                Err(error) if group.len() == 1 || matches!(error, QueueError::Damaged(_)) => {
+                    self.refuse(&mut group, &error)
+                }
                 Err(_) => {
                     for job in std::mem::take(&mut group) {
                         let mut alone = vec![job];
@@ -229,8 +235,10 @@ impl Writer {
                     tracing::warn!(path = %path.display(), err = %error, "an output file could not be removed");
                 }
                 _ => {
-                    let forgotten =
-                        sqlx::query("DELETE FROM stale_file WHERE path = ?1").bind(file).execute(&mut self.connection).await;
+                    let forgotten = sqlx::query("DELETE FROM stale_file WHERE path = ?1")
+                        .bind(file)
+                        .execute(&mut self.connection)
+                        .await;
                     if let Err(error) = forgotten {
                         tracing::warn!(err = %error, "a removed output file stays noted");
                     }

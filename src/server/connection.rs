@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tracing::Instrument;
 
-use super::handlers::{self, Incoming, Reply};
 use super::Shared;
+use super::handlers::{self, Incoming, Reply};
 use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
 
 /// Adds of one connection under way at once.
@@ -62,7 +62,7 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> io::Result<()> {
-            loop {
+        loop {
             while let Some(line) = self.next_line() {
                 self.take(line).await?;
             }
@@ -111,7 +111,8 @@ impl Connection {
             Line::Whole(line) => parse_line(&line),
             Line::TooLong => {
                 let most = self.service.settings.max_request_bytes;
-                let message = format!("the line is longer than {most} bytes (setting max_request_bytes); send it in parts");
+                let message =
+                    format!("the line is longer than {most} bytes (setting max_request_bytes); send it in parts");
                 let refusal = Refusal::new(ErrorCode::TooLarge, message);
                 self.answers.push_back(Answer::Ready(refused(None, None, refusal)));
                 return self.flush().await;
@@ -192,8 +193,9 @@ fn call(service: Shared, pid: Option<i32>, parsed: Parsed) -> Call {
     Box::pin(async move {
         // A defect of ours answers this request and ends nothing else.
         let done = std::future::poll_fn(|context| {
-            std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)))
-                .unwrap_or_else(|_| Poll::Ready(Err(Refusal::new(ErrorCode::Internal, "internal error; see the daemon's log"))))
+            std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))).unwrap_or_else(|_| {
+                Poll::Ready(Err(Refusal::new(ErrorCode::Internal, "internal error; see the daemon's log")))
+            })
         })
         .await;
         match done {

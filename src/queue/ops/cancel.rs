@@ -17,7 +17,10 @@ use crate::task::{BatchId, ClaimId, TaskId};
 pub enum Selection {
     Tasks(Vec<TaskId>),
     /// Those of a batch above an id, in pieces.
-    Batch { batch_id: BatchId, after: TaskId },
+    Batch {
+        batch_id: BatchId,
+        after: TaskId,
+    },
 }
 
 /// Cancels tasks.
@@ -73,10 +76,9 @@ impl Operation for Cancel {
             let state = state_of(row.state)?;
             if state.status().is_ended() {
                 if listed_by_id {
-                    outcome.not_cancelled.push(NotDone {
-                        task_id: row.id,
-                        reason: format!("is already {}", state.status()),
-                    });
+                    outcome
+                        .not_cancelled
+                        .push(NotDone { task_id: row.id, reason: format!("is already {}", state.status()) });
                 }
                 continue;
             }
@@ -144,9 +146,11 @@ async fn mark(tx: &mut Tx<'_>, now: &[TaskId], later: &[TaskId]) -> Result<(), Q
     .bind(tx.wall_ms)
     .execute(&mut *tx.connection)
     .await?;
-    sqlx::query("UPDATE task SET cancel_requested = 1 WHERE id IN (SELECT value FROM json_each(?1)) AND claim IS NOT NULL")
-        .bind(json(&later)?)
-        .execute(&mut *tx.connection)
-        .await?;
+    sqlx::query(
+        "UPDATE task SET cancel_requested = 1 WHERE id IN (SELECT value FROM json_each(?1)) AND claim IS NOT NULL",
+    )
+    .bind(json(&later)?)
+    .execute(&mut *tx.connection)
+    .await?;
     Ok(())
 }

@@ -113,9 +113,8 @@ impl Operation for Promote {
             tx.moved(batch_id, priority, State::Waiting, State::Ready, 0);
             tx.memory.became_ready(priority, task_id);
         }
-        tx.memory.next_due = sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1")
-            .fetch_one(&mut *tx.connection)
-            .await?;
+        tx.memory.next_due =
+            sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1").fetch_one(&mut *tx.connection).await?;
         Ok(())
     }
 }

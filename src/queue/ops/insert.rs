@@ -164,7 +164,8 @@ impl Insert {
         for (id, spec) in (first..).zip(&self.specs) {
             let ready_at = (spec.delay_ms > 0).then(|| tx.now + spec.delay_ms);
             let state = if ready_at.is_some() { State::Waiting } else { State::Ready };
-            let codes = if spec.permanent_exit_codes.is_empty() { None } else { Some(json(&spec.permanent_exit_codes)?) };
+            let codes =
+                if spec.permanent_exit_codes.is_empty() { None } else { Some(json(&spec.permanent_exit_codes)?) };
             hot.push((
                 id,
                 &spec.name,
@@ -210,8 +211,11 @@ impl Insert {
 /// The place in the queue of a task that was just added last, from the tally.
 fn position(tx: &Tx<'_>, spec: &TaskSpec) -> Option<i64> {
     (spec.delay_ms == 0).then(|| {
-        let before =
-            Priority::ALL.iter().filter(|p| **p > spec.priority).map(|p| tx.memory.tally.tasks(State::Ready, *p)).sum::<i64>();
+        let before = Priority::ALL
+            .iter()
+            .filter(|p| **p > spec.priority)
+            .map(|p| tx.memory.tally.tasks(State::Ready, *p))
+            .sum::<i64>();
         before + tx.memory.tally.tasks(State::Ready, spec.priority)
     })
 }
@@ -226,11 +230,7 @@ async fn is_open(tx: &mut Tx<'_>, batch_id: BatchId) -> Result<bool, QueueError>
 }
 
 /// The id of a working directory with an environment; stored once by hash.
-async fn context(
-    tx: &mut Tx<'_>,
-    cwd: &str,
-    environment: &BTreeMap<String, String>,
-) -> Result<i64, QueueError> {
+async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, String>) -> Result<i64, QueueError> {
     let environment = json(environment)?;
     let mut hasher = Sha256::new();
     hasher.update(cwd.as_bytes());
@@ -254,13 +254,11 @@ async fn context(
 }
 
 async fn remember(tx: &mut Tx<'_>, key: &RequestKey, inserted: &Inserted) -> Result<(), QueueError> {
-    sqlx::query(
-        "DELETE FROM request_key WHERE key IN (SELECT key FROM request_key WHERE created_at <= ?1 LIMIT ?2)",
-    )
-    .bind(tx.wall_ms - key.kept_ms)
-    .bind(EXPIRED_AT_ONCE)
-    .execute(&mut *tx.connection)
-    .await?;
+    sqlx::query("DELETE FROM request_key WHERE key IN (SELECT key FROM request_key WHERE created_at <= ?1 LIMIT ?2)")
+        .bind(tx.wall_ms - key.kept_ms)
+        .bind(EXPIRED_AT_ONCE)
+        .execute(&mut *tx.connection)
+        .await?;
     sqlx::query(
         "INSERT INTO request_key (key, hash, batch_id, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (key) DO UPDATE SET hash = ?2, batch_id = ?3, answer = ?4, created_at = ?5",

@@ -40,9 +40,8 @@ impl Operation for Recover {
     type Answer = Recovered;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Recovered, QueueError> {
-        let claims: Vec<ClaimId> = sqlx::query_scalar("SELECT claim FROM task WHERE claim IS NOT NULL")
-            .fetch_all(&mut *tx.connection)
-            .await?;
+        let claims: Vec<ClaimId> =
+            sqlx::query_scalar("SELECT claim FROM task WHERE claim IS NOT NULL").fetch_all(&mut *tx.connection).await?;
         let mut found = Recovered {
             foreign: self.held.iter().filter(|claim| !claims.contains(claim)).copied().collect(),
             ..Recovered::default()

@@ -16,7 +16,12 @@ use crate::task::{BatchId, Status, TaskId};
 pub enum Retry {
     Tasks(Vec<TaskId>),
     /// All failed or cancelled ones (of a batch) above an id and up to one, in pieces.
-    Filter { status: Option<Status>, batch_id: Option<BatchId>, after: TaskId, upto: TaskId },
+    Filter {
+        status: Option<Status>,
+        batch_id: Option<BatchId>,
+        after: TaskId,
+        upto: TaskId,
+    },
 }
 
 /// What came of it.

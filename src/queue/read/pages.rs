@@ -62,18 +62,15 @@ impl Queue {
             ),
             (_, None, Some(_)) => task_rows!(
                 "INDEXED BY task_batch",
-                
                 "WHERE batch_id = ?6 AND state BETWEEN ?1 AND ?2 AND task.id > ?3 AND task.id <= ?4
                  ORDER BY task.id LIMIT ?5"
             ),
             (Some(Status::Running), None, None) => task_rows!(
                 "INDEXED BY task_running",
-                
                 "WHERE state = 2 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
             ),
             (Some(Status::Failed | Status::Cancelled), None, None) => task_rows!(
                 "INDEXED BY task_retryable",
-                
                 "WHERE state IN (4, 5) AND state = ?1 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
             ),
             (_, None, None) => task_rows!(
@@ -108,17 +105,14 @@ impl Queue {
         let statement = match status {
             Status::Queued => task_rows!(
                 "INDEXED BY task_ready",
-                
                 "WHERE state = 0 AND (?1 IS NULL OR batch_id = ?1) ORDER BY priority DESC, task.id LIMIT ?2"
             ),
             Status::Running => task_rows!(
                 "INDEXED BY task_running",
-                
                 "WHERE state = 2 AND (?1 IS NULL OR batch_id = ?1) ORDER BY task.id LIMIT ?2"
             ),
             Status::Completed | Status::Failed | Status::Cancelled => task_rows!(
                 "INDEXED BY task_ended",
-                
                 "WHERE state >= 3 AND state = ?3 AND (?1 IS NULL OR batch_id = ?1)
                  ORDER BY task.finished_at DESC, task.id DESC LIMIT ?2"
             ),
@@ -133,7 +127,6 @@ impl Queue {
         if status == Status::Queued && room > 0 {
             let waiting: Vec<TaskRow> = sqlx::query_as(task_rows!(
                 "INDEXED BY task_waiting",
-                
                 "WHERE state = 1 AND (?1 IS NULL OR batch_id = ?1) ORDER BY ready_at, task.id LIMIT ?2"
             ))
             .bind(batch_id)

@@ -89,10 +89,8 @@ impl Queue {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn task(&self, task_id: TaskId) -> Result<Option<Task>, QueueError> {
-        let row: Option<TaskRow> = sqlx::query_as(task_rows!("", "WHERE task.id = ?1"))
-            .bind(task_id)
-            .fetch_optional(&self.readers)
-            .await?;
+        let row: Option<TaskRow> =
+            sqlx::query_as(task_rows!("", "WHERE task.id = ?1")).bind(task_id).fetch_optional(&self.readers).await?;
         let Some(row) = row else { return Ok(None) };
         let mut tasks = vec![self.shown(row)?];
         self.fill_attempts(&mut tasks).await?;
@@ -177,7 +175,11 @@ impl Queue {
         match state {
             State::Waiting => {
                 let left = seconds((row.ready_at.unwrap_or(0) - self.clock().now()).max(0));
-                Some(if row.attempts > 0 { format!("retry in {left:.1} s") } else { format!("delayed for {left:.1} s") })
+                Some(if row.attempts > 0 {
+                    format!("retry in {left:.1} s")
+                } else {
+                    format!("delayed for {left:.1} s")
+                })
             }
             State::Ready => Some(
                 match run.state {
@@ -217,7 +219,9 @@ fn attempt(row: AttemptRow) -> Result<Attempt, QueueError> {
         attempt: row.number,
         started_at: row.started_at.map(rfc3339),
         finished_at: row.finished_at.map(rfc3339),
-        outcome: Some(Outcome::from_code(row.outcome).ok_or_else(|| QueueError::Value(format!("outcome {}", row.outcome)))?),
+        outcome: Some(
+            Outcome::from_code(row.outcome).ok_or_else(|| QueueError::Value(format!("outcome {}", row.outcome)))?,
+        ),
         cause: row.cause.and_then(Cause::from_code),
         error: row.error,
         exit_code: row.exit_code,

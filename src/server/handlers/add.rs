@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Incoming, Reply, tasks};
 use crate::protocol::{Add, AddBatch, Added, BatchAdded, ItemError, Refusal, parse_spec};
-use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, RequestKey};
 use crate::queue::ops::LISTED;
+use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, RequestKey};
 use crate::server::Shared;
 use crate::task::{RunState, TaskSpec};
 use crate::{function, task};

@@ -38,7 +38,10 @@ pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Ref
         let outcome = service.queue.write(queue_retry::Retry::Tasks(unique(ids))).await?;
         alone_unknown(request.task_id, &outcome.not_requeued)?;
         if let (Some(id), Some(not)) = (request.task_id, outcome.not_requeued.first()) {
-            return Err(Refusal::conflict(format!("task {id} {}; only failed and cancelled tasks can be retried", not.reason)));
+            return Err(Refusal::conflict(format!(
+                "task {id} {}; only failed and cancelled tasks can be retried",
+                not.reason
+            )));
         }
         data = Requeued { requeued: outcome.requeued, not_requeued: outcome.not_requeued };
     } else {

@@ -29,12 +29,14 @@ pub(super) async fn start(service: &Shared, request: &Start) -> Result<Reply, Re
     };
     let (message, warnings) = match outcome {
         StartOutcome::Started => {
-            let text = format!("running {}, at most {} at once. See `status`.", tasks(data.queued), data.max_concurrent);
+            let text =
+                format!("running {}, at most {} at once. See `status`.", tasks(data.queued), data.max_concurrent);
             (text, Vec::new())
         }
-        StartOutcome::Changed => {
-            (format!("it runs already; the given settings hold now: at most {} at once.", data.max_concurrent), Vec::new())
-        }
+        StartOutcome::Changed => (
+            format!("it runs already; the given settings hold now: at most {} at once.", data.max_concurrent),
+            Vec::new(),
+        ),
         StartOutcome::NothingToRun => (
             "there is nothing to run; still stopped. Add tasks first, or start with `keep`.".to_owned(),
             vec!["the queue is empty: nothing was started".to_owned()],
@@ -47,7 +49,7 @@ pub(super) async fn stop(service: &Shared, request: &Stop) -> Result<Reply, Refu
     service.executor.stop(request.graceful).await?;
     if request.wait {
         let mut commits = service.queue.commits();
-            tokio::select! {
+        tokio::select! {
             _ = commits.wait_for(|s| s.run.state != RunState::Stopping || s.tally.in_state(State::Running) == 0) => {}
             () = service.ends() => return Err(crate::executor::ExecutorError::ShuttingDown.into()),
         }
@@ -64,7 +66,11 @@ pub(super) async fn stop(service: &Shared, request: &Stop) -> Result<Reply, Refu
     let message = match data.state {
         RunState::Stopped => format!("stopped; {} queued. `start` goes on.", tasks(data.queued)),
         RunState::Running | RunState::Stopping => {
-            format!("stopping; {} still running, {} queued. `wait` or `status` tells when.", tasks(data.running), data.queued)
+            format!(
+                "stopping; {} still running, {} queued. `wait` or `status` tells when.",
+                tasks(data.running),
+                data.queued
+            )
         }
     };
     Reply::new(message, &data)

@@ -28,8 +28,7 @@ pub(super) async fn export(service: &Shared, incoming: &Incoming, request: proto
         service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
     }
     let (format, attempts, overwrite, file) = (request.format, request.attempts, request.overwrite, path.clone());
-    let mut export =
-        blocking(move || Ok(Export::create(&file, format, attempts, overwrite, rfc3339(now))?)).await?;
+    let mut export = blocking(move || Ok(Export::create(&file, format, attempts, overwrite, rfc3339(now))?)).await?;
     let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids: None };
     let upto = service.queue.last_id().await?;
     let mut after = Some(0);
@@ -49,9 +48,7 @@ pub(super) async fn export(service: &Shared, incoming: &Incoming, request: proto
 }
 
 /// Disk work, off the threads that serve others.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Refusal::new(ErrorCode::Internal, format!("the export failed: {error}"))))

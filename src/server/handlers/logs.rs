@@ -48,12 +48,13 @@ async fn read(service: &Shared, request: &Logs) -> Result<(LogsData, Option<Grew
         Ok(log) => log,
         Err(NoLog::NoSuchTask) => return Err(Refusal::not_found(format!("no task {id}"))),
         Err(NoLog::NotStarted) => {
-            let data =
-                LogsData { text: String::new(), next_offset: 0, size: 0, ended: false, dropped: 0, attempt: 0 };
+            let data = LogsData { text: String::new(), next_offset: 0, size: 0, ended: false, dropped: 0, attempt: 0 };
             return Ok((data, None));
         }
         Err(NoLog::NoSuchAttempt(made)) => {
-            return Err(Refusal::not_found(format!("task {id} has had {made} attempts; `attempt` must be from 1 to that")));
+            return Err(Refusal::not_found(format!(
+                "task {id} has had {made} attempts; `attempt` must be from 1 to that"
+            )));
         }
     };
     let path = log_file(&service.home.output_dir(), id, log.number);

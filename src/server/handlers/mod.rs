@@ -39,7 +39,9 @@ impl Incoming {
         self.pid
             .and_then(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok())
             .and_then(|path| path.into_os_string().into_string().ok())
-            .ok_or_else(|| Refusal::invalid("`cwd` is missing, and the client's own cannot be seen: send an absolute path"))
+            .ok_or_else(|| {
+                Refusal::invalid("`cwd` is missing, and the client's own cannot be seen: send an absolute path")
+            })
     }
 }
 
@@ -123,9 +125,7 @@ fn functions(service: &Shared) -> Result<Reply, Refusal> {
 
 async fn health(service: &Shared) -> Result<Reply, Refusal> {
     let found = service.queue.health().await?;
-    let limit = |resource| {
-        nix::sys::resource::getrlimit(resource).map_or(0, |(soft, _)| soft)
-    };
+    let limit = |resource| nix::sys::resource::getrlimit(resource).map_or(0, |(soft, _)| soft);
     let database = service.home.database();
     let bytes = ["", "-wal"].iter().map(|end| {
         let mut path = database.clone().into_os_string();

@@ -16,9 +16,9 @@ const LISTED: usize = 50;
 
 pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply, Refusal> {
     let summary = summary(service, &request).await?;
-    let filter =
-        Filter { status: request.filter_status, batch_id: request.batch_id, task_ids: request.task_ids };
-    let (tasks, next_cursor) = page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
+    let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids: request.task_ids };
+    let (tasks, next_cursor) =
+        page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
     let data = ResultsData { summary, tasks, next_cursor };
     let message = match request.format {
         ResultsFormat::Text => text(&data),

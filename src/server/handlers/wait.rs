@@ -34,7 +34,10 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
         }
         let stopped = service.queue.snapshot().run.state == RunState::Stopped;
         if stopped && counts.queued > 0 {
-            let message = format!("the executor is stopped and {} tasks are queued, so they would never end; `start` first", counts.queued);
+            let message = format!(
+                "the executor is stopped and {} tasks are queued, so they would never end; `start` first",
+                counts.queued
+            );
             return Err(Refusal::conflict(message).with(json!({"reason": "executor_stopped", "counts": counts})));
         }
         tokio::select! {

@@ -1,0 +1,215 @@
+//! The harness of the black-box tests: the real binary on a throw-away home, spoken to as a client would.
+#![expect(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A home with its daemon. Dropped, nothing of it is left.
+pub struct Daemon {
+    root: tempfile::TempDir,
+    child: Option<Child>,
+    environment: Vec<(String, String)>,
+}
+
+impl Daemon {
+    /// A home without a daemon.
+    pub fn home_only() -> Self {
+        let root = tempfile::Builder::new().prefix("bx-").tempdir().expect("a temporary folder");
+        std::fs::create_dir(root.path().join("work")).expect("a folder");
+        Self { root, child: None, environment: Vec::new() }
+    }
+
+    /// A daemon that serves.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A daemon with variables in its environment.
+    pub fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::home_only();
+        daemon.environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        daemon.serve();
+        daemon
+    }
+
+    /// Starts a daemon on the home and waits until it answers.
+    pub fn serve(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.root.path().join("daemon.err"))
+            .expect("a log");
+        let child = self.command(&["daemon"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        self.child = Some(child.expect("the daemon starts"));
+        let begun = Instant::now();
+        while UnixStream::connect(self.home().join("daemon.sock")).is_err() {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("its state"));
+            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "no daemon: {ended:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.root.path().join("home")
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.root.path().join("daemon.err")).unwrap_or_default()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_batch-executor"));
+        command
+            .args(arguments)
+            .current_dir(self.work())
+            .env("BATCH_EXECUTOR_HOME", self.home())
+            .env("XDG_CONFIG_HOME", self.root.path().join("config"))
+            .env("NO_COLOR", "1")
+            .env_remove("BATCH_EXECUTOR_CONFIG")
+            .envs(self.environment.iter().map(|(n, v)| (n, v)));
+        command
+    }
+
+    /// Runs the companion CLI.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().expect("the program runs")
+    }
+
+    pub fn connect(&self) -> Client {
+        let stream = UnixStream::connect(self.home().join("daemon.sock")).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client { reader: BufReader::new(stream) }
+    }
+
+    /// One request, one response.
+    pub fn call(&self, request: &Value) -> Value {
+        let mut client = self.connect();
+        let mut request = request.clone();
+        request["cwd"] = json!(self.work());
+        client.send(&request);
+        client.receive()
+    }
+
+    /// The data of a request that must be accepted.
+    pub fn ok(&self, request: Value) -> Value {
+        let mut answer = self.call(&request);
+        assert_eq!(answer["ok"], true, "{request}: {answer}\n{}", self.log());
+        answer["data"].take()
+    }
+
+    /// Asks until `holds`.
+    pub fn until(&self, request: &Value, holds: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let data = self.ok(request.clone());
+            if holds(&data) {
+                return data;
+            }
+            assert!(begun.elapsed() < PATIENCE, "never: {data}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn running(&self, count: i64) -> Value {
+        self.until(&json!({"action": "status"}), |data| data["counts"]["running"] == count)
+    }
+
+    /// Waits until nothing is left to do.
+    pub fn wait(&self) -> Value {
+        self.ok(json!({"action": "wait"}))
+    }
+
+    pub fn tasks(&self) -> Vec<Value> {
+        let mut data = self.ok(json!({"action": "results"}));
+        data["tasks"].as_array_mut().map(std::mem::take).expect("a list")
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.as_ref().expect("a daemon").id()).expect("a pid")
+    }
+
+    pub fn keeper_pid(&self) -> i32 {
+        let pid = self.ok(json!({"action": "health"}))["keeper_pid"].as_i64().expect("a keeper");
+        i32::try_from(pid).expect("a pid")
+    }
+
+    /// SIGKILL, as the out-of-memory killer would.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("a daemon");
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        signal(self.pid(), "TERM");
+        let mut child = self.child.take().expect("a daemon");
+        child.wait().expect("its end").code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.command(&["daemon", "stop", "--grace", "0"]).output());
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// A raw connection.
+pub struct Client {
+    reader: BufReader<UnixStream>,
+}
+
+impl Client {
+    pub fn send(&mut self, request: &Value) {
+        self.send_bytes(format!("{request}\n").as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).expect("sent");
+    }
+
+    pub fn receive(&mut self) -> Value {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).expect("an answer");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// Ends the requests, not the answers.
+    pub fn finish(&mut self) {
+        self.reader.get_ref().shutdown(std::net::Shutdown::Write).expect("shut down");
+    }
+}
+
+/// Sends a signal by name.
+pub fn signal(pid: i32, name: &str) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill");
+    assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// Whether a process lives.
+pub fn lives(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+}
+
+/// A shell task.
+pub fn shell(code: &str) -> Value {
+    json!({"name": "shell", "function": "code_execution", "params": {"runtime": "terminal", "code": code},
+           "max_retries": 0})
+}
