@@ -24,6 +24,8 @@ use crate::task::{ClaimId, Order};
 
 /// The most attempts in one message.
 const WAVE: usize = 64;
+/// What one read of the keeper's messages takes at most.
+const READ_AT_ONCE: usize = 64 * 1024;
 /// The most events that are handed on together.
 const GATHERED: usize = 1024;
 
@@ -51,7 +53,9 @@ impl Local {
     ///
     /// # Errors
     /// When no keeper can be had.
-    pub async fn connect(options: Arc<Options>) -> Result<(Self, Found, mpsc::Receiver<Signal>), BackendError> {
+    pub async fn connect(
+        options: Arc<Options>,
+    ) -> Result<(Self, Found, mpsc::UnboundedReceiver<Signal>), BackendError> {
         let (stream, left) = match UnixStream::connect(options.home.keeper_socket()).await {
             Ok(stream) => (stream, None),
             Err(_) => start(&options).await?,
@@ -66,7 +70,9 @@ impl Local {
             had_process: left.unwrap_or_default(),
         };
         let (to_keeper, outgoing) = mpsc::unbounded_channel();
-        let (signals, received) = mpsc::channel(64);
+        // Unbounded, or an answer could wait behind events that nobody takes yet; the keeper starts nothing while
+        // many of its ends are untaken, which bounds them.
+        let (signals, received) = mpsc::unbounded_channel();
         let local = Self {
             options,
             to_keeper,
@@ -296,7 +302,7 @@ async fn read(
     answers: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>>,
     mut reading: OwnedReadHalf,
     mut buffer: Vec<u8>,
-    signals: mpsc::Sender<Signal>,
+    signals: mpsc::UnboundedSender<Signal>,
 ) {
     let mut events = Vec::new();
     let mut upto = 0;
@@ -315,7 +321,7 @@ async fn read(
             Ok(Some(FromKeeper::Ending { request, answers })) => Some((request, Answer::Ending(answers))),
             Ok(Some(FromKeeper::Grew { claim })) => {
                 // Nobody may be listening any more.
-                drop(signals.send(Signal::Grew { claim }).await);
+                drop(signals.send(Signal::Grew { claim }));
                 continue;
             }
             Ok(Some(FromKeeper::Welcome(_))) => continue,
@@ -327,7 +333,7 @@ async fn read(
         };
         if !events.is_empty() {
             let gathered = Signal::Events { upto, events: std::mem::take(&mut events) };
-            if signals.send(gathered).await.is_err() {
+            if signals.send(gathered).is_err() {
                 break;
             }
         }
@@ -339,14 +345,17 @@ async fn read(
                     drop(waiting.send(answer));
                 }
             }
-            None => match reading.read_buf(&mut buffer).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            },
+            None => {
+                buffer.reserve(READ_AT_ONCE);
+                match reading.read_buf(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
         }
     }
     answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    drop(signals.send(Signal::Lost).await);
+    drop(signals.send(Signal::Lost));
 }
 
 /// An event as the queue takes it: with a verdict.

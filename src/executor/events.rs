@@ -19,7 +19,11 @@ const STORAGE_RETRY: Duration = Duration::from_secs(1);
 
 impl Executor {
     /// Finds or starts the keeper and settles what was claimed under an earlier one.
-    pub(super) async fn connect(&self, rebooted: bool, at_start: bool) -> Result<mpsc::Receiver<Signal>, StartError> {
+    pub(super) async fn connect(
+        &self,
+        rebooted: bool,
+        at_start: bool,
+    ) -> Result<mpsc::UnboundedReceiver<Signal>, StartError> {
         let inner = &self.inner;
         inner.queue.set_gate(false);
         let (backend, found, signals) = Local::connect(inner.options.clone()).await?;
@@ -67,7 +71,7 @@ impl Executor {
     pub(super) async fn run_events(
         self,
         mut claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
-        mut signals: mpsc::Receiver<Signal>,
+        mut signals: mpsc::UnboundedReceiver<Signal>,
     ) {
         loop {
             tokio::select! {
@@ -138,7 +142,7 @@ impl Executor {
         });
     }
 
-    async fn reconnect(&self) -> Option<mpsc::Receiver<Signal>> {
+    async fn reconnect(&self) -> Option<mpsc::UnboundedReceiver<Signal>> {
         tracing::error!("the keeper is gone; another is started");
         self.inner.backend.send_replace(None);
         loop {
