@@ -1,6 +1,6 @@
 //! The keeper's core: waiting attempts, slots, timers, ends. Knows processes, but no socket.
 //!
-//! Whoever drives it polls [`Core::pipes`]' descriptors, calls [`Core::readable`], [`Core::child_died`] and
+//! Whoever drives it polls the descriptors that [`Core::watched`] hands out, calls [`Core::readable`], [`Core::child_died`] and
 //! [`Core::tick`], and takes the events.
 
 use std::cmp::Reverse;

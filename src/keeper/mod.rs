@@ -2,7 +2,7 @@
 //!
 //! One thread, no tokio, no SQLite. It starts the waiting attempts in order as slots free, drains their
 //! output, ends what it is told to, and keeps every end until the daemon has it on disk. The cap
-//! lives here. The core ([`core`]) knows nothing of the socket ([`front`]).
+//! lives here. The core (`core`) knows nothing of the socket (`front`).
 
 mod capture;
 mod core;
