@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,15 +53,33 @@ impl DaemonError {
     }
 }
 
-/// Runs the daemon of `home` until it is told to end. `program` is where the keeper is started from.
+/// What the daemon needs to know.
+pub struct Setup {
+    pub home: Home,
+    pub settings: Settings,
+    /// This program: where the keeper is started from, and what takes over at `restart`.
+    pub program: PathBuf,
+    /// Whether a daemon that started now would find a good configuration; asked before one is replaced.
+    pub check: fn() -> Result<(), String>,
+}
+
+/// Runs the daemon until it is told to end. At `restart`, SIGUSR2 and SIGHUP the program now installed takes
+/// this process over with the same arguments (and reads the configuration anew); the keeper keeps what runs.
 ///
 /// # Errors
 /// [`DaemonError`], with its exit code.
-pub fn run(home: Home, settings: Settings, program: PathBuf) -> Result<(), DaemonError> {
-    home.create()?;
-    let _lock = lock(&home)?;
+pub fn run(setup: Setup) -> Result<(), DaemonError> {
+    setup.home.create()?;
+    let _lock = lock(&setup.home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(home, settings, program))
+    let program = setup.program.clone();
+    let ending = runtime.block_on(serve(setup))?;
+    drop(runtime);
+    if ending != Ending::Replace {
+        return Ok(());
+    }
+    // Comes back only when the program cannot be run. The lock's descriptor closes on exec; the new one takes it.
+    Err(Command::new(program).args(std::env::args_os().skip(1)).exec().into())
 }
 
 /// Takes the daemon's lock and writes the pid into it.
@@ -81,7 +101,8 @@ fn lock(home: &Home) -> Result<Flock<File>, DaemonError> {
     }
 }
 
-async fn serve(home: Home, settings: Settings, program: PathBuf) -> Result<(), DaemonError> {
+async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
+    let Setup { home, settings, program, check } = setup;
     let mut signals = Signals::install()?;
     let caps: BTreeMap<String, u32> = settings
         .functions
@@ -117,30 +138,30 @@ async fn serve(home: Home, settings: Settings, program: PathBuf) -> Result<(), D
     let mut damage = opened.queue.damage();
     let mut ending = service.ending.subscribe();
     let ended = tokio::select! {
-        () = signals.next() => Ok(Ending { grace_ms: None }),
-        ending = ending.wait_for(Option::is_some) => Ok(ending.ok().and_then(|e| *e).unwrap_or(Ending { grace_ms: None })),
+        ending = signals.next(check) => Ok(ending),
+        ending = ending.wait_for(Option::is_some) => Ok(ending.ok().and_then(|e| *e).unwrap_or(STOP)),
         damaged = damage.wait_for(Option::is_some) => {
             Err(damaged.ok().and_then(|d| d.clone()).unwrap_or(QueueError::Closed))
         }
     };
-    let grace_ms = match ended {
-        Ok(ending) => ending.grace_ms,
-        Err(error) => return Err(DaemonError::Damaged(error)),
-    };
-    service.ending.send_replace(Some(Ending { grace_ms }));
-    tracing::info!("ending");
-    end(&executor, grace_ms, &mut signals).await;
+    let ending = ended.map_err(DaemonError::Damaged)?;
+    service.ending.send_replace(Some(ending));
+    tracing::info!(?ending, "ending");
+    match ending {
+        Ending::Stop { grace_ms } => end(&executor, grace_ms, &mut signals, check).await,
+        Ending::Replace => opened.queue.set_gate(false),
+    }
     // The socket goes last: a client that waits for the end sees it gone only when all is written.
     drop(std::fs::remove_file(home.socket()));
     if serving.await.is_err() {
         tracing::error!("the server ended by a defect");
     }
     opened.queue.close().await;
-    Ok(())
+    Ok(ending)
 }
 
 /// Ends what runs; a second signal makes the grace 0.
-async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals) {
+async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals, check: fn() -> Result<(), String>) {
     let ending = executor.shut_down(grace_ms);
     tokio::pin!(ending);
     loop {
@@ -151,26 +172,44 @@ async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals) 
                 }
                 return;
             }
-            () = signals.next() => executor.hurry().await,
+            _ = signals.next(check) => executor.hurry().await,
         }
     }
 }
 
-/// SIGTERM and SIGINT.
+/// An end in order, with the setting's grace.
+const STOP: Ending = Ending::Stop { grace_ms: None };
+
+/// SIGTERM and SIGINT end the daemon; SIGUSR2 and SIGHUP replace it.
 struct Signals {
     term: Signal,
     int: Signal,
+    usr2: Signal,
+    hup: Signal,
 }
 
 impl Signals {
     fn install() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            usr2: signal(SignalKind::user_defined2())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
+    async fn next(&mut self, check: fn() -> Result<(), String>) -> Ending {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return STOP,
+                _ = self.int.recv() => return STOP,
+                _ = self.usr2.recv() => {}
+                _ = self.hup.recv() => {}
+            }
+            match check() {
+                Ok(()) => return Ending::Replace,
+                Err(error) => tracing::error!(err = %error, "the daemon stays as it is: its configuration is bad now"),
+            }
         }
     }
 }

@@ -96,3 +96,26 @@ fn a_second_daemon_on_the_same_home_exits_75_and_names_the_first() {
     assert_eq!(second.status.code(), Some(75));
     assert!(String::from_utf8_lossy(&second.stderr).contains(&daemon.pid().to_string()));
 }
+
+#[test]
+fn a_restart_replaces_the_daemon_in_the_same_process_under_running_tasks() {
+    let daemon = Daemon::start();
+    daemon.ok(json!({"action": "add_batch", "tasks": [shell("while [ ! -e gate ]; do sleep 0.01; done")]}));
+    daemon.ok(json!({"action": "start"}));
+    daemon.running(1);
+    let before = daemon.ok(json!({"action": "status"}));
+    for _ in 0..3 {
+        let uptime = daemon.ok(json!({"action": "status"}))["uptime"].as_f64();
+        assert!(daemon.cli(&["daemon", "restart"]).status.success());
+        let after = loop {
+            let answer = daemon.answers();
+            if answer["data"]["uptime"].as_f64() < uptime {
+                break answer;
+            }
+        };
+        assert_eq!(after["data"]["pid"], before["pid"]);
+    }
+    std::fs::write(daemon.work().join("gate"), "").expect("the gate opens");
+    assert_eq!(daemon.wait()["counts"]["completed"], 1);
+    assert_eq!(daemon.tasks()[0]["interruptions"], 0);
+}

@@ -34,10 +34,21 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
     logging::init(&context.settings.log_level, destination)
         .map_err(|error| Failure::file("open", &context.home.log().to_string_lossy(), &error))?;
     let program = this_program().map_err(|error| Failure::file("find", "this program", &error))?;
-    match daemon::run(context.home.clone(), context.settings.clone(), program) {
+    let setup =
+        daemon::Setup { home: context.home.clone(), settings: context.settings.clone(), program, check: check_config };
+    match daemon::run(setup) {
         Ok(()) => Ok(exit::DONE),
         Err(error) => Err(Failure::new(error.exit_code(), error.to_string())),
     }
+}
+
+/// Whether the configuration can be loaded now, as this process was told to.
+#[cfg(feature = "daemon")]
+fn check_config() -> Result<(), String> {
+    use batch_executor::config::{Loaded, Overrides};
+    use clap::Parser;
+    let flag = crate::args::Cli::try_parse().ok().and_then(|cli| cli.global.config);
+    Loaded::load(flag.as_deref(), &Overrides::default()).map(drop).map_err(|error| error.to_string())
 }
 
 /// # Errors

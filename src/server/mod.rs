@@ -25,7 +25,7 @@ pub struct Service {
     pub settings: Settings,
     pub home: Home,
     pub started: Instant,
-    /// Set by `shutdown` and by signals; the grace in ms if one was given.
+    /// Set by `shutdown`, `restart` and signals.
     pub ending: watch::Sender<Option<Ending>>,
 }
 
@@ -39,9 +39,11 @@ impl Service {
 
 /// How the daemon is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
-    /// None: the setting.
-    pub grace_ms: Option<i64>,
+pub enum Ending {
+    /// What runs is ended; without a grace (ms) the setting holds.
+    Stop { grace_ms: Option<i64> },
+    /// The program now installed takes this process over; what runs goes on with the keeper.
+    Replace,
 }
 
 /// The service as it is passed around.

@@ -49,10 +49,24 @@ impl Daemon {
             .expect("a log");
         let child = self.command(&["daemon"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.child = Some(child.expect("the daemon starts"));
+        self.answers();
+    }
+
+    /// Waits until a daemon answers: between two lives there is no socket, or one that nobody serves.
+    pub fn answers(&self) -> Value {
         let begun = Instant::now();
-        while UnixStream::connect(self.home().join("daemon.sock")).is_err() {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().expect("its state"));
-            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "no daemon: {ended:?}\n{}", self.log());
+        let request = json!({"action": "status"});
+        loop {
+            let line = UnixStream::connect(self.home().join("daemon.sock")).and_then(|mut stream| {
+                writeln!(stream, "{request}")?;
+                let mut line = String::new();
+                BufReader::new(stream).read_line(&mut line).map(|_| line)
+            });
+            let answer = line.as_ref().ok().and_then(|line| serde_json::from_str::<Value>(line).ok());
+            if let Some(answer) = answer.filter(|answer| answer["ok"] == true) {
+                return answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no daemon: {line:?}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -140,7 +140,7 @@ fn alone_unknown(alone: Option<i64>, not: &[NotDone]) -> Result<(), Refusal> {
 fn not_done(not: &[NotDone], what: &str) -> String {
     match not {
         [] => String::new(),
-        [one] => format!("; {} {what}: it {}", one.task_id, one.reason),
+        [one] => format!("; {} {what}: {}", one.task_id, one.reason),
         more => format!("; {} {what}, see data", tasks(more.len())),
     }
 }

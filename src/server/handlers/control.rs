@@ -76,6 +76,12 @@ pub(super) async fn stop(service: &Shared, request: &Stop) -> Result<Reply, Refu
     Reply::new(message, &data)
 }
 
+pub(super) fn restart(service: &Shared) -> Result<Reply, Refusal> {
+    service.ending.send_replace(Some(Ending::Replace));
+    let message = "the daemon is being replaced by the program now installed; running tasks go on.";
+    Reply::new(message, &json!({ "pid": std::process::id() }))
+}
+
 pub(super) fn shutdown(service: &Shared, request: &Shutdown) -> Result<Reply, Refusal> {
     let snapshot = service.queue.snapshot();
     let running = snapshot.tally.in_state(State::Running);
@@ -85,6 +91,6 @@ pub(super) fn shutdown(service: &Shared, request: &Shutdown) -> Result<Reply, Re
         "; the next command starts the daemon again"
     };
     let message = format!("the daemon is ending; {} running go back to the queue{goes_on}.", tasks(running));
-    service.ending.send_replace(Some(Ending { grace_ms: request.grace.map(milliseconds) }));
+    service.ending.send_replace(Some(Ending::Stop { grace_ms: request.grace.map(milliseconds) }));
     Reply::new(message, &json!({ "pid": std::process::id(), "running": running }))
 }

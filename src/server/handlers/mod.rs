@@ -109,9 +109,7 @@ pub async fn handle(service: Shared, incoming: Incoming, action: Action) -> Resu
         Action::Wait(request) => wait::wait(service, request).await,
         Action::Functions(_) => functions(service),
         Action::Shutdown(request) => control::shutdown(service, &request),
-        Action::Restart(_) => Err(Refusal::invalid(
-            "this daemon cannot replace itself yet: use `daemon stop`; the next command starts the installed program",
-        )),
+        Action::Restart(_) => control::restart(service),
         Action::Health(_) => health(service).await,
     }
 }
