@@ -53,6 +53,9 @@ impl DaemonError {
     }
 }
 
+/// Asks whether the configuration is good now.
+pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// What the daemon needs to know.
 pub struct Setup {
     pub home: Home,
@@ -60,7 +63,7 @@ pub struct Setup {
     /// This program: where the keeper is started from, and what takes over at `restart`.
     pub program: PathBuf,
     /// Whether a daemon that started now would find a good configuration; asked before one is replaced.
-    pub check: fn() -> Result<(), String>,
+    pub check: Check,
 }
 
 /// Runs the daemon until it is told to end. At `restart`, SIGUSR2 and SIGHUP the program now installed takes
@@ -138,7 +141,7 @@ async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
     let mut damage = opened.queue.damage();
     let mut ending = service.ending.subscribe();
     let ended = tokio::select! {
-        ending = signals.next(check) => Ok(ending),
+        ending = signals.next(&check) => Ok(ending),
         ending = ending.wait_for(Option::is_some) => Ok(ending.ok().and_then(|e| *e).unwrap_or(STOP)),
         damaged = damage.wait_for(Option::is_some) => {
             Err(damaged.ok().and_then(|d| d.clone()).unwrap_or(QueueError::Closed))
@@ -148,7 +151,7 @@ async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
     service.ending.send_replace(Some(ending));
     tracing::info!(?ending, "ending");
     match ending {
-        Ending::Stop { grace_ms } => end(&executor, grace_ms, &mut signals, check).await,
+        Ending::Stop { grace_ms } => end(&executor, grace_ms, &mut signals, &check).await,
         Ending::Replace => opened.queue.set_gate(false),
     }
     // The socket goes last: a client that waits for the end sees it gone only when all is written.
@@ -161,7 +164,7 @@ async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
 }
 
 /// Ends what runs; a second signal makes the grace 0.
-async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals, check: fn() -> Result<(), String>) {
+async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals, check: &Check) {
     let ending = executor.shut_down(grace_ms);
     tokio::pin!(ending);
     loop {
@@ -198,7 +201,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self, check: fn() -> Result<(), String>) -> Ending {
+    async fn next(&mut self, check: &Check) -> Ending {
         loop {
             tokio::select! {
                 _ = self.term.recv() => return STOP,

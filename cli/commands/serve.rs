@@ -1,17 +1,48 @@
 //! `daemon` in the foreground: the way into the daemon's own code, where it was built in.
 
-use clap::Args;
+use batch_executor::config::{Overrides, SETTINGS};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::context::Context;
 use crate::exit;
 use crate::failure::Failure;
 
-/// Flags of the daemon itself; each is a setting.
-#[derive(Debug, Args)]
+/// Flags of the daemon itself: one for each setting, and `--detached`.
+#[derive(Debug, Clone, Default)]
 pub struct ServeArgs {
-    /// Leave the terminal and write HOME/daemon.log
-    #[arg(long, hide = true)]
-    pub detached: bool,
+    /// Leave the terminal and write HOME/daemon.log.
+    detached: bool,
+    overrides: Overrides,
+}
+
+impl Args for ServeArgs {
+    fn augment_args(command: Command) -> Command {
+        let detached = Arg::new("detached").long("detached").hide(true).num_args(0);
+        command.arg(detached).args(SETTINGS.iter().map(|setting| {
+            Arg::new(format!("setting {}", setting.name))
+                .long(setting.name.replace('_', "-"))
+                .value_name("VALUE")
+                .help(format!("{} ({})", setting.description, setting.allowed))
+                .help_heading("Settings")
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ServeArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |name: &str| matches.get_one::<String>(&format!("setting {name}")).cloned();
+        let overrides = SETTINGS.iter().filter_map(|s| Some((s.name.to_owned(), given(s.name)?))).collect();
+        Ok(Self { detached: matches.get_flag("detached"), overrides: Overrides(overrides) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Serves until it is told to end.
@@ -21,39 +52,33 @@ pub struct ServeArgs {
 #[cfg(feature = "daemon")]
 pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
     use batch_executor::client::this_program;
+    use batch_executor::config::Loaded;
     use batch_executor::{daemon, logging};
 
+    let settings = Loaded::load(context.config.as_deref(), &args.overrides)?.settings;
     context.home.create()?;
     let destination = if args.detached {
         // Fails only for a session's leader, which has no terminal to leave.
         let _ = nix::unistd::setsid();
-        logging::Destination::File { path: context.home.log(), most_bytes: context.settings.daemon_log_bytes }
+        logging::Destination::File { path: context.home.log(), most_bytes: settings.daemon_log_bytes }
     } else {
         logging::Destination::Stderr
     };
-    logging::init(&context.settings.log_level, destination)
+    logging::init(&settings.log_level, destination)
         .map_err(|error| Failure::file("open", &context.home.log().to_string_lossy(), &error))?;
     let program = this_program().map_err(|error| Failure::file("find", "this program", &error))?;
-    let setup =
-        daemon::Setup { home: context.home.clone(), settings: context.settings.clone(), program, check: check_config };
-    match daemon::run(setup) {
+    let (config, overrides) = (context.config.clone(), args.overrides.clone());
+    let check = move || Loaded::load(config.as_deref(), &overrides).map(drop).map_err(|error| error.to_string());
+    match daemon::run(daemon::Setup { home: context.home.clone(), settings, program, check: Box::new(check) }) {
         Ok(()) => Ok(exit::DONE),
         Err(error) => Err(Failure::new(error.exit_code(), error.to_string())),
     }
 }
 
-/// Whether the configuration can be loaded now, as this process was told to.
-#[cfg(feature = "daemon")]
-fn check_config() -> Result<(), String> {
-    use batch_executor::config::{Loaded, Overrides};
-    use clap::Parser;
-    let flag = crate::args::Cli::try_parse().ok().and_then(|cli| cli.global.config);
-    Loaded::load(flag.as_deref(), &Overrides::default()).map(drop).map_err(|error| error.to_string())
-}
-
 /// # Errors
 /// Always: the daemon was left out.
 #[cfg(not(feature = "daemon"))]
-pub fn run(_context: &Context, _args: &ServeArgs) -> Result<u8, Failure> {
-    Err(Failure::new(exit::INTERNAL, "this program was built without the daemon"))
+pub fn run(_context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
+    let said = format!("this program was built without the daemon ({args:?})");
+    Err(Failure::new(exit::INTERNAL, said))
 }

@@ -24,6 +24,8 @@ const PATIENCE_MS: i64 = 30_000;
 const GRACE_MS: i64 = 10_000;
 /// More than this on its way to the daemon, and events wait.
 const OUT_HIGH: usize = 4 * 1024 * 1024;
+/// Under load events gather this long and share a commit; the first after a pause goes at once.
+const GATHER_MS: i64 = 8;
 /// Followed attempts are told of at most this often, ms.
 const GREW_EVERY_MS: i64 = 20;
 
@@ -38,6 +40,7 @@ pub(super) struct Front {
     alone_since: i64,
     had_daemon: bool,
     grew_at: i64,
+    events_at: i64,
 }
 
 /// The connected daemon.
@@ -77,6 +80,7 @@ impl Front {
             alone_since: time::monotonic_ms(),
             had_daemon: false,
             grew_at: 0,
+            events_at: 0,
         })
     }
 
@@ -112,7 +116,8 @@ impl Front {
         let patience = (self.daemon.is_none()).then(|| (self.alone_since + PATIENCE_MS - now).max(0));
         let patience = patience.filter(|_| !self.had_daemon || !self.core.untaken.is_empty());
         let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
-        match [self.core.next_tick(), patience, grew].into_iter().flatten().min() {
+        let events = self.has_events().then(|| (self.events_at + GATHER_MS - now).max(0));
+        match [self.core.next_tick(), patience, grew, events].into_iter().flatten().min() {
             // Rounded up, or the last millisecond would be spent spinning.
             Some(ms) => EpollTimeout::try_from(i32::try_from(ms + 1).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::NONE),
             None => EpollTimeout::NONE,
@@ -178,9 +183,17 @@ impl Front {
                 }
             }
         }
-        self.send_events();
+        if time::monotonic_ms() >= self.events_at + GATHER_MS {
+            self.send_events();
+        }
         self.send_grew();
         self.flush();
+    }
+
+    /// Whether there is an event that the daemon was not sent.
+    fn has_events(&self) -> bool {
+        let next = self.daemon.as_ref().filter(|daemon| daemon.greeted).map(|daemon| daemon.next_event);
+        next.is_some_and(|next| self.core.untaken.back().is_some_and(|(seq, _)| *seq >= next))
     }
 
     fn obey(&mut self, message: ToKeeper) {
@@ -243,10 +256,11 @@ impl Front {
     }
 
     fn send_events(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
-        if !daemon.greeted {
+        if !self.has_events() {
             return;
         }
+        self.events_at = time::monotonic_ms();
+        let Some(daemon) = &mut self.daemon else { return };
         let next = daemon.next_event;
         let from = self.core.untaken.partition_point(|(seq, _)| *seq < next);
         for (seq, event) in self.core.untaken.range(from..) {
