@@ -12,14 +12,13 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BackendError, Ended, Event, Found, Gone, Options, Signal, remains};
-use crate::attempt::{Attempt, Output, Verdict};
+use super::verdict::judged;
+use super::{BackendError, Found, Gone, Options, Signal, remains};
+use crate::attempt::Attempt;
 use crate::function::{self, Work};
 use crate::keeper::protocol::{
-    EndAnswer, FromKeeper, How, KEEPER_PROTOCOL, KeeperEnd, KeeperEvent, Launch, LaunchProcess, LaunchWork, ToKeeper,
-    Welcome, decode, encode,
+    EndAnswer, FromKeeper, KEEPER_PROTOCOL, Launch, LaunchProcess, LaunchWork, ToKeeper, Welcome, decode, encode,
 };
-use crate::output::{LogReader, log_file};
 use crate::task::{ClaimId, Order};
 
 /// The most attempts in one message.
@@ -356,52 +355,4 @@ async fn read(
     }
     answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     drop(signals.send(Signal::Lost));
-}
-
-/// An event as the queue takes it: with a verdict.
-fn judged(options: &Options, event: KeeperEvent) -> Event {
-    match event {
-        KeeperEvent::Started { claim, task_id, started_at } => Event::Started { claim, task_id, started_at },
-        KeeperEvent::Ended(end) => Event::Ended(Box::new(verdict_on(options, *end))),
-    }
-}
-
-fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
-    let (mut exit_code, mut signal, mut usage) = (None, None, None);
-    let verdict = match end.how {
-        How::Simulated { failed: true, .. } => {
-            Verdict::Failure { error: "simulated failure".to_owned(), permanent: false, result: None }
-        }
-        How::Simulated { duration_ms, .. } => {
-            #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
-            let duration = duration_ms as f64 / 1000.0;
-            Verdict::Success { result: Some(serde_json::json!({"status": "simulated", "duration": duration})) }
-        }
-        How::NotRun { error } => Verdict::Failure { error, permanent: true, result: None },
-        How::Process { exit_code: code, signal: by, cpu_us, max_rss } => {
-            (exit_code, signal, usage) = (code, by, Some((cpu_us, max_rss)));
-            let log = if end.spilled {
-                LogReader::open(&log_file(&options.home.output_dir(), end.task_id, end.attempt))
-            } else {
-                Ok(LogReader::from_bytes(end.frames.clone()))
-            };
-            // A log that is gone leaves the end; its output is lost.
-            let mut log = log.unwrap_or_else(|_| LogReader::from_bytes(Vec::new()));
-            function::interpret(&end.function, code, by, &mut log, end.spilled, options.keep_bytes)
-        }
-    };
-    Ended {
-        claim: end.claim,
-        task_id: end.task_id,
-        started_at: end.started_at,
-        finished_at: end.finished_at,
-        run_ms: end.run_ms,
-        order: end.order,
-        verdict,
-        exit_code,
-        signal,
-        cpu_us: usage.map(|(cpu_us, _)| cpu_us),
-        max_rss: usage.map(|(_, max_rss)| max_rss),
-        output: Output { frames: end.frames, spilled: end.spilled, dropped: end.dropped },
-    }
 }

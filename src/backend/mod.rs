@@ -6,6 +6,7 @@
 
 mod local;
 mod remains;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Incoming, Reply, tasks};
+use crate::function;
 use crate::protocol::{Add, AddBatch, Added, BatchAdded, ItemError, Refusal, parse_spec};
 use crate::queue::ops::LISTED;
 use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, RequestKey};
 use crate::server::Shared;
 use crate::task::{RunState, TaskSpec};
-use crate::{function, task};
 
 /// Warnings of one kind, counted.
 type Warnings = BTreeMap<String, usize>;
@@ -150,7 +150,7 @@ fn inserted(outcome: Result<Inserted, InsertRefused>) -> Result<Inserted, Refusa
 
 fn what_next(service: &Shared) -> &'static str {
     match service.queue.snapshot().run.state {
-        task::RunState::Running => "",
+        RunState::Running => "",
         RunState::Stopped | RunState::Stopping => " Nothing runs until `start`.",
     }
 }
