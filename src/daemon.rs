@@ -118,6 +118,7 @@ async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
         program,
         keep_bytes: settings.output_keep_bytes,
         log_cap_bytes: settings.log_cap_bytes,
+        grace_ms: milliseconds(settings.grace),
         functions: settings.functions.clone(),
         base_environment: base_environment(),
     };

@@ -39,6 +39,20 @@ fn a_cancelled_task_that_ignores_sigterm_is_killed_after_the_grace() {
 }
 
 #[test]
+fn a_task_past_its_time_that_ignores_sigterm_is_killed_after_the_set_grace() {
+    let daemon = Daemon::start_with(&[("BATCH_EXECUTOR_GRACE", "0.2")]);
+    let mut task = shell("trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done");
+    task["timeout"] = json!(0.3);
+    daemon.ok(json!({"action": "add_batch", "tasks": [task]}));
+    daemon.ok(json!({"action": "start"}));
+    let pid = pid_in(&daemon, "pid");
+    daemon.wait();
+    assert!(!lives(pid));
+    let task = daemon.ok(json!({"action": "show", "task_id": 1}));
+    assert_eq!((&task["signal"], &task["attempts"][0]["outcome"]), (&json!(9), &json!("timed_out")));
+}
+
+#[test]
 fn handling_sigterm_with_exit_0_is_no_success() {
     let daemon = Daemon::start();
     let mut task = shell("trap 'exit 0' TERM; echo > ready; while :; do sleep 0.02; done");

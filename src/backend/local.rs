@@ -95,7 +95,7 @@ impl Local {
         let mut wave = Vec::with_capacity(WAVE.min(attempts.len()));
         for attempt in attempts {
             self.send_environment(&attempt);
-            wave.push(launch_of(&attempt, function::prepare(&attempt, &context)));
+            wave.push(launch_of(&attempt, function::prepare(&attempt, &context), self.options.grace_ms));
             if wave.len() == WAVE {
                 self.send(&ToKeeper::Launch { wave: std::mem::take(&mut wave) });
             }
@@ -207,7 +207,7 @@ fn claims(answer: Answer) -> Vec<ClaimId> {
     }
 }
 
-fn launch_of(attempt: &Attempt, work: Work) -> Launch {
+fn launch_of(attempt: &Attempt, work: Work, grace_ms: i64) -> Launch {
     let mut timeout_ms = attempt.timeout_ms;
     let work = match work {
         Work::Simulate { duration_ms, fails } => LaunchWork::Simulate { duration_ms, fails },
@@ -233,6 +233,7 @@ fn launch_of(attempt: &Attempt, work: Work) -> Launch {
         priority: attempt.priority,
         function: attempt.function.clone(),
         timeout_ms,
+        grace_ms,
         work,
     }
 }

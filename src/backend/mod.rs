@@ -30,6 +30,8 @@ pub struct Options {
     pub keep_bytes: u64,
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
+    /// Between SIGTERM and SIGKILL when an attempt runs out of its time, ms.
+    pub grace_ms: i64,
     pub functions: BTreeMap<String, UserFunction>,
     /// What every task's environment begins with.
     pub base_environment: BTreeMap<String, String>,

@@ -231,8 +231,8 @@ impl Core {
         self.timers.first().map(|(at, ..)| (at - time::monotonic_ms()).max(0))
     }
 
-    /// Does what is due. `grace_ms` holds for what runs out of time.
-    pub(super) fn tick(&mut self, grace_ms: i64) {
+    /// Does what is due.
+    pub(super) fn tick(&mut self) {
         let now = time::monotonic_ms();
         while let Some((at, claim, timer)) = self.timers.first().copied() {
             if at > now {
@@ -241,7 +241,11 @@ impl Core {
             self.timers.pop_first();
             match timer {
                 Timer::Simulated => self.simulated(claim),
-                Timer::Limit => drop(self.end(claim, Order::Timeout, grace_ms)),
+                Timer::Limit => {
+                    if let Some(grace_ms) = self.running.get(&claim).map(|running| running.launch.grace_ms) {
+                        self.end(claim, Order::Timeout, grace_ms);
+                    }
+                }
                 Timer::Kill => {
                     if let Some(pid) = self.running.get(&claim).and_then(|running| running.pid) {
                         signal_group(pid, Signal::SIGKILL);

@@ -20,8 +20,6 @@ use crate::time;
 
 /// How long after the last daemon left its ends are written to a file, so that the keeper may leave.
 const PATIENCE_MS: i64 = 30_000;
-/// Grace for what runs out of its own time while no daemon has said another.
-const GRACE_MS: i64 = 10_000;
 /// More than this on its way to the daemon, and events wait.
 const OUT_HIGH: usize = 4 * 1024 * 1024;
 /// Under load events gather this long and share a commit; the first after a pause goes at once.
@@ -98,7 +96,7 @@ impl Front {
             for fd in ready {
                 self.handle(fd);
             }
-            self.core.tick(GRACE_MS);
+            self.core.tick();
             self.serve_daemon();
             self.core.pump();
             self.watch_opened();

@@ -115,6 +115,8 @@ pub struct Launch {
     pub priority: Priority,
     pub function: String,
     pub timeout_ms: Option<i64>,
+    /// Between SIGTERM and SIGKILL when it runs out of its time.
+    pub grace_ms: i64,
     pub work: LaunchWork,
 }
 
