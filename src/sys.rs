@@ -7,7 +7,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 /// A program to start, all of it prepared.
@@ -173,4 +173,17 @@ pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         return Err(io::Error::last_os_error());
     }
     Ok((reading, writing))
+}
+
+/// Owns a descriptor that this process opened before it replaced itself by this program; closed on exec again.
+///
+/// # Errors
+/// When it is not open.
+pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain fcntl; a number that is no descriptor is an error.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and the program that owned it is gone: it named each descriptor once in what it left.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,7 +1,9 @@
 //! The local backend: a connection to the keeper, found or started.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +18,9 @@ use super::verdict::judged;
 use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
 use crate::function::{self, Work};
+use crate::home::Home;
 use crate::keeper::protocol::{
-    EndAnswer, FromKeeper, KEEPER_PROTOCOL, Launch, LaunchProcess, LaunchWork, ToKeeper, Welcome, decode, encode,
+    EndAnswer, FromKeeper, Inbox, KEEPER_PROTOCOL, Launch, LaunchProcess, LaunchWork, ToKeeper, Welcome, encode,
 };
 use crate::task::{ClaimId, Order};
 
@@ -27,6 +30,8 @@ const WAVE: usize = 64;
 const READ_AT_ONCE: usize = 64 * 1024;
 /// The most events that are handed on together.
 const GATHERED: usize = 1024;
+/// A longer standard input goes by a file, in bytes.
+const LONG_STDIN: usize = 100 * 1024;
 
 /// An answer of the keeper to a numbered request.
 enum Answer {
@@ -55,14 +60,15 @@ impl Local {
     pub async fn connect(
         options: Arc<Options>,
     ) -> Result<(Self, Found, mpsc::UnboundedReceiver<Signal>), BackendError> {
-        let (stream, left) = match UnixStream::connect(options.home.keeper_socket()).await {
-            Ok(stream) => (stream, None),
-            Err(_) => start(&options).await?,
+        let (keeper, left) = match Keeper::find(&options).await? {
+            Some(keeper) => (keeper, None),
+            None => {
+                let left = start(&options).await?;
+                let keeper = Keeper::greet(&options).await?.ok_or(BackendError::Io(io::ErrorKind::UnexpectedEof.into()))?;
+                (keeper, Some(left))
+            }
         };
-        let (mut reading, mut writing) = stream.into_split();
-        writing.write_all(&encode(&ToKeeper::Hello { protocol: KEEPER_PROTOCOL })?).await?;
-        let mut buffer = Vec::new();
-        let welcome = greeted(&mut reading, &mut buffer).await?;
+        let Keeper { reading, writing, inbox, welcome } = keeper;
         let found = Found {
             adopted: left.is_none(),
             held: welcome.waiting.iter().chain(&welcome.running).chain(&welcome.ended).copied().collect(),
@@ -81,7 +87,7 @@ impl Local {
             keeper_pid: welcome.pid,
         };
         tokio::spawn(write(writing, outgoing));
-        tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, buffer, signals));
+        tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));
         Ok((local, found, received))
     }
 
@@ -95,7 +101,8 @@ impl Local {
         let mut wave = Vec::with_capacity(WAVE.min(attempts.len()));
         for attempt in attempts {
             self.send_environment(&attempt);
-            wave.push(launch_of(&attempt, function::prepare(&attempt, &context), self.options.grace_ms));
+            let work = function::prepare(&attempt, &context);
+            wave.push(launch_of(&attempt, work, self.options.grace_ms, &self.options.home));
             if wave.len() == WAVE {
                 self.send(&ToKeeper::Launch { wave: std::mem::take(&mut wave) });
             }
@@ -207,20 +214,22 @@ fn claims(answer: Answer) -> Vec<ClaimId> {
     }
 }
 
-fn launch_of(attempt: &Attempt, work: Work, grace_ms: i64) -> Launch {
+fn launch_of(attempt: &Attempt, work: Work, grace_ms: i64, home: &Home) -> Launch {
     let mut timeout_ms = attempt.timeout_ms;
     let work = match work {
         Work::Simulate { duration_ms, fails } => LaunchWork::Simulate { duration_ms, fails },
         Work::Unrunnable { error } => LaunchWork::Unrunnable { error },
         Work::Process(process) => {
             timeout_ms = [timeout_ms, process.timeout_ms].into_iter().flatten().min();
+            let (stdin, stdin_file) = stdin_of(attempt, process.stdin, home);
             LaunchWork::Process(Box::new(LaunchProcess {
                 program: process.program.display().to_string(),
                 argv: process.argv,
                 cwd: process.cwd.display().to_string(),
                 environment: attempt.environment.id,
                 variables: process.env,
-                stdin: process.stdin,
+                stdin,
+                stdin_file,
                 value_pipe: process.value_pipe,
                 script: process.script.map(|path| path.display().to_string()),
             }))
@@ -238,8 +247,90 @@ fn launch_of(attempt: &Attempt, work: Work, grace_ms: i64) -> Launch {
     }
 }
 
-/// Starts a keeper once the old one is proved dead and nothing of it is left.
-async fn start(options: &Arc<Options>) -> Result<(UnixStream, Option<Vec<ClaimId>>), BackendError> {
+/// What a process reads: in the message while it is short, else in a file, so that the keeper stays small.
+fn stdin_of(attempt: &Attempt, stdin: Vec<u8>, home: &Home) -> (Vec<u8>, Option<String>) {
+    if stdin.len() <= LONG_STDIN {
+        return (stdin, None);
+    }
+    let path = home.run_dir().join(format!("{}-{}.stdin", attempt.task_id, attempt.number));
+    let options = File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
+    match options.and_then(|mut file| file.write_all(&stdin)) {
+        Ok(()) => (Vec::new(), Some(path.display().to_string())),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), err = %error, "a long standard input travels in memory");
+            (stdin, None)
+        }
+    }
+}
+
+/// A living keeper that has said what it holds.
+struct Keeper {
+    reading: OwnedReadHalf,
+    writing: OwnedWriteHalf,
+    inbox: Inbox,
+    welcome: Welcome,
+}
+
+impl Keeper {
+    /// The living keeper, if there is one; of another version it replaces itself by this one first.
+    async fn find(options: &Options) -> Result<Option<Self>, BackendError> {
+        let Some(mut keeper) = Self::greet(options).await? else { return Ok(None) };
+        if keeper.welcome.version == env!("CARGO_PKG_VERSION") {
+            return Ok(Some(keeper));
+        }
+        let path = program_path(&options.program);
+        keeper.writing.write_all(&encode(&ToKeeper::Become { path })?).await?;
+        match keeper.next().await? {
+            None => Self::greet(options).await,
+            Some(answer) => {
+                tracing::warn!(version = keeper.welcome.version, ?answer, "the keeper stays of another version");
+                Ok(Some(keeper))
+            }
+        }
+    }
+
+    /// Connects; none if nobody is there, or it is about to leave and says nothing.
+    async fn greet(options: &Options) -> Result<Option<Self>, BackendError> {
+        let Ok(stream) = UnixStream::connect(options.home.keeper_socket()).await else { return Ok(None) };
+        let (reading, mut writing) = stream.into_split();
+        if writing.write_all(&encode(&ToKeeper::Hello { protocol: KEEPER_PROTOCOL })?).await.is_err() {
+            return Ok(None);
+        }
+        let welcome = Welcome::default();
+        let mut keeper = Self { reading, writing, inbox: Inbox::default(), welcome };
+        loop {
+            match keeper.next().await? {
+                None => return Ok(None),
+                Some(FromKeeper::Welcome(welcome)) if welcome.protocol > KEEPER_PROTOCOL => {
+                    return Err(BackendError::NewerKeeper { version: welcome.version });
+                }
+                Some(FromKeeper::Welcome(welcome)) => {
+                    keeper.welcome = welcome;
+                    return Ok(Some(keeper));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The next message; none when the keeper has closed the connection.
+    async fn next(&mut self) -> Result<Option<FromKeeper>, BackendError> {
+        loop {
+            if let Some(message) = self.inbox.take()? {
+                return Ok(Some(message));
+            }
+            match self.reading.read_buf(self.inbox.space()).await {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Starts a keeper once the old one is proved dead and nothing of it is left; gives the claims that had a process.
+async fn start(options: &Arc<Options>) -> Result<Vec<ClaimId>, BackendError> {
     let home = options.home.clone();
     let had_process = tokio::task::spawn_blocking(move || remains::clear(&home))
         .await
@@ -266,26 +357,12 @@ async fn start(options: &Arc<Options>) -> Result<(UnixStream, Option<Vec<ClaimId
     }
     // Reaped whenever it leaves while this daemon lives.
     tokio::spawn(async move { child.wait().await });
-    Ok((UnixStream::connect(options.home.keeper_socket()).await?, Some(had_process)))
+    Ok(had_process)
 }
 
 /// On Termux from the Play store the kernel runs a linker, and the variable has the program's path.
 fn program_path(program: &std::path::Path) -> PathBuf {
     std::env::var_os("TERMUX_EXEC__PROC_SELF_EXE").map_or_else(|| program.to_owned(), PathBuf::from)
-}
-
-async fn greeted(reading: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> Result<Welcome, BackendError> {
-    loop {
-        if let Some(FromKeeper::Welcome(welcome)) = decode(buffer)? {
-            if welcome.protocol > KEEPER_PROTOCOL {
-                return Err(BackendError::NewerKeeper { version: welcome.version });
-            }
-            return Ok(welcome);
-        }
-        if reading.read_buf(buffer).await? == 0 {
-            return Err(BackendError::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-    }
 }
 
 async fn write(mut writing: OwnedWriteHalf, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) {
@@ -301,13 +378,13 @@ async fn read(
     options: Arc<Options>,
     answers: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>>,
     mut reading: OwnedReadHalf,
-    mut buffer: Vec<u8>,
+    mut inbox: Inbox,
     signals: mpsc::UnboundedSender<Signal>,
 ) {
     let mut events = Vec::new();
     let mut upto = 0;
     loop {
-        let answer = match decode::<FromKeeper>(&mut buffer) {
+        let answer = match inbox.take::<FromKeeper>() {
             Ok(Some(FromKeeper::Event { seq, event })) => {
                 upto = seq;
                 events.push(judged(&options, event));
@@ -324,7 +401,7 @@ async fn read(
                 drop(signals.send(Signal::Grew { claim }));
                 continue;
             }
-            Ok(Some(FromKeeper::Welcome(_))) => continue,
+            Ok(Some(FromKeeper::Welcome(_) | FromKeeper::Refused { .. })) => continue,
             Ok(None) => None,
             Err(error) => {
                 tracing::error!(err = %error, "the keeper sent what is no message");
@@ -346,8 +423,9 @@ async fn read(
                 }
             }
             None => {
-                buffer.reserve(READ_AT_ONCE);
-                match reading.read_buf(&mut buffer).await {
+                let space = inbox.space();
+                space.reserve(READ_AT_ONCE);
+                match reading.read_buf(space).await {
                     Ok(0) | Err(_) => break,
                     Ok(_) => {}
                 }

@@ -11,10 +11,8 @@ use crate::task::ClaimId;
 /// Waits until the old keeper's lock is free, ends what it left running and gives the claims that had a
 /// process. Blocking.
 pub(super) fn clear(home: &Home) -> Result<Vec<ClaimId>, BackendError> {
-    // A keeper that is leaving holds its lock a moment longer than its socket.
-    while keeper::lock(&home.keeper_lock())?.is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    // One that is leaving holds its lock a moment longer than its socket.
+    keeper::wait_for_its_death(&home.keeper_lock())?;
     let left = slots::read(&home.keeper_slots()).unwrap_or_default();
     let mut remaining: Vec<(i32, Option<u64>)> =
         left.iter().map(|slot| (slot.pid, Some(slot.start_time).filter(|t| *t > 0))).collect();
@@ -33,9 +31,15 @@ pub(super) fn clear(home: &Home) -> Result<Vec<ClaimId>, BackendError> {
         }
     }
     for (pid, start_time) in remaining {
+        // They are no children of ours, so nothing tells when they are gone (pidfd_open(2) is not to be had on
+        // every Android); after SIGKILL it is a matter of milliseconds.
         while start_time.is_some() && slots::start_time(pid) == start_time && !slots::is_zombie(pid) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
+    }
+    for left in std::fs::read_dir(home.run_dir())?.flatten() {
+        // Code and input of attempts that are gone; one that stays costs its room and nothing else.
+        drop(std::fs::remove_file(left.path()));
     }
     Ok(left.into_iter().map(|slot| slot.claim).collect())
 }

@@ -10,6 +10,10 @@ use crate::output::{LogReader, log_file};
 pub(super) fn judged(options: &Options, event: KeeperEvent) -> Event {
     match event {
         KeeperEvent::Started { claim, task_id, started_at } => Event::Started { claim, task_id, started_at },
+        // A log of a gigabyte takes a while to be read; everybody else goes on meanwhile.
+        KeeperEvent::Ended(end) if end.spilled => {
+            Event::Ended(Box::new(tokio::task::block_in_place(|| verdict_on(options, *end))))
+        }
         KeeperEvent::Ended(end) => Event::Ended(Box::new(verdict_on(options, *end))),
     }
 }
@@ -25,7 +29,7 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
             let duration = duration_ms as f64 / 1000.0;
             Verdict::Success { result: Some(serde_json::json!({"status": "simulated", "duration": duration})) }
         }
-        How::NotRun { error } => Verdict::Failure { error, permanent: true, result: None },
+        How::NotRun { error, permanent } => Verdict::Failure { error, permanent, result: None },
         How::Process { exit_code: code, signal: by, cpu_us, max_rss } => {
             (exit_code, signal, usage) = (code, by, Some((cpu_us, max_rss)));
             let log = if end.spilled {

@@ -1,40 +1,65 @@
 //! The output of one attempt: in memory while it is small, then in a capped file.
 //!
 //! Past the cap the end of the output is kept by two segment files that take turns, so that head and
-//! tail survive and the task never waits. Where the disk gives nothing more, the rest is counted.
+//! tail survive and the task never waits. Where the disk gives nothing more, a short head and tail of each
+//! stream stay in memory, and the rest is counted.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::output::{GAP, HEADER, header};
+use serde::{Deserialize, Serialize};
+
+use crate::output::{GAP, HEADER, LogReader, STDERR, STDOUT, Streams, VALUE, header};
 
 /// What one attempt may keep in memory.
 const SMALL: usize = 64 * 1024;
 /// The longest tail segment.
 const SEGMENT: u64 = 1024 * 1024;
+/// What is kept of each end of a stream when the disk is full.
+const SHORT: usize = 4 * 1024;
 
 /// The output of one attempt so far.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Capture {
     path: PathBuf,
-    frames: Vec<u8>,
-    /// Where the last frame in memory begins.
+    cap: u64,
+    kept: Kept,
+}
+
+/// Where it is.
+#[derive(Debug, Serialize, Deserialize)]
+enum Kept {
+    Memory(Frames),
+    File(Spill),
+    /// The disk is full.
+    Short(Vec<Short>),
+}
+
+/// Frames in memory.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Frames {
+    #[serde(with = "serde_bytes")]
+    bytes: Vec<u8>,
+    /// Where the last frame begins.
     last: Option<usize>,
-    file: Option<File>,
+}
+
+/// A log file. `Handle`s are opened again after the keeper has replaced itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Spill {
+    file: Handle,
     /// Bytes in the file.
     written: u64,
-    cap: u64,
     tail: Option<Tail>,
-    dropped: u64,
-    failed: bool,
 }
 
 /// What came after the cap.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Tail {
-    current: File,
+    current: Handle,
     length: u64,
     /// Length of the other segment, which is whole.
     other: u64,
@@ -46,6 +71,23 @@ struct Tail {
     held: (u64, u64),
 }
 
+/// Both ends of a stream.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Short {
+    stream: u8,
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    lost: u64,
+}
+
+/// A file that is written at its end.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "PathBuf")]
+struct Handle {
+    path: PathBuf,
+    file: File,
+}
+
 /// What is left when the attempt has ended.
 #[derive(Debug, Default)]
 pub(super) struct Captured {
@@ -55,120 +97,173 @@ pub(super) struct Captured {
 }
 
 impl Capture {
-    pub(super) const fn new(path: PathBuf, cap: u64) -> Self {
-        Self {
-            path,
-            frames: Vec::new(),
-            last: None,
-            file: None,
-            written: 0,
-            cap,
-            tail: None,
-            dropped: 0,
-            failed: false,
-        }
+    pub(super) fn new(path: PathBuf, cap: u64) -> Self {
+        Self { path, cap, kept: Kept::Memory(Frames::default()) }
     }
 
     /// Bytes held in memory.
-    pub(super) const fn in_memory(&self) -> usize {
-        self.frames.len()
+    pub(super) fn in_memory(&self) -> usize {
+        match &self.kept {
+            Kept::Memory(frames) => frames.bytes.len(),
+            Kept::File(_) => 0,
+            Kept::Short(streams) => streams.iter().map(|short| short.head.len() + short.tail.len()).sum(),
+        }
     }
 
     /// Takes what was read from a pipe. `room`: whether the total budget has room for it in memory.
     pub(super) fn take(&mut self, stream: u8, bytes: &[u8], room: bool) {
-        if self.failed {
-            self.dropped += bytes.len() as u64;
-            return;
-        }
-        if self.file.is_none() {
-            if room && self.frames.len() + HEADER + bytes.len() <= SMALL {
-                self.remember(stream, bytes);
-                return;
+        if let Kept::Memory(frames) = &mut self.kept {
+            if room && frames.bytes.len() + HEADER + bytes.len() <= SMALL {
+                return frames.push(stream, bytes);
             }
             self.spill();
         }
-        self.append(stream, bytes);
+        let written = match &mut self.kept {
+            Kept::File(spill) => spill.append(&self.path, self.cap, stream, bytes),
+            Kept::Memory(_) | Kept::Short(_) => Ok(()),
+        };
+        if let Err(error) = written {
+            self.shorten(&error);
+        }
+        if let Kept::Short(streams) = &mut self.kept {
+            of_stream(streams, stream).push(bytes);
+        }
     }
 
     /// Moves what is in memory to the file; what follows goes there at once.
     pub(super) fn spill(&mut self) {
-        if self.file.is_some() || self.failed {
-            return;
-        }
-        match create(&self.path).and_then(|mut file| file.write_all(&self.frames).map(|()| file)) {
-            Ok(file) => {
-                self.written = self.frames.len() as u64;
-                self.file = Some(file);
-                self.frames = Vec::new();
-                self.last = None;
-            }
-            Err(_) => self.fail(),
+        let Kept::Memory(frames) = &self.kept else { return };
+        let made = Handle::create(self.path.clone()).and_then(|mut file| {
+            file.file.write_all(&frames.bytes)?;
+            Ok(Spill { file, written: frames.bytes.len() as u64, tail: None })
+        });
+        match made {
+            Ok(spill) => self.kept = Kept::File(spill),
+            Err(error) => self.shorten(&error),
         }
     }
 
-    fn remember(&mut self, stream: u8, bytes: &[u8]) {
-        if let Some(last) = self.last
-            && self.frames[last] == stream
-        {
-            let length = self.frames.len() - last - HEADER + bytes.len();
-            self.frames[last..last + HEADER].copy_from_slice(&header(stream, length));
-        } else {
-            self.last = Some(self.frames.len());
-            self.frames.extend(header(stream, bytes.len()));
-        }
-        self.frames.extend(bytes);
-    }
-
-    fn append(&mut self, stream: u8, bytes: &[u8]) {
-        if self.failed {
-            self.dropped += bytes.len() as u64;
-            return;
-        }
-        let length = (HEADER + bytes.len()) as u64;
-        let segment = SEGMENT.min(self.cap / 4);
-        let written = match (&mut self.tail, &mut self.file) {
-            (None, Some(file)) if self.written + length + 2 * segment <= self.cap => {
-                self.written += length;
-                write_frame(file, stream, bytes)
+    /// The disk gives nothing more: what there is shrinks to both ends of each stream, and its files go.
+    fn shorten(&mut self, error: &io::Error) {
+        tracing::warn!(path = %self.path.display(), err = %error, "output is cut short: it cannot be written");
+        let mut log = match &mut self.kept {
+            Kept::Memory(frames) => LogReader::from_bytes(std::mem::take(&mut frames.bytes)),
+            Kept::File(_) => {
+                LogReader::open(&self.path).unwrap_or_else(|_| LogReader::from_bytes(Vec::new()))
             }
-            (None, _) => Tail::open(&self.path).and_then(|mut tail| {
-                tail.write(&self.path, segment, stream, bytes)?;
-                self.tail = Some(tail);
-                Ok(())
-            }),
-            (Some(tail), _) => tail.write(&self.path, segment, stream, bytes),
+            Kept::Short(_) => return,
         };
-        if written.is_err() {
-            self.dropped += bytes.len() as u64;
-            self.fail();
+        let mut streams = Vec::new();
+        for stream in [STDOUT, STDERR, VALUE] {
+            let (head, upto, size) = log.read(Streams::One(stream), 0, SHORT);
+            let tail_from = size.saturating_sub(SHORT as u64).max(upto);
+            let (tail, ..) = log.read(Streams::One(stream), i64::try_from(tail_from).unwrap_or(i64::MAX), SHORT);
+            if size > 0 {
+                streams.push(Short { stream, head, tail: tail.into(), lost: tail_from - upto });
+            }
         }
-    }
-
-    /// The disk gives nothing more: what is there stays, the rest is counted.
-    fn fail(&mut self) {
-        self.failed = true;
-        if self.file.is_none() {
-            drop(std::fs::remove_file(&self.path));
+        if let Kept::File(Spill { tail: Some(tail), .. }) = &self.kept {
+            // Which stream they were of is not known any more.
+            of_stream(&mut streams, STDOUT).lost += tail.lost + tail.held.0 + tail.held.1;
         }
+        for path in [self.path.clone(), segment_path(&self.path, false), segment_path(&self.path, true)] {
+            drop(std::fs::remove_file(path));
+        }
+        self.kept = Kept::Short(streams);
     }
 
     /// Puts head and tail together and gives what is left.
-    pub(super) fn finish(mut self) -> Captured {
-        if let (Some(tail), Some(file)) = (self.tail.take(), &mut self.file) {
-            self.dropped += tail.lost;
-            // A tail that cannot be joined is lost; the head and the count stay.
-            if tail.join(&self.path, file).is_err() {
-                self.dropped += tail.held.0 + tail.held.1;
+    pub(super) fn finish(self) -> Captured {
+        match self.kept {
+            Kept::Memory(frames) => Captured { frames: frames.bytes, ..Captured::default() },
+            Kept::File(mut spill) => {
+                let mut dropped = 0;
+                if let Some(tail) = spill.tail.take() {
+                    dropped += tail.lost;
+                    // A tail that cannot be joined is lost; the head and the count stay.
+                    if tail.join(&self.path, &mut spill.file.file).is_err() {
+                        dropped += tail.held.0 + tail.held.1;
+                    }
+                }
+                Captured { frames: Vec::new(), spilled: true, dropped }
+            }
+            Kept::Short(streams) => {
+                let mut frames = Frames::default();
+                let dropped = streams.iter().map(|short| short.lost).sum::<u64>();
+                for mut short in streams {
+                    frames.push(short.stream, &short.head);
+                    if short.lost > 0 {
+                        frames.push(GAP, &short.lost.to_le_bytes());
+                    }
+                    frames.push(short.stream, short.tail.make_contiguous());
+                }
+                Captured { frames: frames.bytes, spilled: false, dropped }
             }
         }
-        Captured { frames: self.frames, spilled: self.file.is_some(), dropped: self.dropped }
+    }
+}
+
+impl Frames {
+    fn push(&mut self, stream: u8, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(last) = self.last
+            && self.bytes[last] == stream
+        {
+            let length = self.bytes.len() - last - HEADER + bytes.len();
+            self.bytes[last..last + HEADER].copy_from_slice(&header(stream, length));
+        } else {
+            self.last = Some(self.bytes.len());
+            self.bytes.extend(header(stream, bytes.len()));
+        }
+        self.bytes.extend(bytes);
+    }
+}
+
+fn of_stream(streams: &mut Vec<Short>, stream: u8) -> &mut Short {
+    let place = streams.iter().position(|short| short.stream == stream).unwrap_or_else(|| {
+        streams.push(Short { stream, ..Short::default() });
+        streams.len() - 1
+    });
+    &mut streams[place]
+}
+
+impl Short {
+    fn push(&mut self, bytes: &[u8]) {
+        let (head, rest) = bytes.split_at(bytes.len().min(SHORT.saturating_sub(self.head.len())));
+        // A head that was cut stays as it is, or it would not be the beginning.
+        if self.tail.is_empty() && self.lost == 0 {
+            self.head.extend(head);
+            self.tail.extend(rest);
+        } else {
+            self.tail.extend(bytes);
+        }
+        let over = self.tail.len().saturating_sub(SHORT);
+        self.tail.drain(..over);
+        self.lost += over as u64;
+    }
+}
+
+impl Spill {
+    fn append(&mut self, path: &Path, cap: u64, stream: u8, bytes: &[u8]) -> io::Result<()> {
+        let length = (HEADER + bytes.len()) as u64;
+        let segment = SEGMENT.min(cap / 4);
+        if self.tail.is_none() {
+            if self.written + length + 2 * segment <= cap {
+                self.written += length;
+                return write_frame(&mut self.file.file, stream, bytes);
+            }
+            self.tail = Some(Tail::open(path)?);
+        }
+        self.tail.as_mut().map_or(Ok(()), |tail| tail.write(path, segment, stream, bytes))
     }
 }
 
 impl Tail {
     fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            current: create(&segment_path(path, false))?,
+            current: Handle::create(segment_path(path, false))?,
             length: 0,
             other: 0,
             second: false,
@@ -180,13 +275,13 @@ impl Tail {
     fn write(&mut self, path: &Path, segment: u64, stream: u8, bytes: &[u8]) -> io::Result<()> {
         if self.length > 0 && self.length + (HEADER + bytes.len()) as u64 > segment {
             self.second = !self.second;
-            self.current = create(&segment_path(path, self.second))?;
+            self.current = Handle::create(segment_path(path, self.second))?;
             self.other = self.length;
             self.length = 0;
             self.lost += self.held.1;
             self.held = (0, self.held.0);
         }
-        write_frame(&mut self.current, stream, bytes)?;
+        write_frame(&mut self.current.file, stream, bytes)?;
         self.length += (HEADER + bytes.len()) as u64;
         self.held.0 += bytes.len() as u64;
         Ok(())
@@ -207,12 +302,30 @@ impl Tail {
     }
 }
 
-fn segment_path(path: &Path, second: bool) -> PathBuf {
-    path.with_extension(if second { "tail2" } else { "tail1" })
+impl Handle {
+    fn create(path: PathBuf) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
+        Ok(Self { path, file })
+    }
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+impl TryFrom<PathBuf> for Handle {
+    type Error = io::Error;
+
+    fn try_from(path: PathBuf) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).open(&path)?;
+        Ok(Self { path, file })
+    }
+}
+
+impl Serialize for Handle {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.path.serialize(serializer)
+    }
+}
+
+fn segment_path(path: &Path, second: bool) -> PathBuf {
+    path.with_extension(if second { "tail2" } else { "tail1" })
 }
 
 /// Header and payload in one write, so that a reader meets a frame whole or not yet.
@@ -226,8 +339,7 @@ fn write_frame(file: &mut File, stream: u8, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::{LogReader, STDERR, STDOUT, Streams};
-
+    
     fn capture(cap: u64) -> (tempfile::TempDir, Capture) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("1-1.log");
@@ -265,5 +377,46 @@ mod tests {
         assert_eq!(omitted, captured.dropped);
         assert!(text.starts_with("line 0\n") && text.ends_with("line 199999\n"));
         assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+
+    #[test]
+    fn without_a_disk_both_ends_stay_and_the_rest_is_counted() {
+        let (folder, mut capture) = capture(1 << 30);
+        capture.take(STDERR, b"a warning\n", true);
+        capture.spill();
+        let lines: Vec<String> = (0..20_000).map(|i| format!("line {i}\n")).collect();
+        let total: usize = lines.iter().map(String::len).sum();
+        for (i, chunk) in lines.chunks(1000).enumerate() {
+            if i == 10 {
+                capture.shorten(&io::ErrorKind::StorageFull.into());
+            }
+            capture.take(STDOUT, chunk.concat().as_bytes(), true);
+        }
+        let captured = capture.finish();
+        assert!(!captured.spilled);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0);
+        let mut log = LogReader::from_bytes(captured.frames);
+        assert_eq!(log.size(Streams::One(STDOUT)), 2 * SHORT as u64);
+        assert_eq!(captured.dropped, (total - 2 * SHORT) as u64);
+        let (text, omitted) = log.head_tail(STDOUT, 1 << 20);
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.starts_with("line 0\n") && text.ends_with("line 19999\n"), "{text}");
+        assert_eq!(omitted, captured.dropped);
+        assert_eq!(log.read(Streams::One(STDERR), 0, 100).0, b"a warning\n");
+    }
+
+    #[test]
+    fn a_capture_goes_on_after_the_keeper_replaced_itself() {
+        let (folder, mut capture) = capture(400 * 1024);
+        let lines: Vec<String> = (0..60_000).map(|i| format!("line {i}\n")).collect();
+        for chunk in lines.chunks(1000) {
+            capture.take(STDOUT, chunk.concat().as_bytes(), true);
+            let state = rmp_serde::to_vec_named(&capture).expect("bytes");
+            capture = rmp_serde::from_slice(&state).expect("the same");
+        }
+        let captured = capture.finish();
+        let mut log = LogReader::open(&folder.path().join("1-1.log")).expect("the log");
+        let text = String::from_utf8(log.head_tail(STDOUT, 1 << 20).0).expect("text");
+        assert!(captured.dropped > 0 && text.starts_with("line 0\n") && text.ends_with("line 59999\n"));
     }
 }

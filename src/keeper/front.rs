@@ -1,10 +1,11 @@
 //! The keeper's front end: the socket, the loop, and when it may leave.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -13,7 +14,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Options;
 use super::core::Core;
-use super::protocol::{FromKeeper, KEEPER_PROTOCOL, ToKeeper, Welcome, decode, encode};
+use super::protocol::{FromKeeper, Inbox, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, encode};
+use super::replace::{Adopted, replace_by};
 use super::slots::SlotTable;
 use crate::home::Home;
 use crate::time;
@@ -28,15 +30,18 @@ const GATHER_MS: i64 = 8;
 const GREW_EVERY_MS: i64 = 20;
 
 pub(super) struct Front {
+    home: Home,
+    options: Options,
     core: Core,
     epoll: Epoll,
+    lock: File,
     listener: UnixListener,
     signals: SignalFd,
     daemon: Option<Daemon>,
-    socket: PathBuf,
-    ends: PathBuf,
     alone_since: i64,
     had_daemon: bool,
+    /// The untaken events are in the file of an earlier keeper too.
+    ends_on_disk: bool,
     grew_at: i64,
     events_at: i64,
 }
@@ -44,21 +49,25 @@ pub(super) struct Front {
 /// The connected daemon.
 struct Daemon {
     stream: UnixStream,
-    input: Vec<u8>,
+    input: Inbox,
     output: Vec<u8>,
     /// The first event that was not sent to it.
     next_event: u64,
     greeted: bool,
 }
 
+/// Binds the keeper's socket. Only under the lock: whoever left one there is dead.
+pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
+    drop(std::fs::remove_file(socket));
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 impl Front {
-    pub(super) fn bind(home: &Home, options: Options) -> io::Result<Self> {
-        let socket = home.keeper_socket();
-        // Under the lock: whoever left it there is dead.
-        drop(std::fs::remove_file(&socket));
-        let listener = UnixListener::bind(&socket)?;
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
+    pub(super) fn new(home: &Home, options: Options, adopted: Adopted) -> io::Result<Self> {
+        let Adopted { lock, listener, table } = adopted;
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         mask.thread_block()?;
@@ -66,20 +75,27 @@ impl Front {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         watch(&epoll, listener.as_fd())?;
         watch(&epoll, signals.as_fd())?;
-        let core = Core::new(home.output_dir(), options.log_cap_bytes, SlotTable::create(&home.keeper_slots())?);
-        Ok(Self {
+        let slots = SlotTable::create(&home.keeper_slots())?;
+        let mut core = Core::new(home.output_dir(), options.log_cap_bytes, slots, table);
+        // What died before the signals were watched.
+        core.child_died();
+        let mut front = Self {
+            home: home.clone(),
+            options,
             core,
             epoll,
+            lock,
             listener,
             signals,
             daemon: None,
-            socket,
-            ends: home.keeper_ends(),
             alone_since: time::monotonic_ms(),
             had_daemon: false,
+            ends_on_disk: home.keeper_ends().exists(),
             grew_at: 0,
             events_at: 0,
-        })
+        };
+        front.watch_opened();
+        Ok(front)
     }
 
     /// Serves until it may leave.
@@ -103,7 +119,7 @@ impl Front {
             self.serve_daemon();
             if self.may_leave() {
                 // Unlinked before the lock is free: the next keeper's socket is never the one removed.
-                drop(std::fs::remove_file(&self.socket));
+                drop(std::fs::remove_file(self.home.keeper_socket()));
                 return Ok(());
             }
         }
@@ -112,7 +128,7 @@ impl Front {
     fn timeout(&self) -> EpollTimeout {
         let now = time::monotonic_ms();
         let patience = (self.daemon.is_none()).then(|| (self.alone_since + PATIENCE_MS - now).max(0));
-        let patience = patience.filter(|_| !self.had_daemon || !self.core.untaken.is_empty());
+        let patience = patience.filter(|_| !self.had_daemon || !self.core.table.untaken.is_empty());
         let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
         let events = self.has_events().then(|| (self.events_at + GATHER_MS - now).max(0));
         match [self.core.next_tick(), patience, grew, events].into_iter().flatten().min() {
@@ -143,7 +159,7 @@ impl Front {
                 continue;
             }
             // A second daemon can only be the successor: the daemons' own lock decides.
-            self.daemon = Some(Daemon { stream, input: Vec::new(), output: Vec::new(), next_event: 0, greeted: false });
+            self.daemon = Some(Daemon { stream, input: Inbox::default(), output: Vec::new(), next_event: 0, greeted: false });
             self.core.held = true;
         }
     }
@@ -154,7 +170,7 @@ impl Front {
         loop {
             match daemon.stream.read(&mut chunk) {
                 Ok(0) => return self.daemon_left(),
-                Ok(length) => daemon.input.extend_from_slice(&chunk[..length]),
+                Ok(length) => daemon.input.space().extend_from_slice(&chunk[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return self.daemon_left(),
@@ -172,7 +188,7 @@ impl Front {
     fn serve_daemon(&mut self) {
         loop {
             let Some(daemon) = &mut self.daemon else { return };
-            match decode::<ToKeeper>(&mut daemon.input) {
+            match daemon.input.take::<ToKeeper>() {
                 Ok(Some(message)) => self.obey(message),
                 Ok(None) => break,
                 Err(error) => {
@@ -191,22 +207,22 @@ impl Front {
     /// Whether there is an event that the daemon was not sent.
     fn has_events(&self) -> bool {
         let next = self.daemon.as_ref().filter(|daemon| daemon.greeted).map(|daemon| daemon.next_event);
-        next.is_some_and(|next| self.core.untaken.back().is_some_and(|(seq, _)| *seq >= next))
+        next.is_some_and(|next| self.core.table.untaken.has_since(next))
     }
 
     fn obey(&mut self, message: ToKeeper) {
         let answer = match message {
             ToKeeper::Hello { .. } => return self.greet(),
             ToKeeper::Environment { id, variables } => {
-                self.core.environments.insert(id, variables);
+                self.core.table.environments.insert(id, variables);
                 return;
             }
             ToKeeper::Launch { wave } => return wave.into_iter().for_each(|launch| self.core.launch(launch)),
-            ToKeeper::Taken { upto } => return self.core.taken(upto),
+            ToKeeper::Taken { upto } => return self.taken(upto),
             ToKeeper::Unfollow { claim } => return self.core.unfollow(claim),
             ToKeeper::Caps { request, cap, functions } => {
-                self.core.cap = cap as usize;
-                self.core.function_caps = functions;
+                self.core.table.cap = cap as usize;
+                self.core.table.function_caps = functions;
                 FromKeeper::Done { request }
             }
             ToKeeper::Hold { request } => {
@@ -225,6 +241,11 @@ impl Front {
                 let answers = claims.into_iter().map(|claim| (claim, self.core.end(claim, order, grace_ms))).collect();
                 FromKeeper::Ending { request, answers }
             }
+            ToKeeper::Become { path } => {
+                let table = &self.core.table;
+                let error = replace_by(&path, &self.home, self.options, &self.lock, &self.listener, table);
+                FromKeeper::Refused { error: format!("`{}` cannot be run: {error}", path.display()) }
+            }
             ToKeeper::Follow { request, claim } => {
                 self.core.follow(claim);
                 FromKeeper::Done { request }
@@ -235,6 +256,20 @@ impl Front {
         self.send(&answer);
     }
 
+    fn taken(&mut self, upto: u64) {
+        self.core.table.untaken.taken(upto);
+        if self.core.table.untaken.is_empty() {
+            self.forget_ends();
+        }
+    }
+
+    /// Removes the file of ends: all that was in it is on the daemon's disk.
+    fn forget_ends(&mut self) {
+        if std::mem::take(&mut self.ends_on_disk) {
+            drop(std::fs::remove_file(self.home.keeper_ends()));
+        }
+    }
+
     fn greet(&mut self) {
         let welcome = FromKeeper::Welcome(Welcome {
             protocol: KEEPER_PROTOCOL,
@@ -242,11 +277,11 @@ impl Front {
             pid: std::process::id(),
             waiting: self.core.waiting_claims(),
             running: self.core.running_claims(),
-            ended: self.core.ended_claims(),
+            ended: self.core.table.untaken.ended().iter().copied().collect(),
         });
         self.had_daemon = true;
         // The new daemon knows nothing of what the old one sent.
-        self.core.environments.clear();
+        self.core.table.environments.clear();
         self.send(&welcome);
         if let Some(daemon) = &mut self.daemon {
             daemon.greeted = true;
@@ -259,13 +294,11 @@ impl Front {
         }
         self.events_at = time::monotonic_ms();
         let Some(daemon) = &mut self.daemon else { return };
-        let next = daemon.next_event;
-        let from = self.core.untaken.partition_point(|(seq, _)| *seq < next);
-        for (seq, event) in self.core.untaken.range(from..) {
+        for (seq, event) in self.core.table.untaken.since(daemon.next_event) {
             if daemon.output.len() > OUT_HIGH {
                 break;
             }
-            if let Ok(bytes) = encode(&FromKeeper::Event { seq: *seq, event: event.clone() }) {
+            if let Ok(bytes) = encode(&Told::Event { seq: *seq, event }) {
                 daemon.output.extend(bytes);
             }
             daemon.next_event = seq + 1;
@@ -314,27 +347,18 @@ impl Front {
     }
 
     /// Nothing runs, no daemon is connected, no end is untaken (or it is in the file).
-    fn may_leave(&mut self) -> bool {
-        if self.daemon.is_some() || self.core.is_running() {
+    fn may_leave(&self) -> bool {
+        if self.daemon.is_some() || !self.core.table.running.is_empty() {
             return false;
         }
         let long_alone = time::monotonic_ms() - self.alone_since >= PATIENCE_MS;
         if !self.had_daemon {
             return long_alone;
         }
-        if self.core.ended_claims().is_empty() {
+        if self.core.table.untaken.ended().is_empty() {
             return true;
         }
-        long_alone && self.write_ends().is_ok()
-    }
-
-    fn write_ends(&self) -> io::Result<()> {
-        let events: Vec<_> = self.core.untaken.iter().map(|(_, event)| event).collect();
-        let temporary = self.ends.with_extension("new");
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&encode(&events)?)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &self.ends)
+        long_alone && self.core.table.untaken.store(&self.home.keeper_ends()).is_ok()
     }
 }
 

@@ -6,16 +6,21 @@
 
 mod capture;
 mod core;
+mod events;
 mod front;
 mod orphans;
+mod pipes;
 mod process;
 pub mod protocol;
+mod replace;
 pub mod slots;
+mod table;
 
 pub(crate) use orphans::{all_pids, mark, variable};
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -33,6 +38,8 @@ pub const READY: &[u8] = b"ready\n";
 pub struct Options {
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
+    /// The descriptor with what an earlier program in this process left: [`protocol::ToKeeper::Become`].
+    pub adopt: Option<RawFd>,
 }
 
 /// Runs the keeper of `home` until it may leave; gives the exit code: 75 when another one holds the home.
@@ -51,11 +58,17 @@ fn serve(home: &Home, options: Options) -> io::Result<()> {
     // Fails only where it is a session's leader already, which is as good.
     let _ = nix::unistd::setsid();
     std::env::set_current_dir(home.root())?;
-    let Some(_lock) = lock(&home.keeper_lock())? else {
-        return Err(io::ErrorKind::WouldBlock.into());
-    };
     nix::sys::prctl::set_child_subreaper(true)?;
-    let mut front = front::Front::bind(home, options)?;
+    let mut front = match options.adopt {
+        Some(memory) => front::Front::new(home, options, replace::adopt(memory)?)?,
+        None => {
+            let lock = lock(&home.keeper_lock())?.ok_or(io::ErrorKind::WouldBlock)?;
+            let untaken = events::Untaken::load(&home.keeper_ends())?;
+            let table = table::Table { untaken, ..table::Table::default() };
+            let listener = front::bind(&home.keeper_socket())?;
+            front::Front::new(home, options, replace::Adopted { lock, listener, table })?
+        }
+    };
     let mut stdout = io::stdout();
     // Whoever started it may be gone by now.
     drop(stdout.write_all(READY).and_then(|()| stdout.flush()));
@@ -66,18 +79,39 @@ fn serve(home: &Home, options: Options) -> io::Result<()> {
 ///
 /// # Errors
 /// When the lock's file cannot be used.
-pub fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
-    let whole = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as nix::libc::c_short,
-        l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    match fcntl(&file, FcntlArg::F_SETLK(&whole)) {
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = lock_file(path)?;
+    match fcntl(&file, FcntlArg::F_SETLK(&WHOLE)) {
         Ok(_) => Ok(Some(file)),
         Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
+
+/// Waits until no keeper lives: the proof is its lock. Holds nothing when it returns.
+///
+/// # Errors
+/// When the lock's file cannot be used.
+pub(crate) fn wait_for_its_death(path: &Path) -> io::Result<()> {
+    let file = lock_file(path)?;
+    loop {
+        match fcntl(&file, FcntlArg::F_SETLKW(&WHOLE)) {
+            Ok(_) => return Ok(()),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+/// A lock on a whole file, for writing (fcntl(2)).
+const WHOLE: nix::libc::flock = nix::libc::flock {
+    l_type: nix::libc::F_WRLCK as nix::libc::c_short,
+    l_whence: nix::libc::SEEK_SET as nix::libc::c_short,
+    l_start: 0,
+    l_len: 0,
+    l_pid: 0,
+};

@@ -1,18 +1,19 @@
 //! What left its process group: the keeper is the subreaper, so it becomes the keeper's child.
 //!
-//! An orphan belongs to the attempt whose mark it carries; one without a mark belongs to those that run
-//! now and is ended when none of them is left.
+//! An orphan belongs to the attempt whose mark it carries or in whose session it is; one of which neither can be
+//! said belongs to those that run when it is first seen, and is ended when none of them is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 use super::MARK;
 use crate::task::ClaimId;
 
 /// Orphans that live, with the attempts that they may belong to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Orphans {
     unmarked: BTreeMap<i32, BTreeSet<ClaimId>>,
 }
@@ -27,7 +28,7 @@ impl Orphans {
             if mains.contains_key(&pid) {
                 continue;
             }
-            let ended = match mark(pid) {
+            let ended = match mark(pid).or_else(|| mains.get(&session(pid)?).copied()) {
                 Some(claim) => !running.contains(&claim),
                 None => {
                     let owners = self.unmarked.entry(pid).or_insert_with(|| running.clone());
@@ -57,6 +58,10 @@ fn children() -> Vec<i32> {
 /// Every process that can be seen.
 pub(crate) fn all_pids() -> impl Iterator<Item = i32> {
     std::fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn session(pid: i32) -> Option<i32> {
+    nix::unistd::getsid(Some(Pid::from_raw(pid))).ok().map(Pid::as_raw)
 }
 
 fn parent(pid: i32) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! Starting one process: its pipes, its environment, its arguments.
+//! Starting one process (its pipes, its environment, its arguments), signalling it, finding it dead.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -6,7 +6,11 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use super::MARK;
 use super::protocol::LaunchProcess;
@@ -21,15 +25,39 @@ pub(super) struct Started {
     pub pipes: Vec<(u8, OwnedFd)>,
 }
 
-/// Starts it; the error is a sentence for the task.
+/// Why a process was not started.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    /// A sentence for the task.
+    pub error: String,
+    /// Whether trying again could not help.
+    pub permanent: bool,
+}
+
+/// What the machine lacks now and may have later (fork(2), execve(2), pipe(2)).
+const PASSING: &[Errno] =
+    &[Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::ETXTBSY, Errno::ENOSPC, Errno::EIO];
+
+impl NotStarted {
+    fn by(what: &str, error: &std::io::Error) -> Self {
+        let passes = error.raw_os_error().is_some_and(|code| PASSING.contains(&Errno::from_raw(code)));
+        Self { error: format!("{what}: {error}"), permanent: !passes }
+    }
+
+    fn nul(what: &str) -> Self {
+        Self { error: format!("{what} holds a NUL character, which no process can be given"), permanent: true }
+    }
+}
+
+/// Starts it.
 pub(super) fn start(
     launch: &LaunchProcess,
     environment: Option<&BTreeMap<String, String>>,
     claim: ClaimId,
     forked: impl FnOnce(i32),
-) -> Result<Started, String> {
-    let descriptors = |error: std::io::Error| format!("no process can be started: {error}");
-    let stdin = stdin(&launch.stdin).map_err(descriptors)?;
+) -> Result<Started, NotStarted> {
+    let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
+    let stdin = stdin(launch).map_err(descriptors)?;
     let (out, stdout) = sys::output_pipe().map_err(descriptors)?;
     let (err, stderr) = sys::output_pipe().map_err(descriptors)?;
     let value = if launch.value_pipe { Some(sys::output_pipe().map_err(descriptors)?) } else { None };
@@ -43,20 +71,19 @@ pub(super) fn start(
     if let Some(number) = &number {
         variables.insert("BATCH_EXECUTOR_VALUE_FD", number);
     }
-    let nul = |what: &str| format!("{what} holds a NUL character, which no process can be given");
     let environment = variables
         .iter()
         .map(|(name, value)| {
-            CString::new(format!("{name}={value}")).map_err(|_| nul(&format!("the variable `{name}`")))
+            CString::new(format!("{name}={value}")).map_err(|_| NotStarted::nul(&format!("the variable `{name}`")))
         })
         .collect::<Result<Vec<_>, _>>()?;
     let argv = launch
         .argv
         .iter()
-        .map(|word| CString::new(word.as_str()).map_err(|_| nul("an argument")))
+        .map(|word| CString::new(word.as_str()).map_err(|_| NotStarted::nul("an argument")))
         .collect::<Result<Vec<_>, _>>()?;
-    let program = CString::new(launch.program.as_str()).map_err(|_| nul("the program's name"))?;
-    let cwd = CString::new(launch.cwd.as_str()).map_err(|_| nul("`cwd`"))?;
+    let program = CString::new(launch.program.as_str()).map_err(|_| NotStarted::nul("the program's name"))?;
+    let cwd = CString::new(launch.cwd.as_str()).map_err(|_| NotStarted::nul("`cwd`"))?;
 
     let pid = sys::spawn(
         &Spawn {
@@ -72,22 +99,45 @@ pub(super) fn start(
         forked,
     )
     .map_err(|error| match error {
-        SpawnError::Fork(error) => format!("no process can be started: {error}"),
-        SpawnError::Cwd(error) => format!("the working directory `{}` cannot be entered: {error}", launch.cwd),
-        SpawnError::Exec(error) => format!("`{}` cannot be started: {error}", launch.program),
+        SpawnError::Fork(error) => NotStarted::by("no process can be started", &error),
+        SpawnError::Cwd(error) => {
+            NotStarted::by(&format!("the working directory `{}` cannot be entered", launch.cwd), &error)
+        }
+        SpawnError::Exec(error) => NotStarted::by(&format!("`{}` cannot be started", launch.program), &error),
     })?;
     let mut pipes = vec![(crate::output::STDOUT, out), (crate::output::STDERR, err)];
     pipes.extend(value.map(|(reading, _)| (crate::output::VALUE, reading)));
     Ok(Started { pid, pipes })
 }
 
-/// What the process reads: nothing, or the given bytes from memory.
-fn stdin(bytes: &[u8]) -> std::io::Result<File> {
-    if bytes.is_empty() {
+/// What the process reads: nothing, the given bytes from memory, or a file.
+fn stdin(launch: &LaunchProcess) -> std::io::Result<File> {
+    if let Some(path) = &launch.stdin_file {
+        return File::open(path);
+    }
+    if launch.stdin.is_empty() {
         return File::open("/dev/null");
     }
     let mut file = File::from(memfd_create("stdin", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(bytes)?;
+    file.write_all(&launch.stdin)?;
     file.rewind()?;
     Ok(file)
+}
+
+/// Signals a task's process group.
+pub(super) fn signal_group(pid: i32, signal: Signal) {
+    // ESRCH: the whole group is gone, which is what was wanted.
+    let _ = killpg(Pid::from_raw(pid), signal);
+}
+
+/// Whether a child is dead and not reaped yet.
+pub(super) fn is_dead(pid: i32) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::Pid(Pid::from_raw(pid)), flags), Ok(WaitStatus::StillAlive) | Err(_))
+}
+
+/// A dead child, not reaped yet.
+pub(super) fn next_dead() -> Option<i32> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, flags).ok()?.pid().map(Pid::as_raw)
 }

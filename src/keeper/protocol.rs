@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,11 @@ pub enum ToKeeper {
     Taken {
         upto: u64,
     },
+    /// Replaces itself by the program at `path` (execve(2)) under what runs. The connection ends with it;
+    /// where that fails it stays what it is, answered `Refused`.
+    Become {
+        path: PathBuf,
+    },
 }
 
 /// From the keeper.
@@ -92,10 +98,20 @@ pub enum FromKeeper {
     Grew {
         claim: ClaimId,
     },
+    /// It cannot become what it was told to; why.
+    Refused {
+        error: String,
+    },
+}
+
+/// [`FromKeeper::Event`] as it is sent: by reference.
+#[derive(Debug, Serialize)]
+pub(super) enum Told<'a> {
+    Event { seq: u64, event: &'a KeeperEvent },
 }
 
 /// The inventory, the first message.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Welcome {
     pub protocol: u32,
     pub version: String,
@@ -140,6 +156,8 @@ pub struct LaunchProcess {
     pub variables: Vec<(String, String)>,
     #[serde(with = "serde_bytes")]
     pub stdin: Vec<u8>,
+    /// In place of `stdin`, when that is long. To unlink at the end.
+    pub stdin_file: Option<String>,
     pub value_pipe: bool,
     /// To unlink at the end.
     pub script: Option<String>,
@@ -177,9 +195,10 @@ pub enum How {
         duration_ms: i64,
         failed: bool,
     },
-    /// There never was a process; why.
+    /// There never was a process; why, and whether trying again could help.
     NotRun {
         error: String,
+        permanent: bool,
     },
     Process {
         exit_code: Option<i32>,
@@ -214,18 +233,59 @@ pub fn encode<M: Serialize>(message: &M) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Takes the first whole message off `buffer`, if there is one.
-///
-/// # Errors
-/// When the bytes are no message.
-pub fn decode<M: DeserializeOwned>(buffer: &mut Vec<u8>) -> io::Result<Option<M>> {
-    let Some((length, rest)) = buffer.split_first_chunk::<4>() else { return Ok(None) };
-    let length = u32::from_le_bytes(*length) as usize;
-    if length > LONGEST {
-        return Err(io::Error::other(format!("a message of {length} bytes")));
+/// Bytes that came, taken off message by message.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+    /// Where the first message that was not taken begins.
+    start: usize,
+}
+
+impl Inbox {
+    /// Where to append what comes.
+    pub fn space(&mut self) -> &mut Vec<u8> {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        &mut self.bytes
     }
-    let Some(body) = rest.get(..length) else { return Ok(None) };
-    let message = rmp_serde::from_slice(body).map_err(io::Error::other)?;
-    buffer.drain(..4 + length);
-    Ok(Some(message))
+
+    /// Takes the first whole message, if there is one.
+    ///
+    /// # Errors
+    /// When the bytes are no message.
+    pub fn take<M: DeserializeOwned>(&mut self) -> io::Result<Option<M>> {
+        let Some((length, rest)) = self.bytes[self.start..].split_first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > LONGEST {
+            return Err(io::Error::other(format!("a message of {length} bytes")));
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let message = rmp_serde::from_slice(body).map_err(io::Error::other)?;
+        self.start += 4 + length;
+        Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_off_whole_and_in_order() {
+        let mut inbox = Inbox::default();
+        let sent = encode(&vec![1, 2]).expect("bytes");
+        inbox.space().extend(&sent);
+        inbox.space().extend(&sent[..5]);
+        assert_eq!(inbox.take::<Vec<i32>>().expect("a message"), Some(vec![1, 2]));
+        assert_eq!(inbox.take::<Vec<i32>>().expect("no message yet"), None);
+        inbox.space().extend(&sent[5..]);
+        assert_eq!(inbox.take::<Vec<i32>>().expect("a message"), Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let mut inbox = Inbox::default();
+        inbox.space().extend([0xFF; 8]);
+        assert!(inbox.take::<Vec<i32>>().is_err());
+    }
 }

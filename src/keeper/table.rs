@@ -1,0 +1,134 @@
+//! What the keeper knows of its attempts, all of it serializable: it survives a replacement of the keeper.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::capture::Capture;
+use super::events::Untaken;
+use super::orphans::Orphans;
+use super::protocol::{Launch, LaunchWork};
+use crate::sys;
+use crate::task::{ClaimId, Order, Priority, TaskId};
+
+/// The keeper's table.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Table {
+    /// In the order in which they start.
+    pub waiting: BTreeMap<(Reverse<Priority>, TaskId, ClaimId), Launch>,
+    pub running: BTreeMap<ClaimId, Running>,
+    pub untaken: Untaken,
+    pub orphans: Orphans,
+    pub followed: BTreeSet<ClaimId>,
+    pub cap: usize,
+    /// Of the functions that have a cap of their own.
+    pub function_caps: BTreeMap<String, u32>,
+    pub environments: BTreeMap<i64, BTreeMap<String, String>>,
+}
+
+/// What happens to an attempt at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A simulated task is done.
+    Simulated,
+    /// The attempt's time limit.
+    Limit,
+    /// The grace after SIGTERM is over.
+    Kill,
+}
+
+/// An attempt that has a slot.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Running {
+    pub launch: Launch,
+    /// None for a simulated one.
+    pub pid: Option<i32>,
+    /// Reading ends that are open, with their streams.
+    pub pipes: Vec<(u8, Pipe)>,
+    pub capture: Capture,
+    /// What ended it, if an order did.
+    pub order: Option<Order>,
+    /// When its group gets SIGKILL, monotonic ms.
+    pub kill_at: Option<i64>,
+    /// Wall clock, ms.
+    pub started_at: i64,
+    /// Monotonic, ms.
+    pub started_mono: i64,
+}
+
+impl Running {
+    /// When what happens to it, monotonic ms.
+    pub(super) fn timers(&self) -> impl Iterator<Item = (i64, ClaimId, Timer)> + use<> {
+        let duration_ms = match &self.launch.work {
+            LaunchWork::Simulate { duration_ms, .. } => Some(*duration_ms),
+            LaunchWork::Process(_) | LaunchWork::Unrunnable { .. } => None,
+        };
+        let after = |ms: Option<i64>| ms.map(|ms| self.started_mono.saturating_add(ms));
+        let claim = self.launch.claim;
+        [
+            (after(duration_ms), Timer::Simulated),
+            (after(self.launch.timeout_ms), Timer::Limit),
+            (self.kill_at, Timer::Kill),
+        ]
+        .into_iter()
+        .filter_map(move |(at, timer)| Some((at?, claim, timer)))
+    }
+
+    /// Notes an order: cancel beats every other, else the first one wins.
+    pub(super) fn ordered(&mut self, order: Order) {
+        if self.order.is_none() || order == Order::Cancel {
+            self.order = Some(order);
+        }
+    }
+
+    /// Notes that it is to be killed at `at`, unless it is to be before.
+    pub(super) fn kill_at(&mut self, at: i64) {
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// The reading end of a pipe; serialized as its number, which the next program finds open.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Inherited")]
+pub(super) struct Pipe(pub OwnedFd);
+
+/// The number of a descriptor that this process opened before it was replaced, and that nobody owns yet.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Inherited(pub RawFd);
+
+impl Serialize for Pipe {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_raw_fd().serialize(serializer)
+    }
+}
+
+impl TryFrom<Inherited> for Pipe {
+    type Error = io::Error;
+
+    fn try_from(fd: Inherited) -> io::Result<Self> {
+        fd.try_into().map(Self)
+    }
+}
+
+impl TryFrom<Inherited> for OwnedFd {
+    type Error = io::Error;
+
+    fn try_from(Inherited(fd): Inherited) -> io::Result<Self> {
+        sys::adopt(fd)
+    }
+}
+
+impl AsFd for Pipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Pipe {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
