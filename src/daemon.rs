@@ -153,7 +153,8 @@ async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
     tracing::info!(?ending, "ending");
     match ending {
         Ending::Stop { grace_ms } => end(&executor, grace_ms, &mut signals, &check).await,
-        Ending::Replace => opened.queue.set_gate(false),
+        // Nothing is claimed that this process would not hand over any more.
+        Ending::Replace => std::mem::forget(opened.queue.close_gate()),
     }
     // The socket goes last: a client that waits for the end sees it gone only when all is written.
     drop(std::fs::remove_file(home.socket()));

@@ -11,6 +11,9 @@ pub struct KeeperArgs {
     /// The cap of an attempt's log file, in bytes
     #[arg(long, default_value_t = 1 << 30)]
     log_cap_bytes: u64,
+    /// How long it waits for the next daemon before it stores what nobody took and leaves, in ms
+    #[arg(long, default_value_t = 30_000)]
+    patience_ms: i64,
     /// The descriptor with what an earlier program in this process left
     #[arg(long)]
     adopt: Option<i32>,
@@ -24,7 +27,9 @@ pub struct KeeperArgs {
 pub fn run(global: &Global, args: &KeeperArgs) -> Result<u8, Failure> {
     use batch_executor::{home::Home, keeper};
     let home = Home::locate(global.home.as_deref())?;
-    Ok(keeper::run(&home, keeper::Options { log_cap_bytes: args.log_cap_bytes, adopt: args.adopt }))
+    let options =
+        keeper::Options { log_cap_bytes: args.log_cap_bytes, patience_ms: args.patience_ms, adopt: args.adopt };
+    Ok(keeper::run(&home, options))
 }
 
 /// # Errors

@@ -1,37 +1,31 @@
 //! The local backend: a connection to the keeper, found or started.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::find::{Keeper, start};
+use super::launch::launch_of;
 use super::verdict::judged;
-use super::{BackendError, Found, Gone, Options, Signal, remains};
+use super::{BackendError, Found, Gone, Options, Signal};
 use crate::attempt::Attempt;
-use crate::function::{self, Work};
-use crate::home::Home;
-use crate::keeper::protocol::{
-    EndAnswer, FromKeeper, Inbox, KEEPER_PROTOCOL, Launch, LaunchProcess, LaunchWork, ToKeeper, Welcome, encode,
-};
+use crate::function;
+use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, encode};
 use crate::task::{ClaimId, Order};
 
 /// The most attempts in one message.
 const WAVE: usize = 64;
 /// What one read of the keeper's messages takes at most.
 const READ_AT_ONCE: usize = 64 * 1024;
+/// The most messages in one write.
+const MESSAGES: usize = 64;
 /// The most events that are handed on together.
 const GATHERED: usize = 1024;
-/// A longer standard input goes by a file, in bytes.
-const LONG_STDIN: usize = 100 * 1024;
 
 /// An answer of the keeper to a numbered request.
 enum Answer {
@@ -40,12 +34,17 @@ enum Answer {
     Ending(Vec<(ClaimId, EndAnswer)>),
 }
 
+/// Who waits for an answer, by request; none when there will be no more answers.
+type Answers = Mutex<Option<BTreeMap<u64, oneshot::Sender<Answer>>>>;
+/// A message on its way, and the highest claim in it (0: none).
+type Outgoing = (Vec<u8>, ClaimId);
+
 /// A connected keeper; cheap to clone.
 #[derive(Clone)]
 pub struct Local {
     options: Arc<Options>,
-    to_keeper: mpsc::UnboundedSender<Vec<u8>>,
-    answers: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>>,
+    to_keeper: mpsc::UnboundedSender<Outgoing>,
+    answers: Arc<Answers>,
     next_request: Arc<AtomicU64>,
     /// The environments that this keeper was sent.
     sent: Arc<Mutex<BTreeSet<i64>>>,
@@ -53,18 +52,21 @@ pub struct Local {
 }
 
 impl Local {
-    /// Finds the living keeper, or proves the old one's death and starts another.
+    /// Finds the living keeper, or proves the old one's death and starts another. `handed_over` is raised to each
+    /// claim once it is written to the keeper, which reads everything before it starts the next attempt.
     ///
     /// # Errors
     /// When no keeper can be had.
     pub async fn connect(
         options: Arc<Options>,
+        handed_over: watch::Sender<ClaimId>,
     ) -> Result<(Self, Found, mpsc::UnboundedReceiver<Signal>), BackendError> {
         let (keeper, left) = match Keeper::find(&options).await? {
             Some(keeper) => (keeper, None),
             None => {
                 let left = start(&options).await?;
-                let keeper = Keeper::greet(&options).await?.ok_or(BackendError::Io(io::ErrorKind::UnexpectedEof.into()))?;
+                let keeper =
+                    Keeper::greet(&options).await?.ok_or(BackendError::Io(io::ErrorKind::UnexpectedEof.into()))?;
                 (keeper, Some(left))
             }
         };
@@ -81,12 +83,12 @@ impl Local {
         let local = Self {
             options,
             to_keeper,
-            answers: Arc::default(),
+            answers: Arc::new(Mutex::new(Some(BTreeMap::new()))),
             next_request: Arc::new(AtomicU64::new(1)),
             sent: Arc::default(),
             keeper_pid: welcome.pid,
         };
-        tokio::spawn(write(writing, outgoing));
+        tokio::spawn(write(writing, outgoing, handed_over));
         tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));
         Ok((local, found, received))
     }
@@ -104,12 +106,17 @@ impl Local {
             let work = function::prepare(&attempt, &context);
             wave.push(launch_of(&attempt, work, self.options.grace_ms, &self.options.home));
             if wave.len() == WAVE {
-                self.send(&ToKeeper::Launch { wave: std::mem::take(&mut wave) });
+                self.send_wave(std::mem::take(&mut wave));
             }
         }
         if !wave.is_empty() {
-            self.send(&ToKeeper::Launch { wave });
+            self.send_wave(wave);
         }
+    }
+
+    fn send_wave(&self, wave: Vec<Launch>) {
+        let last = wave.iter().map(|launch| launch.claim).max().unwrap_or(0);
+        self.send_with(&ToKeeper::Launch { wave }, last);
     }
 
     fn send_environment(&self, attempt: &Attempt) {
@@ -188,9 +195,13 @@ impl Local {
     }
 
     fn send(&self, message: &ToKeeper) {
+        self.send_with(message, 0);
+    }
+
+    fn send_with(&self, message: &ToKeeper, claim: ClaimId) {
         match encode(message) {
             // A keeper that is gone is told of by `Signal::Lost`.
-            Ok(bytes) => drop(self.to_keeper.send(bytes)),
+            Ok(bytes) => drop(self.to_keeper.send((bytes, claim))),
             Err(error) => tracing::error!(err = %error, "a message to the keeper cannot be encoded"),
         }
     }
@@ -198,10 +209,7 @@ impl Local {
     async fn ask(&self, message: impl FnOnce(u64) -> ToKeeper) -> Result<Answer, Gone> {
         let request = self.next_request.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(request, reply);
-        if self.to_keeper.is_closed() {
-            return Err(Gone);
-        }
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).as_mut().ok_or(Gone)?.insert(request, reply);
         self.send(&message(request));
         answer.await.map_err(|_| Gone)
     }
@@ -214,169 +222,33 @@ fn claims(answer: Answer) -> Vec<ClaimId> {
     }
 }
 
-fn launch_of(attempt: &Attempt, work: Work, grace_ms: i64, home: &Home) -> Launch {
-    let mut timeout_ms = attempt.timeout_ms;
-    let work = match work {
-        Work::Simulate { duration_ms, fails } => LaunchWork::Simulate { duration_ms, fails },
-        Work::Unrunnable { error } => LaunchWork::Unrunnable { error },
-        Work::Process(process) => {
-            timeout_ms = [timeout_ms, process.timeout_ms].into_iter().flatten().min();
-            let (stdin, stdin_file) = stdin_of(attempt, process.stdin, home);
-            LaunchWork::Process(Box::new(LaunchProcess {
-                program: process.program.display().to_string(),
-                argv: process.argv,
-                cwd: process.cwd.display().to_string(),
-                environment: attempt.environment.id,
-                variables: process.env,
-                stdin,
-                stdin_file,
-                value_pipe: process.value_pipe,
-                script: process.script.map(|path| path.display().to_string()),
-            }))
-        }
-    };
-    Launch {
-        claim: attempt.claim,
-        task_id: attempt.task_id,
-        attempt: attempt.number,
-        priority: attempt.priority,
-        function: attempt.function.clone(),
-        timeout_ms,
-        grace_ms,
-        work,
-    }
-}
-
-/// What a process reads: in the message while it is short, else in a file, so that the keeper stays small.
-fn stdin_of(attempt: &Attempt, stdin: Vec<u8>, home: &Home) -> (Vec<u8>, Option<String>) {
-    if stdin.len() <= LONG_STDIN {
-        return (stdin, None);
-    }
-    let path = home.run_dir().join(format!("{}-{}.stdin", attempt.task_id, attempt.number));
-    let options = File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
-    match options.and_then(|mut file| file.write_all(&stdin)) {
-        Ok(()) => (Vec::new(), Some(path.display().to_string())),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), err = %error, "a long standard input travels in memory");
-            (stdin, None)
-        }
-    }
-}
-
-/// A living keeper that has said what it holds.
-struct Keeper {
-    reading: OwnedReadHalf,
-    writing: OwnedWriteHalf,
-    inbox: Inbox,
-    welcome: Welcome,
-}
-
-impl Keeper {
-    /// The living keeper, if there is one; of another version it replaces itself by this one first.
-    async fn find(options: &Options) -> Result<Option<Self>, BackendError> {
-        let Some(mut keeper) = Self::greet(options).await? else { return Ok(None) };
-        if keeper.welcome.version == env!("CARGO_PKG_VERSION") {
-            return Ok(Some(keeper));
-        }
-        let path = program_path(&options.program);
-        keeper.writing.write_all(&encode(&ToKeeper::Become { path })?).await?;
-        match keeper.next().await? {
-            None => Self::greet(options).await,
-            Some(answer) => {
-                tracing::warn!(version = keeper.welcome.version, ?answer, "the keeper stays of another version");
-                Ok(Some(keeper))
-            }
-        }
-    }
-
-    /// Connects; none if nobody is there, or it is about to leave and says nothing.
-    async fn greet(options: &Options) -> Result<Option<Self>, BackendError> {
-        let Ok(stream) = UnixStream::connect(options.home.keeper_socket()).await else { return Ok(None) };
-        let (reading, mut writing) = stream.into_split();
-        if writing.write_all(&encode(&ToKeeper::Hello { protocol: KEEPER_PROTOCOL })?).await.is_err() {
-            return Ok(None);
-        }
-        let welcome = Welcome::default();
-        let mut keeper = Self { reading, writing, inbox: Inbox::default(), welcome };
-        loop {
-            match keeper.next().await? {
-                None => return Ok(None),
-                Some(FromKeeper::Welcome(welcome)) if welcome.protocol > KEEPER_PROTOCOL => {
-                    return Err(BackendError::NewerKeeper { version: welcome.version });
-                }
-                Some(FromKeeper::Welcome(welcome)) => {
-                    keeper.welcome = welcome;
-                    return Ok(Some(keeper));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// The next message; none when the keeper has closed the connection.
-    async fn next(&mut self) -> Result<Option<FromKeeper>, BackendError> {
-        loop {
-            if let Some(message) = self.inbox.take()? {
-                return Ok(Some(message));
-            }
-            match self.reading.read_buf(self.inbox.space()).await {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-/// Starts a keeper once the old one is proved dead and nothing of it is left; gives the claims that had a process.
-async fn start(options: &Arc<Options>) -> Result<Vec<ClaimId>, BackendError> {
-    let home = options.home.clone();
-    let had_process = tokio::task::spawn_blocking(move || remains::clear(&home))
-        .await
-        .map_err(|error| BackendError::Io(io::Error::other(error)))??;
-    let program = program_path(&options.program);
-    let mut child = tokio::process::Command::new(&program)
-        .arg("keeper")
-        .arg("--home")
-        .arg(options.home.root())
-        .arg("--log-cap-bytes")
-        .arg(options.log_cap_bytes.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map_err(|error| BackendError::Start { program: program.clone(), error })?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line).await?;
-    }
-    if line.as_bytes() != crate::keeper::READY {
-        let status = child.wait().await?;
-        return Err(BackendError::NotServing { status: status.to_string() });
-    }
-    // Reaped whenever it leaves while this daemon lives.
-    tokio::spawn(async move { child.wait().await });
-    Ok(had_process)
-}
-
-/// On Termux from the Play store the kernel runs a linker, and the variable has the program's path.
-fn program_path(program: &std::path::Path) -> PathBuf {
-    std::env::var_os("TERMUX_EXEC__PROC_SELF_EXE").map_or_else(|| program.to_owned(), PathBuf::from)
-}
-
-async fn write(mut writing: OwnedWriteHalf, mut outgoing: mpsc::UnboundedReceiver<Vec<u8>>) {
-    while let Some(bytes) = outgoing.recv().await {
-        if writing.write_all(&bytes).await.is_err() {
+async fn write(
+    mut writing: OwnedWriteHalf,
+    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
+    handed_over: watch::Sender<ClaimId>,
+) {
+    let mut messages = Vec::new();
+    while outgoing.recv_many(&mut messages, MESSAGES).await > 0 {
+        let last = messages.iter().map(|(_, claim)| *claim).max().unwrap_or(0);
+        let bytes = messages.drain(..).map(|(bytes, _)| bytes).reduce(|mut all, more| {
+            all.extend(more);
+            all
+        });
+        if writing.write_all(&bytes.unwrap_or_default()).await.is_err() {
             break;
         }
+        handed_over.send_if_modified(|claim| {
+            let more = last > *claim;
+            *claim = last.max(*claim);
+            more
+        });
     }
 }
 
 /// Reads until the keeper is gone; everything in its order.
 async fn read(
     options: Arc<Options>,
-    answers: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Answer>>>>,
+    answers: Arc<Answers>,
     mut reading: OwnedReadHalf,
     mut inbox: Inbox,
     signals: mpsc::UnboundedSender<Signal>,
@@ -416,8 +288,8 @@ async fn read(
         }
         match answer {
             Some((request, answer)) => {
-                let waiting = answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
-                if let Some(waiting) = waiting {
+                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(waiting) = answers.as_mut().and_then(|answers| answers.remove(&request)) {
                     // Who asked may have gone.
                     drop(waiting.send(answer));
                 }
@@ -432,6 +304,6 @@ async fn read(
             }
         }
     }
-    answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    *answers.lock().unwrap_or_else(PoisonError::into_inner) = None;
     drop(signals.send(Signal::Lost));
 }

@@ -4,6 +4,8 @@
 //! gives an ordered stream of starts and ends that may come late and twice; the queue accepts each
 //! once, by claim. Nothing here knows SQL.
 
+mod find;
+mod launch;
 mod local;
 mod remains;
 mod verdict;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::broadcast;
+use tokio::sync::MutexGuard;
 
 use super::{Executor, ExecutorError};
 use crate::backend::{EndAnswer, Gone, Local};
@@ -21,7 +21,7 @@ impl Executor {
     /// # Errors
     /// When the queue cannot be written.
     pub async fn run(&self, start: Start) -> Result<StartOutcome, ExecutorError> {
-        let _turn = self.inner.commands.lock().await;
+        let _turn = self.turn().await?;
         let caps = &self.inner.rules.function_caps;
         let before = self.inner.queue.snapshot().run.max_concurrent;
         if let Some(cap) = start.max_concurrent.filter(|cap| *cap < before) {
@@ -52,17 +52,11 @@ impl Executor {
     }
 
     async fn wind_down(&self, reason: &'static str, order: Option<Order>) -> Result<(), ExecutorError> {
-        let _turn = self.inner.commands.lock().await;
+        let _turn = self.turn().await?;
         if self.inner.queue.snapshot().run.state == RunState::Stopped {
             return Ok(());
         }
-        self.inner.queue.set_gate(false);
-        let stopped = self.halt(reason, order).await;
-        self.inner.queue.set_gate(true);
-        stopped
-    }
-
-    async fn halt(&self, reason: &'static str, order: Option<Order>) -> Result<(), ExecutorError> {
+        let _closed = self.inner.queue.close_gate();
         let yielded = self.with_backend(|backend| async move { backend.hold().await }).await?;
         if let Some(order) = order {
             let grace_ms = self.inner.rules.grace_ms;
@@ -72,8 +66,24 @@ impl Executor {
         self.release_waiting().await
     }
 
+    /// `max_failures` stops from within the queue; the keeper is told after.
+    pub(super) async fn hold_when_stopping(&self) -> Result<(), ExecutorError> {
+        let _turn = self.turn().await?;
+        if self.inner.queue.snapshot().run.state == RunState::Stopping {
+            let _closed = self.inner.queue.close_gate();
+            self.release_waiting().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the command before to end.
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, ExecutorError> {
+        let turn = self.inner.commands.lock().await;
+        if self.inner.closing.load(Ordering::Acquire) { Err(ExecutorError::ShuttingDown) } else { Ok(turn) }
+    }
+
     /// Gives back what waits in the keeper, claims that were on their way to it included.
-    pub(super) async fn release_waiting(&self) -> Result<(), ExecutorError> {
+    async fn release_waiting(&self) -> Result<(), ExecutorError> {
         while self.inner.queue.snapshot().ahead > 0 {
             let last = self.inner.queue.snapshot().run.next_claim - 1;
             self.handed_over(last).await?;
@@ -174,6 +184,7 @@ impl Executor {
             total.updated.extend(outcome.updated);
             total.not_updated.extend(outcome.not_updated);
             if outcome.claimed.is_empty() {
+                self.settled().await;
                 return Ok(total);
             }
             let claims: Vec<ClaimId> = outcome.claimed.iter().map(|(_, claim)| *claim).collect();
@@ -198,16 +209,22 @@ impl Executor {
     /// When the queue cannot be written.
     pub async fn shut_down(&self, grace_ms: Option<i64>) -> Result<(), ExecutorError> {
         let grace_ms = grace_ms.unwrap_or(self.inner.rules.grace_ms);
-        self.inner.queue.set_gate(false);
-        self.inner.shutdown_grace.fetch_min(grace_ms, Ordering::Relaxed);
+        self.inner.closing.store(true, Ordering::Release);
+        let _turn = self.inner.commands.lock().await;
+        let _closed = self.inner.queue.close_gate();
         let claims = self.with_backend(|backend| async move { backend.hold().await }).await?;
+        self.with_backend(|backend| async move { backend.end(None, Order::Stop, grace_ms).await }).await?;
         self.inner.queue.write(Release { claims }).await?;
         self.release_waiting().await?;
-        self.with_backend(|backend| async move { backend.end(None, Order::Stop, grace_ms).await }).await?;
         let mut commits = self.inner.queue.commits();
-        let running = |tally: &crate::queue::state::Tally| tally.in_state(State::Running);
-        commits.wait_for(|snapshot| running(&snapshot.tally) == 0).await.map_err(|_| ExecutorError::ShuttingDown)?;
-        Ok(())
+        let mut storage = self.inner.storage_error.subscribe();
+        tokio::select! {
+            ended = commits.wait_for(|snapshot| snapshot.tally.in_state(State::Running) == 0) => {
+                ended.map(drop).map_err(|_| ExecutorError::ShuttingDown)
+            }
+            // The ends stay with the keeper until a daemon can write them.
+            _ = storage.wait_for(Option::is_some) => Err(ExecutorError::ShuttingDown),
+        }
     }
 
     /// A second order to end: the grace is over now.
@@ -224,25 +241,26 @@ impl Executor {
         Ok(self.inner.queue.write(Nudge).await?)
     }
 
-    /// Follows a running attempt's output: its file is there from now on, and the receiver tells of growth.
-    ///
-    /// # Errors
-    /// When the daemon is ending.
-    pub async fn follow(&self, claim: ClaimId) -> Result<broadcast::Receiver<ClaimId>, ExecutorError> {
-        let grew = self.inner.grew.subscribe();
-        self.with_backend(|backend| async move { backend.follow(claim).await }).await?;
-        Ok(grew)
+    /// Waits until the backend has every task that was claimed so far: what is added or changed now has its
+    /// place among them. Does not wait for a backend that is not there.
+    pub async fn settled(&self) {
+        let claim = self.inner.queue.snapshot().run.next_claim - 1;
+        let mut backend = self.inner.backend.subscribe();
+        tokio::select! {
+            _ = self.handed_over(claim) => {}
+            _ = backend.wait_for(Option::is_none) => {}
+        }
     }
 
-    /// Waits until every claim up to `claim` was handed to the keeper.
+    /// Waits until the backend has every claim up to `claim`.
     async fn handed_over(&self, claim: ClaimId) -> Result<(), ExecutorError> {
-        let mut launched = self.inner.launched.subscribe();
-        launched.wait_for(|last| *last >= claim).await.map_err(|_| ExecutorError::ShuttingDown)?;
+        let mut handed_over = self.inner.handed_over.subscribe();
+        handed_over.wait_for(|last| *last >= claim).await.map_err(|_| ExecutorError::ShuttingDown)?;
         Ok(())
     }
 
     /// Asks the backend; again at the next one when this one is lost meanwhile. All that is asked is idempotent.
-    async fn with_backend<T, F>(&self, ask: impl Fn(Local) -> F) -> Result<T, ExecutorError>
+    pub(super) async fn with_backend<T, F>(&self, ask: impl Fn(Local) -> F) -> Result<T, ExecutorError>
     where
         F: Future<Output = Result<T, Gone>>,
     {

@@ -15,18 +15,19 @@ use crate::queue::ops::recover::Recover;
 use crate::task::{Cause, Order, RunState};
 
 /// Between tries while the queue cannot be written. The one timer that repeats, and only then.
-const STORAGE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const STORAGE_RETRY: Duration = Duration::from_secs(1);
 
 impl Executor {
-    /// Finds or starts the keeper and settles what was claimed under an earlier one.
+    /// Finds or starts the keeper and settles what was claimed under an earlier one. To be called behind a closed
+    /// gate.
     pub(super) async fn connect(
         &self,
+        claimed: &mut mpsc::UnboundedReceiver<Vec<Attempt>>,
         rebooted: bool,
         at_start: bool,
     ) -> Result<mpsc::UnboundedReceiver<Signal>, StartError> {
         let inner = &self.inner;
-        inner.queue.set_gate(false);
-        let (backend, found, signals) = Local::connect(inner.options.clone()).await?;
+        let (backend, found, signals) = Local::connect(inner.options.clone(), inner.handed_over.clone()).await?;
         let cause = match (rebooted, at_start) {
             (true, _) => Cause::Reboot,
             (false, true) => Cause::Killed,
@@ -39,8 +40,12 @@ impl Executor {
                 had_process: found.had_process.into_iter().collect(),
                 cause,
                 max_interruptions: inner.rules.max_interruptions,
+                output_dir: inner.options.home.output_dir(),
             })
             .await?;
+        // Claims that no keeper has seen are void now, too: the gate is closed since before they were read.
+        while claimed.try_recv().is_ok() {}
+        inner.handed_over.send_replace(inner.queue.snapshot().run.next_claim - 1);
         if recovered.interrupted > 0 || recovered.released > 0 {
             tracing::warn!(
                 interrupted = recovered.interrupted,
@@ -62,8 +67,6 @@ impl Executor {
         }
         tracing::info!(keeper = backend.keeper_pid, adopted = found.adopted, "the keeper is connected");
         inner.backend.send_replace(Some(backend));
-        inner.queue.set_gate(true);
-        inner.queue.write(Nudge).await?;
         Ok(signals)
     }
 
@@ -77,14 +80,15 @@ impl Executor {
             tokio::select! {
                 // Claims first: an order to end must find them with the keeper.
                 biased;
-                attempts = claimed.recv() => match attempts {
-                    Some(attempts) => self.launch(attempts),
-                    None => return,
+                attempts = claimed.recv() => match (attempts, self.inner.backend.borrow().as_ref()) {
+                    (Some(attempts), Some(backend)) => backend.launch(attempts),
+                    (Some(_), None) => {}
+                    (None, _) => return,
                 },
                 signal = signals.recv() => match signal {
                     Some(Signal::Events { upto, events }) => self.apply(upto, events).await,
                     Some(Signal::Grew { claim }) => drop(self.inner.grew.send(claim)),
-                    Some(Signal::Lost) | None => match self.reconnect().await {
+                    Some(Signal::Lost) | None => match self.reconnect(&mut claimed).await {
                         Some(again) => signals = again,
                         None => return,
                     },
@@ -93,61 +97,76 @@ impl Executor {
         }
     }
 
-    fn launch(&self, attempts: Vec<Attempt>) {
-        let Some(last) = attempts.iter().map(|attempt| attempt.claim).max() else { return };
-        if let Some(backend) = self.inner.backend.borrow().as_ref() {
-            backend.launch(attempts);
-        }
-        self.inner.launched.send_if_modified(|launched| {
-            let more = last > *launched;
-            *launched = last.max(*launched);
-            more
-        });
-    }
-
-    /// Events into the queue; tried again while the disk takes nothing, for an end is never dropped.
+    /// Events into the queue, and then the backend may forget them. An end is never dropped: while the disk takes
+    /// nothing, nothing new starts, and it is tried again.
     async fn apply(&self, upto: u64, events: Vec<Event>) {
         let events = Arc::new(events);
-        loop {
-            match self.inner.queue.write(Apply { events: events.clone() }).await {
-                Ok(()) => break,
-                Err(QueueError::Unavailable(error)) => {
-                    tracing::error!(err = %error, "ends cannot be written; trying again");
-                    self.inner.storage_error.send_replace(Some(error.to_string()));
-                    tokio::time::sleep(STORAGE_RETRY).await;
-                }
-                Err(error) => {
-                    tracing::error!(err = %error, "ends cannot be written");
-                    return;
-                }
-            }
+        while let Err(error) = self.try_apply(&events).await {
+            tracing::error!(err = %error, "ends cannot be written; trying again");
+            self.inner.storage_error.send_replace(Some(error.to_string()));
+            self.set_cap(0).await;
+            tokio::time::sleep(STORAGE_RETRY).await;
         }
-        self.inner.storage_error.send_if_modified(|error| error.take().is_some());
+        if self.inner.storage_error.send_if_modified(|error| error.take().is_some()) {
+            self.set_cap(self.inner.queue.snapshot().run.max_concurrent).await;
+        }
         if let Some(backend) = self.inner.backend.borrow().as_ref() {
             backend.taken(upto);
         }
-        self.hold_when_stopping().await;
-    }
-
-    /// `max_failures` stops from within the queue; the keeper is told after.
-    async fn hold_when_stopping(&self) {
-        if self.inner.queue.snapshot().run.state != RunState::Stopping || self.inner.queue.snapshot().ahead == 0 {
-            return;
+        let snapshot = self.inner.queue.snapshot();
+        if snapshot.run.state == RunState::Stopping && snapshot.ahead > 0 {
+            let executor = self.clone();
+            // In a task of its own: it waits for starts that this one writes.
+            tokio::spawn(async move {
+                if let Err(error) = executor.hold_when_stopping().await {
+                    tracing::error!(err = %error, "what waits in the keeper could not be taken back");
+                }
+            });
         }
-        let executor = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = executor.release_waiting().await {
-                tracing::error!(err = %error, "what waits in the keeper could not be taken back");
-            }
-        });
     }
 
-    async fn reconnect(&self) -> Option<mpsc::UnboundedReceiver<Signal>> {
+    /// The error is one that passes. An event that cannot be written for another reason is left out, alone.
+    async fn try_apply(&self, events: &Arc<Vec<Event>>) -> Result<(), Arc<sqlx::Error>> {
+        let alone = events.len() == 1;
+        match self.inner.queue.write(Apply { events: events.clone() }).await {
+            Ok(()) => Ok(()),
+            Err(QueueError::Unavailable(error)) => Err(error),
+            Err(error) if alone => {
+                tracing::error!(err = %error, event = ?events.first(), "an event cannot be written");
+                Ok(())
+            }
+            Err(_) => {
+                for event in events.iter() {
+                    Box::pin(self.try_apply(&Arc::new(vec![event.clone()]))).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn set_cap(&self, cap: u32) {
+        let backend = self.inner.backend.borrow().clone();
+        if let Some(backend) = backend {
+            // A keeper that is gone has no cap; the next one gets it when it is connected.
+            let _ = backend.set_caps(cap, &self.inner.rules.function_caps).await;
+        }
+    }
+
+    async fn reconnect(
+        &self,
+        claimed: &mut mpsc::UnboundedReceiver<Vec<Attempt>>,
+    ) -> Option<mpsc::UnboundedReceiver<Signal>> {
         tracing::error!("the keeper is gone; another is started");
+        let closed = self.inner.queue.close_gate();
         self.inner.backend.send_replace(None);
         loop {
-            match self.connect(false, false).await {
-                Ok(signals) => return Some(signals),
+            match self.connect(claimed, false, false).await {
+                Ok(signals) => {
+                    drop(closed);
+                    // What may be claimed now is claimed with the next group at the latest.
+                    let _ = self.inner.queue.write(Nudge).await;
+                    return Some(signals);
+                }
                 Err(StartError::Queue(QueueError::Closed | QueueError::Damaged(_))) => return None,
                 Err(error) => {
                     tracing::error!(err = %error, "no keeper could be started; trying again");

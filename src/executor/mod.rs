@@ -2,15 +2,17 @@
 //!
 //! What restricts (stop, cancel, a lower cap, take-back) goes to the backend first, is committed second
 //! and answered last; what permits is committed first. `events` carries starts and ends from the
-//! backend to the queue, `timer` waits for what is due, `commands` is what clients ask for.
+//! backend to the queue, `timer` waits for what is due, `commands` is what clients ask for, `follow` is for those
+//! who look on.
 
 mod commands;
 mod events;
+mod follow;
 mod timer;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex as StdMutex};
 
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
 
@@ -18,7 +20,10 @@ use crate::attempt::Attempt;
 use crate::backend::{BackendError, Local, Options};
 use crate::queue::Queue;
 use crate::queue::error::QueueError;
+use crate::queue::ops::control::Nudge;
 use crate::task::ClaimId;
+
+pub use follow::Follower;
 
 /// A handle on the executor; cheap to clone.
 #[derive(Clone)]
@@ -32,14 +37,16 @@ struct Inner {
     rules: Rules,
     /// None while no keeper is connected; written by `events`.
     backend: watch::Sender<Option<Local>>,
-    /// The highest claim that was handed to the backend; written by `events`.
-    launched: watch::Sender<ClaimId>,
+    /// The highest claim that the backend has; written by it, and by `events` after a loss.
+    handed_over: watch::Sender<ClaimId>,
     /// Held by start, stop and shutdown, so that one ends before the next begins.
     commands: Mutex<()>,
+    /// The daemon is ending: no command begins any more.
+    closing: AtomicBool,
+    /// How many follow the output of each claim.
+    followers: StdMutex<BTreeMap<ClaimId, usize>>,
     /// Claims whose followed output has grown.
     grew: broadcast::Sender<ClaimId>,
-    /// The grace of a shutdown that is under way, ms; a second signal lowers it.
-    shutdown_grace: AtomicI64,
     /// The storage error that stands, if one does.
     storage_error: watch::Sender<Option<String>>,
 }
@@ -70,7 +77,7 @@ impl Executor {
     /// When no keeper can be had, or the queue cannot be written.
     pub async fn start(
         queue: Queue,
-        claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
+        mut claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
         options: Options,
         rules: Rules,
         rebooted: bool,
@@ -81,14 +88,18 @@ impl Executor {
             options: Arc::new(options),
             rules,
             backend: watch::Sender::new(None),
-            launched: watch::Sender::new(next_claim - 1),
+            handed_over: watch::Sender::new(next_claim - 1),
             commands: Mutex::new(()),
+            closing: AtomicBool::new(false),
+            followers: StdMutex::default(),
             grew: broadcast::Sender::new(256),
-            shutdown_grace: AtomicI64::new(i64::MAX),
             storage_error: watch::Sender::new(None),
         };
         let executor = Self { inner: Arc::new(inner) };
-        let signals = executor.connect(rebooted, true).await?;
+        let closed = executor.inner.queue.close_gate();
+        let signals = executor.connect(&mut claimed, rebooted, true).await?;
+        drop(closed);
+        executor.inner.queue.write(Nudge).await?;
         tokio::spawn(executor.clone().run_events(claimed, signals));
         tokio::spawn(executor.clone().run_timer());
         Ok(executor)

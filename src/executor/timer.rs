@@ -7,7 +7,9 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
 
-use super::Executor;
+use super::events::STORAGE_RETRY;
+use super::{Executor, ExecutorError};
+use crate::queue::error::QueueError;
 use crate::queue::ops::control::Promote;
 use crate::queue::writer::Snapshot;
 use crate::task::RunState;
@@ -31,8 +33,10 @@ impl Executor {
         };
         let mut commits = self.inner.queue.commits();
         let mut set_to = None;
+        // The deadline that was acted upon; the state follows when what runs was told.
+        let mut passed = None;
         loop {
-            let due = next_due(&commits.borrow_and_update());
+            let due = next_due(&commits.borrow_and_update(), passed);
             if due != set_to {
                 self.set(&timer, due);
                 set_to = due;
@@ -51,7 +55,7 @@ impl Executor {
                         ready.clear_ready();
                     }
                     set_to = None;
-                    self.fire().await;
+                    self.fire(&mut passed).await;
                 }
             }
         }
@@ -72,7 +76,7 @@ impl Executor {
         }
     }
 
-    async fn fire(&self) {
+    async fn fire(&self, passed: &mut Option<i64>) {
         let now = self.inner.queue.clock().now();
         let snapshot = self.inner.queue.snapshot();
         if snapshot.next_due.is_some_and(|due| due <= now)
@@ -80,21 +84,29 @@ impl Executor {
         {
             tracing::error!(err = %error, "what is due could not be made ready");
             // Else the timer, due at once, would spin while the disk takes nothing.
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(STORAGE_RETRY).await;
         }
-        if snapshot.run.state == RunState::Running && snapshot.run.deadline.is_some_and(|deadline| deadline <= now) {
+        if let Some(deadline) = deadline(&snapshot, *passed).filter(|deadline| *deadline <= now) {
+            *passed = Some(deadline);
             let executor = self.clone();
             // In a task of its own: it waits for the keeper, and other things become due meanwhile.
             tokio::spawn(async move {
-                if let Err(error) = executor.deadline().await {
+                while let Err(error) = executor.deadline().await {
                     tracing::error!(err = %error, "the run could not be stopped at its deadline");
+                    if !matches!(error, ExecutorError::Queue(QueueError::Unavailable(_))) {
+                        break;
+                    }
+                    tokio::time::sleep(STORAGE_RETRY).await;
                 }
             });
         }
     }
 }
 
-fn next_due(snapshot: &Snapshot) -> Option<i64> {
-    let deadline = snapshot.run.deadline.filter(|_| snapshot.run.state == RunState::Running);
-    [snapshot.next_due, deadline].into_iter().flatten().min()
+fn next_due(snapshot: &Snapshot, passed: Option<i64>) -> Option<i64> {
+    [snapshot.next_due, deadline(snapshot, passed)].into_iter().flatten().min()
+}
+
+fn deadline(snapshot: &Snapshot, passed: Option<i64>) -> Option<i64> {
+    snapshot.run.deadline.filter(|deadline| snapshot.run.state == RunState::Running && Some(*deadline) != passed)
 }

@@ -148,9 +148,7 @@ impl Capture {
         tracing::warn!(path = %self.path.display(), err = %error, "output is cut short: it cannot be written");
         let mut log = match &mut self.kept {
             Kept::Memory(frames) => LogReader::from_bytes(std::mem::take(&mut frames.bytes)),
-            Kept::File(_) => {
-                LogReader::open(&self.path).unwrap_or_else(|_| LogReader::from_bytes(Vec::new()))
-            }
+            Kept::File(_) => LogReader::open(&self.path).unwrap_or_else(|_| LogReader::from_bytes(Vec::new())),
             Kept::Short(_) => return,
         };
         let mut streams = Vec::new();
@@ -339,7 +337,7 @@ fn write_frame(file: &mut File, stream: u8, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    
+
     fn capture(cap: u64) -> (tempfile::TempDir, Capture) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("1-1.log");

@@ -107,8 +107,12 @@ impl Core {
 
     /// Starts what may start.
     pub(super) fn pump(&mut self) {
-        while !self.held && self.table.running.len() < self.table.cap && self.table.untaken.ended().len() <= MOST_UNTAKEN {
-            let next = self.table.waiting.iter().find(|(_, launch)| self.has_room(&launch.function)).map(|(key, _)| *key);
+        while !self.held
+            && self.table.running.len() < self.table.cap
+            && self.table.untaken.ended().len() <= MOST_UNTAKEN
+        {
+            let next =
+                self.table.waiting.iter().find(|(_, launch)| self.has_room(&launch.function)).map(|(key, _)| *key);
             let Some(launch) = next.and_then(|key| self.table.waiting.remove(&key)) else { break };
             self.start(launch);
         }
@@ -289,12 +293,7 @@ impl Core {
         for (stream, pipe) in std::mem::take(&mut running.pipes) {
             let capture = &mut running.capture;
             let (orphans, mains) = (&mut self.table.orphans, &self.mains);
-            pipes::drain(
-                &pipe,
-                &mut self.buffer,
-                |bytes| capture.take(stream, bytes, room),
-                || orphans.sweep(mains),
-            );
+            pipes::drain(&pipe, &mut self.buffer, |bytes| capture.take(stream, bytes, room), || orphans.sweep(mains));
         }
         let how = match sys::reap(pid) {
             Some(reaped) => How::Process {

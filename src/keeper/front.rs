@@ -20,8 +20,6 @@ use super::slots::SlotTable;
 use crate::home::Home;
 use crate::time;
 
-/// How long after the last daemon left its ends are written to a file, so that the keeper may leave.
-const PATIENCE_MS: i64 = 30_000;
 /// More than this on its way to the daemon, and events wait.
 const OUT_HIGH: usize = 4 * 1024 * 1024;
 /// Under load events gather this long and share a commit; the first after a pause goes at once.
@@ -127,8 +125,8 @@ impl Front {
 
     fn timeout(&self) -> EpollTimeout {
         let now = time::monotonic_ms();
-        let patience = (self.daemon.is_none()).then(|| (self.alone_since + PATIENCE_MS - now).max(0));
-        let patience = patience.filter(|_| !self.had_daemon || !self.core.table.untaken.is_empty());
+        let patience =
+            self.is_waiting_for_a_daemon().then(|| (self.alone_since + self.options.patience_ms - now).max(0));
         let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
         let events = self.has_events().then(|| (self.events_at + GATHER_MS - now).max(0));
         match [self.core.next_tick(), patience, grew, events].into_iter().flatten().min() {
@@ -159,7 +157,8 @@ impl Front {
                 continue;
             }
             // A second daemon can only be the successor: the daemons' own lock decides.
-            self.daemon = Some(Daemon { stream, input: Inbox::default(), output: Vec::new(), next_event: 0, greeted: false });
+            self.daemon =
+                Some(Daemon { stream, input: Inbox::default(), output: Vec::new(), next_event: 0, greeted: false });
             self.core.held = true;
         }
     }
@@ -282,6 +281,7 @@ impl Front {
         self.had_daemon = true;
         // The new daemon knows nothing of what the old one sent.
         self.core.table.environments.clear();
+        self.core.table.followed.clear();
         self.send(&welcome);
         if let Some(daemon) = &mut self.daemon {
             daemon.greeted = true;
@@ -346,19 +346,36 @@ impl Front {
         }
     }
 
-    /// Nothing runs, no daemon is connected, no end is untaken (or it is in the file).
-    fn may_leave(&self) -> bool {
-        if self.daemon.is_some() || !self.core.table.running.is_empty() {
+    /// Nothing runs, no daemon is connected, and one may still come for what this keeper has.
+    fn is_waiting_for_a_daemon(&self) -> bool {
+        self.daemon.is_none() && self.core.table.running.is_empty()
+    }
+
+    /// Nothing runs, no daemon is connected, no end is untaken (or they are in the file).
+    fn may_leave(&mut self) -> bool {
+        if !self.is_waiting_for_a_daemon() {
             return false;
         }
-        let long_alone = time::monotonic_ms() - self.alone_since >= PATIENCE_MS;
-        if !self.had_daemon {
-            return long_alone;
-        }
-        if self.core.table.untaken.ended().is_empty() {
+        let nothing_to_tell = self.core.table.untaken.ended().is_empty();
+        if nothing_to_tell && self.had_daemon {
             return true;
         }
-        long_alone && self.core.table.untaken.store(&self.home.keeper_ends()).is_ok()
+        if time::monotonic_ms() < self.alone_since + self.options.patience_ms {
+            return false;
+        }
+        if nothing_to_tell {
+            return true;
+        }
+        match self.core.table.untaken.store(&self.home.keeper_ends()) {
+            Ok(()) => true,
+            // The home was deleted: nobody will ever ask for them.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => {
+                tracing::error!(err = %error, "untaken ends cannot be stored; trying again");
+                self.alone_since = time::monotonic_ms();
+                false
+            }
+        }
     }
 }
 

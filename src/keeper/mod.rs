@@ -38,6 +38,8 @@ pub const READY: &[u8] = b"ready\n";
 pub struct Options {
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
+    /// How long after the last daemon left what nobody took is stored, so that the keeper may leave, in ms.
+    pub patience_ms: i64,
     /// The descriptor with what an earlier program in this process left: [`protocol::ToKeeper::Become`].
     pub adopt: Option<RawFd>,
 }

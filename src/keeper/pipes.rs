@@ -32,12 +32,7 @@ pub(super) fn read(pipe: impl AsFd, buffer: &mut [u8]) -> Read {
 
 /// Reads what an attempt that has ended left in a pipe. `still_written` is called when more comes than a
 /// pipe can hold: something that escaped writes on.
-pub(super) fn drain(
-    pipe: impl AsFd,
-    buffer: &mut [u8],
-    mut take: impl FnMut(&[u8]),
-    mut still_written: impl FnMut(),
-) {
+pub(super) fn drain(pipe: impl AsFd, buffer: &mut [u8], mut take: impl FnMut(&[u8]), mut still_written: impl FnMut()) {
     let begun = time::monotonic_ms();
     let mut unexpected = 0;
     while let Read::Some(length) = read(&pipe, buffer) {

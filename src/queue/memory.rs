@@ -50,6 +50,8 @@ pub struct Memory {
     pub overtaking: i64,
     /// For each function with a cap of its own: the cap, and how many of its tasks are claimed or running.
     pub capped: BTreeMap<String, FunctionCap>,
+    /// Queued tasks that may have taken the machine down.
+    pub suspects: BTreeSet<TaskId>,
 }
 
 /// A function's own cap and its use.
@@ -78,6 +80,11 @@ impl Memory {
                 .await?,
             overtaking: 0,
             capped: caps.iter().map(|(name, cap)| (name.clone(), FunctionCap { cap: *cap, open: 0 })).collect(),
+            suspects: sqlx::query_scalar("SELECT task_id FROM suspect")
+                .fetch_all(&mut *connection)
+                .await?
+                .into_iter()
+                .collect(),
         };
         let claimed: Vec<(TaskId, i64, i64, String)> =
             sqlx::query_as("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL")
@@ -96,7 +103,7 @@ impl Memory {
     pub fn wanted(&self) -> i64 {
         let running = self.tally.in_state(State::Running);
         // With a limit on failures nothing may start before the last end is known.
-        let beyond = if self.run.max_failures.is_some() { 0 } else { AHEAD };
+        let beyond = if self.run.max_failures.is_some() || self.is_careful() { 0 } else { AHEAD };
         let mut room = (i64::from(self.run.max_concurrent) - running).max(0) + beyond;
         let mut wanted = 0;
         for priority in Priority::ALL.iter().rev() {
@@ -106,7 +113,7 @@ impl Memory {
             wanted += (best - i64::try_from(ahead).unwrap_or(i64::MAX)).max(0);
             room -= best;
         }
-        wanted.max(self.overtaking)
+        if self.ahead.is_empty() || beyond == 0 { wanted } else { wanted.max(self.overtaking) }
     }
 
     /// Notes that a task has become ready: it may come before what is claimed ahead.

@@ -1,6 +1,7 @@
 //! The only code that knows SQL: one writer, many readers, claims, recovery.
 //!
-//! - [`writer`]: the group commit and what an operation is; `settle`: what is claimed at the end of each group.
+//! - [`writer`]: the group commit and what an operation is; `settle`: what is claimed at the end of each group;
+//!   `suspects`: care after the machine went down.
 //! - [`ops`]: the operations, a file for each. `decide`: what follows from an attempt's end, pure.
 //! - [`read`]: status, pages of tasks, attempts, output; on connections that cannot write.
 //! - `open`: pragmas and migrations. [`clock`]: queue time. `memory`, `state`, `tx`: what the writer works with.
@@ -16,13 +17,14 @@ pub mod ops;
 pub mod read;
 mod settle;
 pub mod state;
+mod suspects;
 mod tx;
 pub mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
@@ -43,7 +45,7 @@ pub struct Queue {
     readers: SqlitePool,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     damage: watch::Receiver<Option<QueueError>>,
-    gate: Arc<AtomicBool>,
+    gate: Arc<AtomicUsize>,
     clock: Arc<QueueClock>,
 }
 
@@ -60,7 +62,7 @@ pub struct Opened {
 
 impl Queue {
     /// Opens the queue at `database`, migrates it and starts its writer. `caps` are the functions
-    /// with a cap of their own. The gate is closed: nothing is claimed until [`Self::set_gate`].
+    /// with a cap of their own. Whoever must not have anything claimed holds a [`Closed`] gate.
     ///
     /// # Errors
     /// When the file is newer, foreign, damaged or cannot be used.
@@ -83,7 +85,7 @@ impl Queue {
         let (snapshot, seen) = watch::channel(Arc::new(first));
         let (claimed, to_launch) = mpsc::unbounded_channel();
         let (damage, damaged) = watch::channel(None);
-        let gate = Arc::new(AtomicBool::new(false));
+        let gate = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             connection,
             memory,
@@ -116,9 +118,10 @@ impl Queue {
         self.damage.borrow().clone().unwrap_or(QueueError::Closed)
     }
 
-    /// Opens or closes the gate: whether the end of a group claims tasks.
-    pub fn set_gate(&self, open: bool) {
-        self.gate.store(open, Ordering::Release);
+    /// Closes the gate until what is given back is dropped: no group that begins meanwhile claims tasks.
+    pub fn close_gate(&self) -> Closed {
+        self.gate.fetch_add(1, Ordering::AcqRel);
+        Closed(self.gate.clone())
     }
 
     /// What the last commit left.
@@ -144,5 +147,15 @@ impl Queue {
     /// Closes the readers; the writer ends with the last handle.
     pub async fn close(self) {
         self.readers.close().await;
+    }
+}
+
+/// A closed gate; open again when every one of them is dropped.
+#[must_use]
+pub struct Closed(Arc<AtomicUsize>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

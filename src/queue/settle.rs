@@ -9,14 +9,16 @@ use std::sync::Arc;
 use super::error::QueueError;
 use super::memory::{Ahead, priority_of};
 use super::state::State;
+use super::suspects;
 use super::tx::{Tx, json};
 use crate::attempt::{Attempt, Environment};
-use crate::task::{RunState, TaskId};
+use crate::task::{ClaimId, RunState, TaskId};
 
 /// The most tasks claimed in one transaction; the next group claims on.
 const CLAIM: i64 = 256;
 
 pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError> {
+    suspects::forget(tx).await?;
     if open && tx.memory.run.state == RunState::Running {
         claim(tx).await?;
     }
@@ -71,7 +73,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     .fetch_all(&mut *tx.connection)
     .await?;
     let mut contexts: BTreeMap<i64, (String, Arc<Environment>)> = BTreeMap::new();
-    let mut claims: Vec<(TaskId, i64)> = Vec::with_capacity(rows.len());
+    let mut claims: Vec<(TaskId, ClaimId)> = Vec::with_capacity(rows.len());
     for row in rows {
         if tx.memory.capped.get(&row.function).is_some_and(|c| c.open >= c.cap) {
             continue;
@@ -111,6 +113,10 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     .bind(json(&claims)?)
     .execute(&mut *tx.connection)
     .await?;
+    if tx.memory.is_careful() {
+        let claims: Vec<ClaimId> = claims.iter().map(|(_, claim)| *claim).collect();
+        suspects::start(tx, &claims).await?;
+    }
     Ok(())
 }
 

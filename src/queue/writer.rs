@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -133,8 +133,8 @@ pub(super) struct Writer {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// Claimed tasks, to the executor. Unbounded, for the claim window bounds what is on its way.
     pub claimed: mpsc::UnboundedSender<Vec<Attempt>>,
-    /// Whether tasks may be claimed now; written by the executor.
-    pub gate: Arc<AtomicBool>,
+    /// How many want that nothing is claimed now; written by the executor.
+    pub gate: Arc<AtomicUsize>,
     /// Set when the file must not be written any more.
     pub damage: watch::Sender<Option<QueueError>>,
     pub output_dir: std::path::PathBuf,
@@ -180,7 +180,7 @@ impl Writer {
     async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
         let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock);
-        let worked = Self::work(&mut tx, group, self.gate.load(Ordering::Acquire)).await;
+        let worked = Self::work(&mut tx, group, self.gate.load(Ordering::Acquire) == 0).await;
         let (memory, claimed, ends, unlink) = (tx.memory, tx.claimed, tx.ends, tx.unlink);
         let committed = match worked {
             Ok(()) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(drop).map_err(QueueError::from),

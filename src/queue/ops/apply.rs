@@ -131,6 +131,16 @@ impl OpenTask {
         self.started_at.filter(|_| self.state == State::Running)
     }
 
+    /// Takes a start back that was written ahead of it and did not happen.
+    pub(in crate::queue) fn unstart(&mut self, tx: &mut Tx<'_>) {
+        tx.moved(self.batch_id, self.priority, State::Running, State::Ready, 0);
+        self.state = State::Ready;
+        self.attempts -= 1;
+        self.started_at = None;
+        self.first_started_at = self.first_started_at.filter(|_| self.attempts > 0);
+        self.changed = true;
+    }
+
     /// Gives a claim that has not started back; no attempt was made.
     pub(in crate::queue) fn release(&mut self, tx: &mut Tx<'_>) {
         tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });

@@ -1,14 +1,17 @@
 //! Recovery: what was claimed under an earlier daemon or keeper, against what the keeper holds now.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::super::decide;
 use super::super::error::QueueError;
 use super::super::state::State;
+use super::super::suspects;
 use super::super::tx::Tx;
 use super::super::writer::Operation;
 use super::apply::{AttemptRow, OpenTask, Writes, open_tasks};
-use crate::task::{Cause, ClaimId};
+use crate::output;
+use crate::task::{Cause, ClaimId, TaskId};
 
 /// Voids the claims that nobody holds.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub struct Recover {
     pub cause: Cause,
     /// At this many interruptions a task fails.
     pub max_interruptions: u32,
+    /// Where the output of lost attempts may be.
+    pub output_dir: PathBuf,
 }
 
 /// What recovery found.
@@ -34,6 +39,8 @@ pub struct Recovered {
     pub interrupted: usize,
     /// Tasks that were claimed and had not started.
     pub released: usize,
+    /// Tasks of which nobody can say whether they ran when the machine went down.
+    pub suspects: Vec<TaskId>,
 }
 
 impl Operation for Recover {
@@ -57,6 +64,7 @@ impl Operation for Recover {
             }
         }
         writes.write(tx).await?;
+        suspects::note(tx, &found.suspects).await?;
         Ok(found)
     }
 }
@@ -83,9 +91,12 @@ impl Recover {
                 max_rss: None,
                 result: None,
                 process: false,
-                spilled: false,
+                spilled: output::log_file(&self.output_dir, task.id, number).exists(),
                 dropped: 0,
             });
+            if unknown {
+                found.suspects.push(task.id);
+            }
             task.attempts = number;
             task.settle(tx, decision);
             found.interrupted += 1;
@@ -97,7 +108,7 @@ impl Recover {
     }
 }
 
-/// Gives claimed tasks that have not started back to the queue.
+/// Gives claimed tasks that have not started back to the queue, with what was written of starts ahead of them.
 #[derive(Debug)]
 pub struct Release {
     pub claims: Vec<ClaimId>,
@@ -118,10 +129,11 @@ pub(in crate::queue) async fn release(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Re
     }
     let mut writes = Writes::default();
     for (_, mut task) in open_tasks(tx, claims).await? {
-        if task.state == State::Ready {
-            task.release(tx);
-            writes.tasks.push(task);
+        if task.state == State::Running {
+            task.unstart(tx);
         }
+        task.release(tx);
+        writes.tasks.push(task);
     }
     writes.write(tx).await
 }

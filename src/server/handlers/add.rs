@@ -30,7 +30,7 @@ pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> 
         environment: incoming.environment.clone(),
         key,
     };
-    let inserted = inserted(service.queue.write(insert).await?)?;
+    let inserted = inserted(insert_now(service, insert).await?)?;
     let place = match inserted.position {
         Some(position) => format!(", position {position}"),
         None if delayed => ", delayed".to_owned(),
@@ -82,7 +82,7 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         environment: incoming.environment.clone(),
         key,
     };
-    let inserted = inserted(service.queue.write(insert).await?)?;
+    let inserted = inserted(insert_now(service, insert).await?)?;
     let added = u64::try_from(inserted.last - inserted.first + 1).unwrap_or(0);
     let data = BatchAdded {
         batch_id: inserted.batch_id,
@@ -137,6 +137,13 @@ fn key(service: &Shared, key: Option<String>, resume: bool, content: &Value) -> 
     let kept_ms = (service.settings.request_key_days * 86_400_000.0) as i64;
     // Objects are sorted by key, so the text is canonical.
     key.map(|key| RequestKey { key, hash: Sha256::digest(content.to_string()).into(), resume, kept_ms })
+}
+
+/// Inserts; when this returns, what outranks the tasks claimed ahead has its place among them.
+async fn insert_now(service: &Shared, insert: Insert) -> Result<Result<Inserted, InsertRefused>, Refusal> {
+    let outcome = service.queue.write(insert).await?;
+    service.executor.settled().await;
+    Ok(outcome)
 }
 
 fn inserted(outcome: Result<Inserted, InsertRefused>) -> Result<Inserted, Refusal> {

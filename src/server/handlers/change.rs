@@ -62,6 +62,7 @@ pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Ref
             after = outcome.next;
         }
     }
+    service.executor.settled().await;
     let stopped = service.queue.snapshot().run.state == crate::task::RunState::Stopped;
     let next = if stopped && data.requeued > 0 { " `start` runs them." } else { "" };
     let rest = not_done(&data.not_requeued, "not");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Reply;
-use crate::executor::ExecutorError;
+use crate::executor::{ExecutorError, Follower};
 use crate::output::{LogReader, STDERR, STDOUT, Streams, log_file};
 use crate::protocol::{ErrorCode, LogStream, Logs, LogsData, Refusal};
 use crate::queue::read::{NoLog, Stored};
@@ -27,7 +27,7 @@ pub(super) async fn logs(service: &Shared, request: &Logs) -> Result<Reply, Refu
         }
         let grown = async {
             match running {
-                Some((claim, mut grew)) => while !matches!(grew.recv().await, Ok(of) if of == claim) {},
+                Some(mut follower) => follower.grown().await,
                 None => std::future::pending().await,
             }
         };
@@ -40,9 +40,7 @@ pub(super) async fn logs(service: &Shared, request: &Logs) -> Result<Reply, Refu
     }
 }
 
-type Grew = (i64, tokio::sync::broadcast::Receiver<i64>);
-
-async fn read(service: &Shared, request: &Logs) -> Result<(LogsData, Option<Grew>), Refusal> {
+async fn read(service: &Shared, request: &Logs) -> Result<(LogsData, Option<Follower>), Refusal> {
     let id = request.task_id;
     let log = match service.queue.attempt_log(id, request.attempt).await? {
         Ok(log) => log,
@@ -64,7 +62,7 @@ async fn read(service: &Shared, request: &Logs) -> Result<(LogsData, Option<Grew
         Stored::Frames(frames) => Some(LogReader::from_bytes(frames)),
         Stored::File => LogReader::open(&path).ok(),
         Stored::Running(claim) => {
-            running = Some((claim, service.executor.follow(claim).await?));
+            running = Some(service.executor.follow(claim).await?);
             LogReader::open(&path).ok()
         }
     };

@@ -1,0 +1,301 @@
+//! The keeper by itself, spoken to as the daemon does: what it keeps, and what it becomes.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use batch_executor::keeper::protocol::{
+    FromKeeper, How, Inbox, KEEPER_PROTOCOL, KeeperEnd, KeeperEvent, Launch, LaunchProcess, LaunchWork, ToKeeper,
+    Welcome, encode,
+};
+use batch_executor::task::{Order, Priority};
+use support::lives;
+
+/// The longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A home with a keeper; the test is its daemon.
+struct Keeper {
+    folder: tempfile::TempDir,
+    pid: i32,
+}
+
+/// A connection to it.
+struct Connection {
+    stream: UnixStream,
+    inbox: Inbox,
+    welcome: Welcome,
+}
+
+impl Keeper {
+    fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("bx-").tempdir().expect("a folder");
+        for inner in ["output", "run"] {
+            std::fs::create_dir_all(folder.path().join("home").join(inner)).expect("a folder");
+        }
+        let mut keeper = Self { folder, pid: 0 };
+        keeper.serve();
+        keeper
+    }
+
+    fn serve(&mut self) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_batch-executor"))
+            .args(["keeper", "--home"])
+            .arg(self.home())
+            .args(["--patience-ms", "300"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the keeper starts");
+        let mut ready = [0; 6];
+        child.stdout.take().expect("its output").read_exact(&mut ready).expect("ready");
+        assert_eq!(&ready, b"ready\n");
+        self.pid = i32::try_from(child.id()).expect("a pid");
+        // Reaped when it leaves, so that it can be seen to be gone.
+        std::thread::spawn(move || child.wait());
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    fn connect(&self) -> Connection {
+        let stream = UnixStream::connect(self.home().join("keeper.sock")).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut connection = Connection { stream, inbox: Inbox::default(), welcome: Welcome::default() };
+        connection.send(&ToKeeper::Hello { protocol: KEEPER_PROTOCOL });
+        match connection.receive() {
+            Some(FromKeeper::Welcome(welcome)) => connection.welcome = welcome,
+            other => panic!("no welcome: {other:?}"),
+        }
+        connection
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if lives(self.pid) {
+            support::signal(self.pid, "KILL");
+        }
+    }
+}
+
+impl Connection {
+    fn send(&mut self, message: &ToKeeper) {
+        self.stream.write_all(&encode(message).expect("bytes")).expect("sent");
+    }
+
+    fn receive(&mut self) -> Option<FromKeeper> {
+        loop {
+            if let Some(message) = self.inbox.take().expect("a message") {
+                return Some(message);
+            }
+            let mut chunk = [0; 65_536];
+            match self.stream.read(&mut chunk).expect("bytes") {
+                0 => return None,
+                length => self.inbox.space().extend(&chunk[..length]),
+            }
+        }
+    }
+
+    /// Lets attempts start, so many at once.
+    fn open(&mut self, cap: u32) {
+        self.send(&ToKeeper::Caps { request: 1, cap, functions: [].into() });
+        self.send(&ToKeeper::Resume { request: 2 });
+    }
+
+    fn launch(&mut self, claim: i64, code: &str) {
+        let process = LaunchProcess {
+            program: "/bin/sh".to_owned(),
+            argv: ["sh", "-c", code].map(str::to_owned).to_vec(),
+            cwd: "/".to_owned(),
+            environment: 0,
+            variables: vec![("PATH".to_owned(), std::env::var("PATH").expect("PATH"))],
+            stdin: Vec::new(),
+            stdin_file: None,
+            value_pipe: false,
+            script: None,
+        };
+        self.send(&ToKeeper::Launch {
+            wave: vec![Launch {
+                claim,
+                task_id: claim,
+                attempt: 1,
+                priority: Priority::Medium,
+                function: "command".to_owned(),
+                timeout_ms: None,
+                grace_ms: 1000,
+                work: LaunchWork::Process(Box::new(process)),
+            }],
+        });
+    }
+
+    /// The next event, and its number.
+    fn event(&mut self) -> (u64, KeeperEvent) {
+        loop {
+            match self.receive().expect("an event") {
+                FromKeeper::Event { seq, event } => return (seq, event),
+                _ => {}
+            }
+        }
+    }
+
+    fn started(&mut self) {
+        assert!(matches!(self.event().1, KeeperEvent::Started { .. }));
+    }
+
+    fn ended(&mut self) -> (u64, KeeperEnd) {
+        loop {
+            if let (seq, KeeperEvent::Ended(end)) = self.event() {
+                return (seq, *end);
+            }
+        }
+    }
+}
+
+fn exit_code(end: &KeeperEnd) -> Option<i32> {
+    match end.how {
+        How::Process { exit_code, .. } => exit_code,
+        _ => None,
+    }
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The text of frames: `[stream][length][payload]`.
+fn text(frames: &[u8]) -> String {
+    let mut rest = frames;
+    let mut text = String::new();
+    while let Some((header, more)) = rest.split_first_chunk::<5>() {
+        let length = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        text.push_str(std::str::from_utf8(&more[..length]).expect("text"));
+        rest = &more[length..];
+    }
+    text
+}
+
+#[test]
+fn it_becomes_another_program_under_running_tasks() {
+    let keeper = Keeper::start();
+    let gate = keeper.folder.path().join("gate");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display());
+    let mut first = keeper.connect();
+    first.open(2);
+    first.launch(1, &format!("echo before; {wait}; echo after; exit 7"));
+    first.started();
+    first.launch(2, "echo short");
+    let (_, short) = first.ended();
+    assert_eq!((short.claim, text(&short.frames).as_str()), (2, "short\n"));
+    first.launch(3, "sleep 1000");
+    first.started();
+    first.launch(4, "echo waits for a slot");
+    first.send(&ToKeeper::Become { path: env!("CARGO_BIN_EXE_batch-executor").into() });
+    while first.receive().is_some() {}
+
+    let mut second = keeper.connect();
+    let welcome = &second.welcome;
+    assert_eq!(welcome.pid.cast_signed(), keeper.pid, "the same process");
+    assert_eq!(
+        (&welcome.waiting[..], &welcome.running[..], &welcome.ended[..]),
+        (&[4][..], &[1, 3][..], &[2][..]),
+        "it knows what it knew"
+    );
+    assert_eq!(second.ended().1.claim, 2, "an end that nobody took is told again");
+    second.open(2);
+    std::fs::write(&gate, "").expect("the gate opens");
+    let (_, end) = second.ended();
+    assert_eq!((end.claim, exit_code(&end), text(&end.frames).as_str()), (1, Some(7), "before\nafter\n"));
+    let (_, waited) = second.ended();
+    assert_eq!((waited.claim, text(&waited.frames).as_str()), (4, "waits for a slot\n"));
+    second.send(&ToKeeper::End { request: 3, claims: Some(vec![3]), order: Order::Cancel, grace_ms: 0 });
+    let (seq, cancelled) = second.ended();
+    assert_eq!((cancelled.claim, cancelled.order), (3, Some(Order::Cancel)), "it is the parent still");
+    second.send(&ToKeeper::Taken { upto: seq });
+    drop(second);
+    until("it leaves", || !lives(keeper.pid));
+}
+
+#[test]
+fn what_it_cannot_become_it_says_and_stays_what_it_is() {
+    let keeper = Keeper::start();
+    let mut connection = keeper.connect();
+    connection.open(1);
+    connection.send(&ToKeeper::Become { path: "/nowhere/batch-executor".into() });
+    loop {
+        match connection.receive().expect("an answer") {
+            FromKeeper::Refused { error } => break assert!(error.contains("/nowhere/batch-executor"), "{error}"),
+            _ => {}
+        }
+    }
+    connection.launch(1, "echo still here");
+    assert_eq!(text(&connection.ended().1.frames), "still here\n");
+}
+
+#[test]
+fn the_end_of_a_task_does_not_wait_for_what_escaped_and_writes_on() {
+    let keeper = Keeper::start();
+    let pid = keeper.folder.path().join("pid");
+    let mut connection = keeper.connect();
+    connection.open(1);
+    connection.launch(
+        1,
+        &format!("setsid sh -c 'echo $$ > {p}; exec yes' & while [ ! -s {p} ]; do sleep 0.01; done", p = pid.display()),
+    );
+    let (_, end) = connection.ended();
+    assert_eq!(exit_code(&end), Some(0));
+    let escaped: i32 = std::fs::read_to_string(pid).expect("its pid").trim().parse().expect("a number");
+    until("nothing is left behind", || !lives(escaped));
+}
+
+#[test]
+fn ends_that_nobody_took_are_there_for_the_next_keeper() {
+    let mut keeper = Keeper::start();
+    let mut connection = keeper.connect();
+    connection.open(1);
+    connection.launch(1, "echo kept; exit 3");
+    connection.started();
+    connection.ended();
+    drop(connection);
+    // It waits for the next daemon before it leaves.
+    until("it leaves", || !lives(keeper.pid));
+    keeper.serve();
+    let mut connection = keeper.connect();
+    assert_eq!(connection.welcome.ended, [1]);
+    let (seq, end) = connection.ended();
+    assert_eq!((exit_code(&end), text(&end.frames).as_str()), (Some(3), "kept\n"));
+    let file = keeper.home().join("keeper.ends");
+    assert!(file.exists(), "kept until it is taken");
+    connection.send(&ToKeeper::Taken { upto: seq });
+    until("the file is gone", || !file.exists());
+}
+
+#[test]
+fn alone_with_a_running_task_it_sleeps() {
+    let keeper = Keeper::start();
+    let mut connection = keeper.connect();
+    connection.open(1);
+    connection.launch(1, "sleep 1000");
+    connection.started();
+    drop(connection);
+    let switches = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", keeper.pid)).expect("its status");
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).expect("a line");
+        line.split_whitespace().nth(1).and_then(|count| count.parse::<u64>().ok()).expect("a number")
+    };
+    // Nothing can be waited for where nothing is to happen: past its patience with absent daemons it once woke a
+    // thousand times a second.
+    std::thread::sleep(Duration::from_millis(400));
+    let before = switches();
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(switches() - before < 10, "it polls");
+}
