@@ -137,9 +137,8 @@ impl Connection {
     /// The next event, and its number.
     fn event(&mut self) -> (u64, KeeperEvent) {
         loop {
-            match self.receive().expect("an event") {
-                FromKeeper::Event { seq, event } => return (seq, event),
-                _ => {}
+            if let FromKeeper::Event { seq, event } = self.receive().expect("an event") {
+                return (seq, event);
             }
         }
     }
@@ -231,12 +230,12 @@ fn what_it_cannot_become_it_says_and_stays_what_it_is() {
     let mut connection = keeper.connect();
     connection.open(1);
     connection.send(&ToKeeper::Become { path: "/nowhere/batch-executor".into() });
-    loop {
-        match connection.receive().expect("an answer") {
-            FromKeeper::Refused { error } => break assert!(error.contains("/nowhere/batch-executor"), "{error}"),
-            _ => {}
+    let error = loop {
+        if let FromKeeper::Refused { error } = connection.receive().expect("an answer") {
+            break error;
         }
-    }
+    };
+    assert!(error.contains("/nowhere/batch-executor"), "{error}");
     connection.launch(1, "echo still here");
     assert_eq!(text(&connection.ended().1.frames), "still here\n");
 }
