@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Items, Place};
 
-/// The most of a request's tasks, in bytes, unless one task alone is larger.
-const PART_BYTES: usize = 1 << 20;
+/// The most of a request's tasks, in bytes, unless one task alone is larger. The daemon takes some twenty times of
+/// it in memory while it reads them.
+const PART_BYTES: usize = 256 * 1024;
 
 /// The tasks of one request, and where each is in the file.
 #[derive(Debug, Default)]

@@ -20,8 +20,10 @@ use super::Shared;
 use super::handlers::{self, Incoming, Reply};
 use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
 
-/// Adds of one connection under way at once.
+/// Adds of one connection under way at once,
 const PIPELINE: usize = 64;
+/// and the bytes of their lines, unless one alone is longer: a request takes many times its length in memory.
+const PIPELINE_BYTES: usize = 256 * 1024;
 /// What one read takes at most.
 const CHUNK: usize = 64 * 1024;
 
@@ -42,6 +44,8 @@ pub(super) struct Connection {
     /// The rest of a line that was too long is being skipped.
     skipping: bool,
     answers: VecDeque<Answer>,
+    /// Bytes of the lines that wait for an answer.
+    under_way: usize,
 }
 
 enum Line {
@@ -51,7 +55,16 @@ enum Line {
 
 impl Connection {
     pub(super) const fn new(stream: UnixStream, pid: Option<i32>, service: Shared) -> Self {
-        Self { stream, pid, service, input: Vec::new(), scanned: 0, skipping: false, answers: VecDeque::new() }
+        Self {
+            stream,
+            pid,
+            service,
+            input: Vec::new(),
+            scanned: 0,
+            skipping: false,
+            answers: VecDeque::new(),
+            under_way: 0,
+        }
     }
 
     /// Serves until the client hangs up or the daemon ends.
@@ -106,6 +119,10 @@ impl Connection {
     }
 
     async fn take(&mut self, line: Line) -> io::Result<()> {
+        let length = if let Line::Whole(line) = &line { line.len() } else { 0 };
+        if self.under_way + length > PIPELINE_BYTES {
+            self.flush().await?;
+        }
         let parsed = match line {
             Line::Whole(line) if line.iter().all(u8::is_ascii_whitespace) => return Ok(()),
             Line::Whole(line) => parse_line(&line),
@@ -146,6 +163,7 @@ impl Connection {
             Poll::Pending => Answer::Pending(call),
         };
         self.answers.push_back(answer);
+        self.under_way += length;
         if !together || self.answers.len() >= PIPELINE { self.flush().await } else { Ok(()) }
     }
 
@@ -161,6 +179,7 @@ impl Connection {
                 written = self.stream.write_all(&line(&response)).await;
             }
         }
+        self.under_way = 0;
         written
     }
 }
