@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 use super::{BUILT_IN, RUNTIMES};
 use crate::config::UserFunction;
 
+/// An argument or a variable with its NUL may have this many bytes (execve(2)).
+const LONGEST_WORD: usize = 128 * 1024;
+
 /// Checks parameters. An unknown function and unknown parameters are warnings.
 ///
 /// # Errors
@@ -21,7 +24,7 @@ pub fn check(
             optional(params, "duration", "a number of seconds from 0 to 1e10", |v| {
                 v.as_f64().is_some_and(|s| (0.0..=1e10).contains(&s))
             })?;
-            optional(params, "fail", "true, false or a number of attempts", |v| v.is_boolean() || v.is_u64())?;
+            optional(params, "fail", "true, false or a number of attempts", |v| v.is_boolean() || times(v).is_some())?;
             &["duration", "fail"]
         }
         "code_execution" => {
@@ -33,9 +36,9 @@ pub fn check(
             &["runtime", "code", "cwd", "env", "stdin"]
         }
         "command" => {
-            required(params, "argv", "a list of texts, not empty, the program first", |v| {
+            required(params, "argv", "a list of texts below 128 KiB, not empty, the program first", |v| {
                 v.as_array()
-                    .is_some_and(|words| words.iter().all(is_text) && words.first().is_some_and(|first| first != ""))
+                    .is_some_and(|words| words.iter().all(is_word) && words.first().is_some_and(|first| first != ""))
             })?;
             surroundings(params)?;
             &["argv", "cwd", "env", "stdin"]
@@ -64,6 +67,17 @@ pub fn check(
         .collect())
 }
 
+/// The number in `fail`: of the attempts that fail.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only whole numbers within a u32 pass")]
+pub(super) fn times(value: &Value) -> Option<u64> {
+    let whole = |n: &f64| n.trunc() == *n && (0.0..=f64::from(u32::MAX)).contains(n);
+    value.as_f64().filter(whole).map(|n| n as u64)
+}
+
+fn is_word(value: &Value) -> bool {
+    is_text(value) && value.as_str().is_some_and(|text| text.len() < LONGEST_WORD)
+}
+
 fn is_text(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.contains('\0'))
 }
@@ -71,9 +85,9 @@ fn is_text(value: &Value) -> bool {
 fn surroundings(params: &Map<String, Value>) -> Result<(), String> {
     optional(params, "cwd", "a path", |v| is_text(v) && v != "")?;
     optional(params, "stdin", "text", Value::is_string)?;
-    optional(params, "env", "an object of texts", |v| {
+    optional(params, "env", "an object of texts below 128 KiB", |v| {
         v.as_object().is_some_and(|env| {
-            env.iter().all(|(name, value)| !name.is_empty() && !name.contains(['=', '\0']) && is_text(value))
+            env.iter().all(|(name, value)| !name.is_empty() && !name.contains(['=', '\0']) && is_word(value))
         })
     })
 }

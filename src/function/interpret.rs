@@ -27,6 +27,9 @@ pub fn interpret(
         plain_result(exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))
     };
     let kept = |log: &mut LogReader| spilled.then(|| plain(log));
+    if let Some(error) = unusable(function, log) {
+        return Verdict::Failure { error, permanent: true, result: kept(log) };
+    }
     if exit_code != Some(0) {
         let result = kept(log);
         return Verdict::Failure { error: error(exit_code, signal, log), permanent: false, result };
@@ -45,15 +48,24 @@ pub fn interpret(
     }
 }
 
+/// What the wrapper says of a `custom_function` whose parameters no further attempt would make better.
+fn unusable(function: &str, log: &mut LogReader) -> Option<String> {
+    if function != "custom_function" {
+        return None;
+    }
+    let (said, _) = log.head_tail(VALUE, ERROR_BYTES as u64);
+    said.strip_prefix(b"!").map(|why| String::from_utf8_lossy(why).into_owned())
+}
+
 fn value(log: &mut LogReader) -> Result<Value, String> {
     let (text, omitted) = log.head_tail(VALUE, LONGEST_VALUE);
     if omitted > 0 {
         return Err(format!("the returned value is longer than {LONGEST_VALUE} bytes"));
     }
     if text.is_empty() {
-        return Err("the code ended the interpreter before `process` returned".to_owned());
+        return Err("`params.code` ended the interpreter before `process` returned".to_owned());
     }
-    serde_json::from_slice(&text).map_err(|error| format!("the returned value is not JSON: {error}"))
+    serde_json::from_slice(&text).map_err(|error| format!("the returned value cannot be kept as JSON: {error}"))
 }
 
 fn error(exit_code: Option<i32>, signal: Option<i32>, log: &mut LogReader) -> String {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::check;
 use super::lookup::program;
 use super::{Attempt, BUILT_IN, Process, Work};
 use crate::config::UserFunction;
@@ -38,12 +39,12 @@ pub fn prepare(attempt: &Attempt, context: &Context<'_>) -> Work {
 }
 
 fn simulate(attempt: &Attempt) -> Work {
-    if let Err(error) = super::check("simulate", &attempt.params, &BTreeMap::new()) {
+    if let Err(error) = check::check("simulate", &attempt.params, &BTreeMap::new()) {
         return Work::Unrunnable { error };
     }
     let fails = match attempt.params.get("fail") {
         Some(Value::Bool(fails)) => *fails,
-        Some(times) => times.as_u64().is_some_and(|times| u64::from(attempt.retry_count) < times),
+        Some(times) => check::times(times).is_some_and(|times| u64::from(attempt.retry_count) < times),
         None => false,
     };
     let duration = attempt.params.get("duration").and_then(Value::as_f64).unwrap_or(1.0);
@@ -51,7 +52,7 @@ fn simulate(attempt: &Attempt) -> Work {
 }
 
 fn process(attempt: &Attempt, context: &Context<'_>) -> Result<Process, String> {
-    super::check(&attempt.function, &attempt.params, context.functions)?;
+    check::check(&attempt.function, &attempt.params, context.functions)?;
     let surroundings = Surroundings::of(attempt, context)?;
     match attempt.function.as_str() {
         "command" => command(attempt, surroundings),
@@ -78,13 +79,16 @@ struct Surroundings {
 
 impl Surroundings {
     fn of(attempt: &Attempt, context: &Context<'_>) -> Result<Self, String> {
-        let text = |name: &str| attempt.params.get(name).and_then(Value::as_str);
+        let nothing = Map::new();
+        // The parameters of a user's own function are its own business.
+        let params = if BUILT_IN.contains(&attempt.function.as_str()) { &attempt.params } else { &nothing };
+        let text = |name: &str| params.get(name).and_then(Value::as_str);
         let cwd = Path::new(&attempt.cwd).join(text("cwd").unwrap_or_default());
         if !cwd.is_dir() {
-            return Err(format!("the working directory `{}` does not exist", cwd.display()));
+            let what = if cwd.exists() { "is not a folder" } else { "does not exist" };
+            return Err(format!("the working directory `{}` {what}", cwd.display()));
         }
-        let no_env = Map::new();
-        let env = attempt.params.get("env").and_then(Value::as_object).unwrap_or(&no_env);
+        let env = params.get("env").and_then(Value::as_object).unwrap_or(&nothing);
         let mut env: Vec<(String, String)> =
             env.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
         let path = env
@@ -106,11 +110,11 @@ impl Surroundings {
     fn find(&self, names: &[&str]) -> Result<PathBuf, String> {
         program(names, &self.path, &self.cwd).ok_or_else(|| match names {
             [name] if name.contains('/') => format!("the program `{name}` is not there, or cannot be run"),
-            _ => format!(
-                "no program {} in PATH ({})",
-                names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" or "),
-                self.path
-            ),
+            _ => {
+                let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+                let path = if self.path.is_empty() { "which is empty" } else { &self.path };
+                format!("no program {names} in PATH ({path})")
+            }
         })
     }
 
