@@ -28,6 +28,11 @@ impl Executor {
 }
 
 impl Follower {
+    /// The claim whose output it follows.
+    pub const fn claim(&self) -> ClaimId {
+        self.claim
+    }
+
     /// Returns when there is more output, or may be.
     pub async fn grown(&mut self) {
         while matches!(self.grew.recv().await, Ok(claim) if claim != self.claim) {}

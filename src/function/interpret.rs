@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::attempt::Verdict;
-use crate::output::{LogReader, STDERR, STDOUT, VALUE, plain_result};
+use crate::output::{LogReader, STDERR, STDOUT, Streams, VALUE, plain_result};
 
 /// The most bytes and lines of stderr that an error repeats.
 const ERROR_BYTES: usize = 2000;
@@ -26,7 +26,8 @@ pub fn interpret(
         let stderr = log.head_tail(STDERR, keep_bytes);
         plain_result(exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))
     };
-    let kept = |log: &mut LogReader| spilled.then(|| plain(log));
+    let large = spilled || log.size(Streams::Both) > keep_bytes;
+    let kept = |log: &mut LogReader| large.then(|| plain(log));
     if let Some(error) = unusable(function, log) {
         return Verdict::Failure { error, permanent: true, result: kept(log) };
     }
@@ -77,7 +78,7 @@ fn error(exit_code: Option<i32>, signal: Option<i32>, log: &mut LogReader) -> St
         },
         (None, None) => "ended without a status".to_owned(),
     };
-    let (bytes, ..) = log.read(crate::output::Streams::One(STDERR), -(ERROR_BYTES as i64), ERROR_BYTES);
+    let (bytes, ..) = log.read(Streams::One(STDERR), -(ERROR_BYTES as i64), ERROR_BYTES);
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let last = lines[lines.len().saturating_sub(ERROR_LINES)..].join("\n");

@@ -8,7 +8,7 @@ mod result;
 
 use std::path::{Path, PathBuf};
 
-pub use reader::{LogReader, Streams};
+pub use reader::{LogReader, Marks, Streams};
 pub use result::plain_result;
 
 use crate::task::TaskId;

@@ -8,7 +8,7 @@ use super::super::state::State;
 use super::super::tx::{Tx, json};
 use super::super::writer::Operation;
 use super::recover::release;
-use super::{CHUNK, LISTED};
+use super::{CHUNK, LISTED, NO_SUCH_TASK};
 use crate::protocol::NotDone;
 use crate::task::{BatchId, ClaimId, TaskId};
 
@@ -68,7 +68,7 @@ impl Operation for Cancel {
         if let Selection::Tasks(ids) = &self.selection {
             let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
             let unknown = ids.iter().filter(|id| !known.contains(id));
-            outcome.not_cancelled.extend(unknown.map(|id| NotDone { task_id: *id, reason: "no such task".into() }));
+            outcome.not_cancelled.extend(unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.into() }));
         }
         let mut now = Vec::new();
         let mut later = Vec::new();
@@ -119,10 +119,11 @@ impl Cancel {
                 .await?;
                 Ok((rows, None))
             }
+            // Whatever its state, so that a piece reads no more than it may change.
             Selection::Batch { batch_id, after } => {
                 let rows: Vec<Row> = sqlx::query_as(
                     "SELECT id, batch_id, priority, state, claim, run_ms FROM task INDEXED BY task_batch
-                     WHERE batch_id = ?1 AND id > ?2 AND state < 3 ORDER BY id LIMIT ?3",
+                     WHERE batch_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
                 )
                 .bind(batch_id)
                 .bind(after)

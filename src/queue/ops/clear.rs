@@ -68,9 +68,9 @@ impl Operation for Clear {
 impl Clear {
     async fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
         let statement = if self.batch_id.is_some() {
-            "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_batch
-             WHERE batch_id = ?3 AND state IN (SELECT value FROM json_each(?1)) AND finished_at <= ?2 AND id <= ?5
-             LIMIT ?4"
+            "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_batch_ended
+             WHERE state >= 3 AND batch_id = ?3 AND state IN (SELECT value FROM json_each(?1)) AND finished_at <= ?2
+                 AND id <= ?5 LIMIT ?4"
         } else {
             "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_ended
              WHERE state >= 3 AND state IN (SELECT value FROM json_each(?1)) AND finished_at <= ?2 AND ?3 IS NULL

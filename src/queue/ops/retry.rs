@@ -7,7 +7,7 @@ use super::super::memory::{priority_of, state_of};
 use super::super::state::State;
 use super::super::tx::{Tx, json};
 use super::super::writer::Operation;
-use super::{CHUNK, LISTED};
+use super::{CHUNK, LISTED, NO_SUCH_TASK};
 use crate::protocol::NotDone;
 use crate::task::{BatchId, Status, TaskId};
 
@@ -15,10 +15,16 @@ use crate::task::{BatchId, Status, TaskId};
 #[derive(Debug, Clone)]
 pub enum Retry {
     Tasks(Vec<TaskId>),
-    /// All failed or cancelled ones (of a batch) above an id and up to one, in pieces.
-    Filter {
+    /// All of a status above an id and up to one, in pieces.
+    Ended {
+        status: Status,
+        after: TaskId,
+        upto: TaskId,
+    },
+    /// All failed or cancelled ones (or of one of the two) of a batch, likewise.
+    Batch {
+        batch_id: BatchId,
         status: Option<Status>,
-        batch_id: Option<BatchId>,
         after: TaskId,
         upto: TaskId,
     },
@@ -53,9 +59,9 @@ impl Operation for Retry {
             Self::Tasks(ids) => {
                 let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
                 let unknown = ids.iter().filter(|id| !known.contains(id));
-                outcome.not_requeued.extend(unknown.map(|id| NotDone { task_id: *id, reason: "no such task".into() }));
+                outcome.not_requeued.extend(unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.into() }));
             }
-            Self::Filter { .. } => {
+            Self::Ended { .. } | Self::Batch { .. } => {
                 let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
                 outcome.next = rows.last().map(|row| row.id).filter(|_| full);
             }
@@ -63,8 +69,14 @@ impl Operation for Retry {
         let mut again = Vec::with_capacity(rows.len());
         for row in rows {
             let state = state_of(row.state)?;
-            if !matches!(state, State::Failed | State::Cancelled) {
-                outcome.not_requeued.push(NotDone { task_id: row.id, reason: format!("is {}", state.status()) });
+            let asked = match self {
+                Self::Batch { status: Some(status), .. } => state.status() == *status,
+                _ => true,
+            };
+            if !asked || !matches!(state, State::Failed | State::Cancelled) {
+                if let Self::Tasks(_) = self {
+                    outcome.not_requeued.push(NotDone { task_id: row.id, reason: format!("is {}", state.status()) });
+                }
                 continue;
             }
             let priority = priority_of(row.priority)?;
@@ -98,27 +110,26 @@ impl Retry {
                 .fetch_all(&mut *tx.connection)
                 .await?
             }
-            Self::Filter { status, batch_id: Some(batch_id), after, upto } => {
+            // Whatever its state, so that a piece reads no more than it may change.
+            Self::Batch { batch_id, after, upto, .. } => {
                 sqlx::query_as(
                     "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_batch
-                     WHERE batch_id = ?4 AND id > ?1 AND id <= ?5 AND state IN (4, 5) AND (?2 IS NULL OR state = ?2)
-                     ORDER BY id LIMIT ?3",
+                     WHERE batch_id = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
                 )
                 .bind(after)
-                .bind(status.and_then(State::of_ended).map(State::code))
-                .bind(CHUNK)
                 .bind(batch_id)
+                .bind(CHUNK)
                 .bind(upto)
                 .fetch_all(&mut *tx.connection)
                 .await?
             }
-            Self::Filter { status, batch_id: None, after, upto } => {
+            Self::Ended { status, after, upto } => {
                 sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_retryable
-                     WHERE state IN (4, 5) AND state = coalesce(?2, 4) AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
+                    "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_ended_id
+                     WHERE state >= 3 AND state = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
                 )
                 .bind(after)
-                .bind(status.and_then(State::of_ended).map(State::code))
+                .bind(State::codes(*status).0)
                 .bind(CHUNK)
                 .bind(upto)
                 .fetch_all(&mut *tx.connection)

@@ -5,6 +5,7 @@ use super::super::memory::{priority_of, state_of};
 use super::super::state::State;
 use super::super::tx::{Tx, json};
 use super::super::writer::Operation;
+use super::NO_SUCH_TASK;
 use super::recover::release;
 use crate::protocol::NotDone;
 use crate::task::{BatchId, ClaimId, Priority, TaskId};
@@ -47,7 +48,7 @@ impl Operation for Update {
                     .fetch_optional(&mut *tx.connection)
                     .await?;
             let Some((batch_id, priority, state, claim)) = row else {
-                outcome.not_updated.push(NotDone { task_id: *task_id, reason: "no such task".into() });
+                outcome.not_updated.push(NotDone { task_id: *task_id, reason: NO_SUCH_TASK.into() });
                 continue;
             };
             let (priority, state) = (priority_of(priority)?, state_of(state)?);

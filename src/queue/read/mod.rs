@@ -10,4 +10,4 @@ mod task;
 pub use health::DatabaseHealth;
 pub use logs::{AttemptLog, NoLog, Stored};
 pub use pages::{Filter, PAGE_ROWS, Page};
-pub use status::{BatchTally, Waited};
+pub use status::Selected;

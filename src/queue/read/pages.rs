@@ -1,10 +1,13 @@
-//! Tasks in pages by id: `results`, `export`, the lists of `status`.
+//! Tasks in pages by id: `results`, `export`, the lists of `status`. First the ids along an index, then
+//! their rows, in one short transaction.
+
+use sqlx::SqliteConnection;
 
 use super::super::Queue;
 use super::super::error::QueueError;
 use super::super::state::State;
 use super::super::tx::json;
-use super::task::{TaskRow, task_rows};
+use super::Selected;
 use crate::protocol::Task;
 use crate::task::{BatchId, Status, TaskId};
 
@@ -18,6 +21,7 @@ const LISTED: i64 = 10;
 pub struct Filter {
     pub status: Option<Status>,
     pub batch_id: Option<BatchId>,
+    /// Ascending.
     pub task_ids: Option<Vec<TaskId>>,
 }
 
@@ -30,6 +34,14 @@ pub struct Page {
     pub next: Option<TaskId>,
 }
 
+/// Where a page lies: `after < id <= upto`, so many rows at most.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    after: TaskId,
+    upto: TaskId,
+    rows: i64,
+}
+
 impl Queue {
     /// The highest id that has been given out.
     ///
@@ -39,7 +51,7 @@ impl Queue {
         Ok(sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM task").fetch_one(&self.readers).await?)
     }
 
-    /// Up to `limit` (at most [`PAGE_ROWS`]) tasks with `after < id <= upto`.
+    /// Up to `limit` (at most [`PAGE_ROWS`]) tasks with `after < id <= upto`; fewer where they are large.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -51,49 +63,22 @@ impl Queue {
         limit: i64,
         attempts: bool,
     ) -> Result<Page, QueueError> {
-        let limit = limit.clamp(1, PAGE_ROWS);
-        let (low, high) = filter.status.map_or((0, 5), State::codes);
-        let ids = filter.task_ids.as_ref().map(json).transpose()?;
-        let statement = match (filter.status, &filter.task_ids, filter.batch_id) {
-            (_, Some(_), _) => task_rows!(
-                "",
-                "WHERE task.id IN (SELECT value FROM json_each(?7)) AND state BETWEEN ?1 AND ?2 AND task.id > ?3
-                 AND task.id <= ?4 AND (?6 IS NULL OR batch_id = ?6) ORDER BY task.id LIMIT ?5"
-            ),
-            (_, None, Some(_)) => task_rows!(
-                "INDEXED BY task_batch",
-                "WHERE batch_id = ?6 AND state BETWEEN ?1 AND ?2 AND task.id > ?3 AND task.id <= ?4
-                 ORDER BY task.id LIMIT ?5"
-            ),
-            (Some(Status::Running), None, None) => task_rows!(
-                "INDEXED BY task_running",
-                "WHERE state = 2 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
-            ),
-            (Some(Status::Failed | Status::Cancelled), None, None) => task_rows!(
-                "INDEXED BY task_retryable",
-                "WHERE state IN (4, 5) AND state = ?1 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
-            ),
-            (_, None, None) => task_rows!(
-                "",
-                "WHERE state BETWEEN ?1 AND ?2 AND task.id > ?3 AND task.id <= ?4 ORDER BY task.id LIMIT ?5"
-            ),
+        let reach = Reach { after, upto, rows: limit.clamp(1, PAGE_ROWS) };
+        let mut reading = self.readers.begin().await?;
+        let (ids, mut next) = match &filter.task_ids {
+            Some(wanted) => chosen(&mut reading, filter, wanted, reach).await?,
+            None => {
+                let ids = along(&mut reading, filter, reach).await?;
+                let full = i64::try_from(ids.len()).is_ok_and(|n| n == reach.rows);
+                let last = ids.last().copied().filter(|_| full);
+                (ids, last)
+            }
         };
-        let rows: Vec<TaskRow> = sqlx::query_as(statement)
-            .bind(low)
-            .bind(high)
-            .bind(after)
-            .bind(upto)
-            .bind(limit)
-            .bind(filter.batch_id)
-            .bind(ids)
-            .fetch_all(&self.readers)
-            .await?;
-        let full = i64::try_from(rows.len()).is_ok_and(|n| n == limit);
-        let next = rows.last().map(|row| row.id).filter(|_| full);
-        let mut tasks = rows.into_iter().map(|row| self.shown(row)).collect::<Result<Vec<_>, _>>()?;
-        if attempts {
-            self.fill_attempts(&mut tasks).await?;
+        let tasks = self.tasks_of(&mut reading, &ids, attempts).await?;
+        if tasks.len() < ids.len() {
+            next = tasks.last().map(|task| task.task_id);
         }
+        reading.commit().await?;
         Ok(Page { tasks, next })
     }
 
@@ -101,40 +86,149 @@ impl Queue {
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn first_of(&self, status: Status, batch_id: Option<BatchId>) -> Result<Vec<Task>, QueueError> {
-        let statement = match status {
-            Status::Queued => task_rows!(
-                "INDEXED BY task_ready",
-                "WHERE state = 0 AND (?1 IS NULL OR batch_id = ?1) ORDER BY priority DESC, task.id LIMIT ?2"
-            ),
-            Status::Running => task_rows!(
-                "INDEXED BY task_running",
-                "WHERE state = 2 AND (?1 IS NULL OR batch_id = ?1) ORDER BY task.id LIMIT ?2"
-            ),
-            Status::Completed | Status::Failed | Status::Cancelled => task_rows!(
-                "INDEXED BY task_ended",
-                "WHERE state >= 3 AND state = ?3 AND (?1 IS NULL OR batch_id = ?1)
-                 ORDER BY task.finished_at DESC, task.id DESC LIMIT ?2"
-            ),
+    pub async fn first_of(&self, status: Status, batch: Option<(BatchId, Selected)>) -> Result<Vec<Task>, QueueError> {
+        let mut reading = self.readers.begin().await?;
+        let ids =
+            match (status, batch) {
+                (Status::Queued, _) => self.next_ids(&mut reading, batch).await?,
+                (Status::Running, _) => {
+                    let reach = Reach { after: 0, upto: TaskId::MAX, rows: LISTED };
+                    running(&mut reading, batch.map(|(id, _)| id), reach).await?
+                }
+                (_, None) => {
+                    sqlx::query_scalar(
+                        "SELECT id FROM task INDEXED BY task_ended WHERE state >= 3 AND state = ?1
+                     ORDER BY finished_at DESC, id DESC LIMIT ?2",
+                    )
+                    .bind(State::codes(status).0)
+                    .bind(LISTED)
+                    .fetch_all(&mut *reading)
+                    .await?
+                }
+                (_, Some((batch_id, _))) => sqlx::query_scalar(
+                    "SELECT id FROM task INDEXED BY task_batch_ended WHERE state >= 3 AND batch_id = ?1 AND state = ?2
+                     ORDER BY finished_at DESC, id DESC LIMIT ?3",
+                )
+                .bind(batch_id)
+                .bind(State::codes(status).0)
+                .bind(LISTED)
+                .fetch_all(&mut *reading)
+                .await?,
+            };
+        let tasks = self.tasks_of(&mut reading, &ids, false).await?;
+        reading.commit().await?;
+        Ok(tasks)
+    }
+
+    /// What runs next, then what waits.
+    async fn next_ids(
+        &self,
+        reading: &mut SqliteConnection,
+        batch: Option<(BatchId, Selected)>,
+    ) -> Result<Vec<TaskId>, QueueError> {
+        let batch_id = batch.map(|(id, _)| id);
+        let queued = self.snapshot().tally.queued();
+        // A small batch in a long queue is read and sorted; else the queue is followed as it will run.
+        let small = batch.is_some_and(|(_, tally)| tally.counts.total < queued);
+        let ready = if small {
+            "SELECT id FROM task INDEXED BY task_batch WHERE batch_id = ?1 AND state = 0
+             ORDER BY priority DESC, id LIMIT ?2"
+        } else {
+            "SELECT id FROM task INDEXED BY task_ready WHERE state = 0 AND (?1 IS NULL OR batch_id = ?1)
+             ORDER BY priority DESC, id LIMIT ?2"
         };
-        let mut rows: Vec<TaskRow> = sqlx::query_as(statement)
-            .bind(batch_id)
-            .bind(LISTED)
-            .bind(State::codes(status).0)
-            .fetch_all(&self.readers)
-            .await?;
-        let room = LISTED - i64::try_from(rows.len()).unwrap_or(LISTED);
-        if status == Status::Queued && room > 0 {
-            let waiting: Vec<TaskRow> = sqlx::query_as(task_rows!(
-                "INDEXED BY task_waiting",
-                "WHERE state = 1 AND (?1 IS NULL OR batch_id = ?1) ORDER BY ready_at, task.id LIMIT ?2"
-            ))
+        let mut ids: Vec<TaskId> =
+            sqlx::query_scalar(ready).bind(batch_id).bind(LISTED).fetch_all(&mut *reading).await?;
+        let room = LISTED - i64::try_from(ids.len()).unwrap_or(LISTED);
+        if room > 0 {
+            let waiting: Vec<TaskId> = sqlx::query_scalar(
+                "SELECT id FROM task INDEXED BY task_waiting WHERE state = 1 AND (?1 IS NULL OR batch_id = ?1)
+                 ORDER BY ready_at, id LIMIT ?2",
+            )
             .bind(batch_id)
             .bind(room)
-            .fetch_all(&self.readers)
+            .fetch_all(reading)
             .await?;
-            rows.extend(waiting);
+            ids.extend(waiting);
         }
-        rows.into_iter().map(|row| self.shown(row)).collect()
+        Ok(ids)
     }
+}
+
+/// The ids of a page without chosen ids, along an index.
+async fn along(reading: &mut SqliteConnection, filter: &Filter, reach: Reach) -> Result<Vec<TaskId>, QueueError> {
+    let statement = match (filter.status, filter.batch_id) {
+        (None, None) => "SELECT id FROM task WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
+        (Some(Status::Running), batch_id) => return running(reading, batch_id, reach).await,
+        (Some(Status::Queued), _) => {
+            "SELECT id FROM task INDEXED BY task_ready
+             WHERE state = 0 AND priority = 0 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
+             UNION ALL SELECT id FROM task INDEXED BY task_ready
+             WHERE state = 0 AND priority = 1 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
+             UNION ALL SELECT id FROM task INDEXED BY task_ready
+             WHERE state = 0 AND priority = 2 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
+             UNION ALL SELECT id FROM task INDEXED BY task_ready
+             WHERE state = 0 AND priority = 3 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
+             UNION ALL SELECT id FROM task INDEXED BY task_waiting_id
+             WHERE state = 1 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
+             ORDER BY id LIMIT ?3"
+        }
+        (Some(_), None) => {
+            "SELECT id FROM task INDEXED BY task_ended_id WHERE state >= 3 AND state = ?5 AND id > ?1 AND id <= ?2
+             ORDER BY id LIMIT ?3"
+        }
+        (_, Some(_)) => {
+            "SELECT id FROM task INDEXED BY task_batch
+             WHERE batch_id = ?4 AND id > ?1 AND id <= ?2 AND (?5 IS NULL OR state = ?5) ORDER BY id LIMIT ?3"
+        }
+    };
+    Ok(sqlx::query_scalar(statement)
+        .bind(reach.after)
+        .bind(reach.upto)
+        .bind(reach.rows)
+        .bind(filter.batch_id)
+        .bind(filter.status.map(|status| State::codes(status).0))
+        .fetch_all(reading)
+        .await?)
+}
+
+async fn running(
+    reading: &mut SqliteConnection,
+    batch_id: Option<BatchId>,
+    Reach { after, upto, rows }: Reach,
+) -> Result<Vec<TaskId>, QueueError> {
+    Ok(sqlx::query_scalar(
+        "SELECT id FROM task INDEXED BY task_running
+         WHERE state = 2 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4) ORDER BY id LIMIT ?3",
+    )
+    .bind(after)
+    .bind(upto)
+    .bind(rows)
+    .bind(batch_id)
+    .fetch_all(reading)
+    .await?)
+}
+
+/// Those of the next wanted ids that pass the filter, and where to go on.
+async fn chosen(
+    reading: &mut SqliteConnection,
+    filter: &Filter,
+    wanted: &[TaskId],
+    Reach { after, upto, rows }: Reach,
+) -> Result<(Vec<TaskId>, Option<TaskId>), QueueError> {
+    let from = wanted.partition_point(|id| *id <= after);
+    let within = &wanted[from..wanted.partition_point(|id| *id <= upto).max(from)];
+    let some = &within[..within.len().min(usize::try_from(rows).unwrap_or(usize::MAX))];
+    let (low, high) = filter.status.map_or((0, 5), State::codes);
+    let ids = sqlx::query_scalar(
+        "SELECT id FROM task WHERE id IN (SELECT value FROM json_each(?1)) AND state BETWEEN ?2 AND ?3
+         AND (?4 IS NULL OR batch_id = ?4) ORDER BY id",
+    )
+    .bind(json(&some)?)
+    .bind(low)
+    .bind(high)
+    .bind(filter.batch_id)
+    .fetch_all(reading)
+    .await?;
+    Ok((ids, some.last().copied().filter(|_| some.len() < within.len())))
 }

@@ -8,18 +8,11 @@ use super::super::tx::json;
 use crate::protocol::Counts;
 use crate::task::{BatchId, TaskId};
 
-/// The tally of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchTally {
+/// How selected tasks stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Selected {
     pub counts: Counts,
     /// Of completed and failed tasks.
-    pub run_ms: i64,
-}
-
-/// How the tasks that somebody waits for stand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waited {
-    pub counts: Counts,
     pub run_ms: i64,
 }
 
@@ -28,13 +21,13 @@ impl Queue {
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn batch(&self, batch_id: BatchId) -> Result<Option<BatchTally>, QueueError> {
+    pub async fn batch(&self, batch_id: BatchId) -> Result<Option<Selected>, QueueError> {
         let row: Option<(i64, i64, i64, i64, i64, i64)> =
             sqlx::query_as("SELECT queued, running, completed, failed, cancelled, run_ms FROM batch WHERE id = ?1")
                 .bind(batch_id)
                 .fetch_optional(&self.readers)
                 .await?;
-        Ok(row.map(|(queued, running, completed, failed, cancelled, run_ms)| BatchTally {
+        Ok(row.map(|(queued, running, completed, failed, cancelled, run_ms)| Selected {
             counts: Counts {
                 total: queued + running + completed + failed + cancelled,
                 queued,
@@ -47,21 +40,22 @@ impl Queue {
         }))
     }
 
-    /// The tally of the tasks with these ids.
+    /// The tally of the tasks with these ids, of a batch if one is given.
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn tally_of(&self, ids: &[TaskId]) -> Result<Waited, QueueError> {
+    pub async fn tally_of(&self, ids: &[TaskId], batch_id: Option<BatchId>) -> Result<Selected, QueueError> {
         let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
             "SELECT state, count(*), coalesce(sum(run_ms), 0) FROM task
-             WHERE id IN (SELECT value FROM json_each(?1)) GROUP BY state",
+             WHERE id IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR batch_id = ?2) GROUP BY state",
         )
         .bind(json(&ids)?)
+        .bind(batch_id)
         .fetch_all(&self.readers)
         .await?;
-        let mut waited = Waited::default();
+        let mut selected = Selected::default();
         for (state, tasks, run_ms) in rows {
-            let counts = &mut waited.counts;
+            let counts = &mut selected.counts;
             let state = super::super::memory::state_of(state)?;
             counts.total += tasks;
             match state {
@@ -72,10 +66,24 @@ impl Queue {
                 State::Cancelled => counts.cancelled += tasks,
             }
             if matches!(state, State::Completed | State::Failed) {
-                waited.run_ms += run_ms;
+                selected.run_ms += run_ms;
             }
         }
-        Ok(waited)
+        Ok(selected)
+    }
+
+    /// Whether one of the tasks with these ids has not ended.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn any_open(&self, ids: &[TaskId]) -> Result<bool, QueueError> {
+        let open: Option<i64> = sqlx::query_scalar(
+            "SELECT 1 FROM task WHERE id IN (SELECT value FROM json_each(?1)) AND state < 3 LIMIT 1",
+        )
+        .bind(json(&ids)?)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(open.is_some())
     }
 
     /// The functions of tasks.

@@ -1,6 +1,7 @@
 //! A row as a task is shown.
 
 use serde_json::Value;
+use sqlx::SqliteConnection;
 
 use super::super::Queue;
 use super::super::error::QueueError;
@@ -14,8 +15,8 @@ use crate::time::rfc3339;
 
 /// All that is shown of a task; `attempt` is its latest that has ended.
 #[derive(sqlx::FromRow)]
-pub(super) struct TaskRow {
-    pub id: i64,
+struct TaskRow {
+    id: i64,
     batch_id: i64,
     name: String,
     function: String,
@@ -59,27 +60,11 @@ struct AttemptRow {
     max_rss: Option<i64>,
 }
 
-/// The statement for [`TaskRow`]s: with an index (or none) and a condition.
-macro_rules! task_rows {
-    ($index:literal, $condition:literal) => {
-        concat!(
-            "SELECT task.id, batch_id, name, function, priority, state, ready_at, attempts, retry_count, interruptions,
-                 max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at, first_started_at,
-                 task.started_at, task.finished_at, run_ms, reason, params, attempt.error, attempt.exit_code,
-                 attempt.signal, attempt.result, attempt.process, output.frames
-             FROM task ",
-            $index,
-            " JOIN task_input ON task_input.task_id = task.id
-              LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
-              LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts ",
-            $condition
-        )
-    };
-}
-pub(super) use task_rows;
+/// Where reading the rows of a page ends early: results may be large.
+const PAGE_BYTES: i64 = 4 * 1024 * 1024;
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
-pub(super) fn seconds(ms: i64) -> f64 {
+fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
@@ -89,54 +74,43 @@ impl Queue {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn task(&self, task_id: TaskId) -> Result<Option<Task>, QueueError> {
-        let row: Option<TaskRow> =
-            sqlx::query_as(task_rows!("", "WHERE task.id = ?1")).bind(task_id).fetch_optional(&self.readers).await?;
-        let Some(row) = row else { return Ok(None) };
-        let mut tasks = vec![self.shown(row)?];
-        self.fill_attempts(&mut tasks).await?;
-        Ok(tasks.pop())
+        let mut reading = self.readers.begin().await?;
+        let task = self.tasks_of(&mut reading, &[task_id], true).await?.pop();
+        reading.commit().await?;
+        Ok(task)
     }
 
-    /// Adds the attempts to each task, the open one included.
-    pub(super) async fn fill_attempts(&self, tasks: &mut [Task]) -> Result<(), QueueError> {
-        let ids: Vec<TaskId> = tasks.iter().map(|task| task.task_id).collect();
-        let rows: Vec<AttemptRow> = sqlx::query_as(
-            "SELECT task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal, cpu_us, max_rss
-             FROM attempt WHERE task_id IN (SELECT value FROM json_each(?1)) ORDER BY task_id, number",
+    /// The tasks with these ids, in their order; fewer, at least one, where they are large.
+    pub(super) async fn tasks_of(
+        &self,
+        reading: &mut SqliteConnection,
+        ids: &[TaskId],
+        attempts: bool,
+    ) -> Result<Vec<Task>, QueueError> {
+        let ids = json(&fitting(reading, ids).await?)?;
+        // The list is the outer loop of the join, so the rows come in its order.
+        let rows: Vec<TaskRow> = sqlx::query_as(
+            "SELECT task.id, batch_id, name, function, priority, state, ready_at, attempts, retry_count, interruptions,
+                 max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at, first_started_at,
+                 task.started_at, task.finished_at, run_ms, reason, params, attempt.error, attempt.exit_code,
+                 attempt.signal, attempt.result, attempt.process, output.frames
+             FROM json_each(?1) AS wanted CROSS JOIN task ON task.id = wanted.value
+             CROSS JOIN task_input ON task_input.task_id = task.id
+             LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
+             LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts",
         )
-        .bind(json(&ids)?)
-        .fetch_all(&self.readers)
+        .bind(&ids)
+        .fetch_all(&mut *reading)
         .await?;
-        let mut rows = rows.into_iter().peekable();
-        let mut order: Vec<usize> = (0..tasks.len()).collect();
-        order.sort_by_key(|i| tasks[*i].task_id);
-        for i in order {
-            let task = &mut tasks[i];
-            let mut attempts = Vec::new();
-            while let Some(row) = rows.next_if(|row| row.task_id == task.task_id) {
-                attempts.push(attempt(row)?);
-            }
-            if task.status == crate::task::Status::Running {
-                attempts.push(Attempt {
-                    attempt: u32::try_from(attempts.len() + 1).unwrap_or(u32::MAX),
-                    started_at: task.started_at.clone(),
-                    finished_at: None,
-                    outcome: None,
-                    cause: None,
-                    error: None,
-                    exit_code: None,
-                    signal: None,
-                    cpu_time: None,
-                    max_rss: None,
-                });
-            }
-            task.attempts = Some(attempts);
+        let mut tasks = rows.into_iter().map(|row| self.shown(row)).collect::<Result<Vec<_>, _>>()?;
+        if attempts {
+            fill_attempts(reading, &ids, &mut tasks).await?;
         }
-        Ok(())
+        Ok(tasks)
     }
 
     /// A row as it is shown now.
-    pub(super) fn shown(&self, row: TaskRow) -> Result<Task, QueueError> {
+    fn shown(&self, row: TaskRow) -> Result<Task, QueueError> {
         let state = state_of(row.state)?;
         let status = state.status();
         Ok(Task {
@@ -206,6 +180,62 @@ fn result(row: &TaskRow) -> Result<Option<Value>, QueueError> {
     let stdout = reader.head_tail(output::STDOUT, u64::MAX);
     let stderr = reader.head_tail(output::STDERR, u64::MAX);
     Ok(Some(output::plain_result(row.exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))))
+}
+
+/// The first of `ids` whose rows together are not too large to be held at once.
+async fn fitting<'i>(reading: &mut SqliteConnection, ids: &'i [TaskId]) -> Result<&'i [TaskId], QueueError> {
+    // The length of a column is in the row's header: nothing large is read.
+    let sizes: Vec<i64> = sqlx::query_scalar(
+        "SELECT octet_length(params) + coalesce(octet_length(result), 0) + coalesce(octet_length(frames), 0)
+         FROM json_each(?1) AS wanted CROSS JOIN task ON task.id = wanted.value
+         CROSS JOIN task_input ON task_input.task_id = task.id
+         LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
+         LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts",
+    )
+    .bind(json(&ids)?)
+    .fetch_all(reading)
+    .await?;
+    let mut bytes = 0;
+    let fit = sizes.iter().take_while(|size| {
+        let before = bytes;
+        bytes += **size;
+        before == 0 || bytes <= PAGE_BYTES
+    });
+    Ok(&ids[..fit.count().min(ids.len())])
+}
+
+/// Adds the attempts to each task, the open one included; the tasks come by id.
+async fn fill_attempts(reading: &mut SqliteConnection, ids: &str, tasks: &mut [Task]) -> Result<(), QueueError> {
+    let rows: Vec<AttemptRow> = sqlx::query_as(
+        "SELECT task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal, cpu_us, max_rss
+         FROM attempt WHERE task_id IN (SELECT value FROM json_each(?1)) ORDER BY task_id, number",
+    )
+    .bind(ids)
+    .fetch_all(reading)
+    .await?;
+    let mut rows = rows.into_iter().peekable();
+    for task in tasks {
+        let mut attempts = Vec::new();
+        while let Some(row) = rows.next_if(|row| row.task_id == task.task_id) {
+            attempts.push(attempt(row)?);
+        }
+        if task.status == crate::task::Status::Running {
+            attempts.push(Attempt {
+                attempt: u32::try_from(attempts.len() + 1).unwrap_or(u32::MAX),
+                started_at: task.started_at.clone(),
+                finished_at: None,
+                outcome: None,
+                cause: None,
+                error: None,
+                exit_code: None,
+                signal: None,
+                cpu_time: None,
+                max_rss: None,
+            });
+        }
+        task.attempts = Some(attempts);
+    }
+    Ok(())
 }
 
 fn parse(text: &str) -> Result<Value, QueueError> {

@@ -1,65 +1,75 @@
 //! `cancel`, `retry`, `update`, `clear`.
 
-use super::{Reply, tasks};
+use super::{Reply, tasks, unique};
 use crate::function;
 use crate::protocol::{
     Cancel, Cancelled, Clear, Cleared, NotDone, Refusal, Requeued, Retry, Update, Updated, milliseconds,
 };
 use crate::queue::ops::cancel::Selection;
-use crate::queue::ops::{clear as queue_clear, retry as queue_retry, update as queue_update};
+use crate::queue::ops::{LISTED, NO_SUCH_TASK, clear as queue_clear, retry as queue_retry, update as queue_update};
 use crate::queue::state::State;
 use crate::server::Shared;
 use crate::time;
 
+/// How many chosen tasks one transaction changes.
+const AT_ONCE: usize = 1000;
+
 pub(super) async fn cancel(service: &Shared, request: Cancel) -> Result<Reply, Refusal> {
-    let selection = match (request.task_id, request.task_ids, request.batch_id) {
-        (_, _, Some(batch_id)) => {
-            service.queue.batch(batch_id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {batch_id}")))?;
-            Selection::Batch { batch_id, after: 0 }
-        }
-        (Some(id), _, _) => Selection::Tasks(vec![id]),
-        (None, ids, None) => Selection::Tasks(unique(ids.unwrap_or_default())),
-    };
-    let outcome = service.executor.cancel(selection).await?;
-    alone_unknown(request.task_id, &outcome.not_cancelled)?;
-    let data = Cancelled {
-        cancelled_count: outcome.count,
-        cancelled: outcome.cancelled,
-        not_cancelled: outcome.not_cancelled,
-    };
+    let mut data = Cancelled { cancelled_count: 0, cancelled: Vec::new(), not_cancelled: Vec::new() };
+    let chosen = chosen(request.task_id, request.task_ids);
+    let mut pieces: Vec<Selection> = chosen.chunks(AT_ONCE).map(|ids| Selection::Tasks(ids.to_vec())).collect();
+    if let Some(batch_id) = request.batch_id {
+        service.queue.batch(batch_id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {batch_id}")))?;
+        pieces.push(Selection::Batch { batch_id, after: 0 });
+    }
+    for piece in pieces {
+        let outcome = service.executor.cancel(piece).await?;
+        data.cancelled_count += outcome.count;
+        data.cancelled.extend(outcome.cancelled);
+        data.not_cancelled.extend(outcome.not_cancelled);
+        data.cancelled.truncate(LISTED);
+        data.not_cancelled.truncate(LISTED);
+    }
+    if let ([id], [not]) = (chosen.as_slice(), data.not_cancelled.as_slice()) {
+        known(*id, not)?;
+    }
     let rest = not_done(&data.not_cancelled, "not cancelled");
-    Reply::new(format!("{} cancelled{rest}. `retry` brings cancelled ones back.", tasks(data.cancelled_count)), &data)
+    let next = if data.cancelled_count > 0 { " `retry` brings cancelled ones back." } else { "" };
+    Reply::new(format!("{} cancelled{rest}.{next}", tasks(data.cancelled_count)), &data)
 }
 
 pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Refusal> {
     let mut data = Requeued { requeued: 0, not_requeued: Vec::new() };
-    let ids = request.task_id.map(|id| vec![id]).or(request.task_ids);
-    if let Some(ids) = ids {
-        let outcome = service.queue.write(queue_retry::Retry::Tasks(unique(ids))).await?;
-        alone_unknown(request.task_id, &outcome.not_requeued)?;
-        if let (Some(id), Some(not)) = (request.task_id, outcome.not_requeued.first()) {
+    let chosen = chosen(request.task_id, request.task_ids);
+    if !chosen.is_empty() {
+        for ids in chosen.chunks(AT_ONCE) {
+            let outcome = service.queue.write(queue_retry::Retry::Tasks(ids.to_vec())).await?;
+            data.requeued += outcome.requeued;
+            data.not_requeued.extend(outcome.not_requeued);
+            data.not_requeued.truncate(LISTED);
+        }
+        if let ([id], [not]) = (chosen.as_slice(), data.not_requeued.as_slice()) {
+            known(*id, not)?;
             return Err(Refusal::conflict(format!(
                 "task {id} {}; only failed and cancelled tasks can be retried",
                 not.reason
             )));
         }
-        data = Requeued { requeued: outcome.requeued, not_requeued: outcome.not_requeued };
     } else {
         if let Some(id) = request.batch_id {
             service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
         }
         let upto = service.queue.last_id().await?;
-        let mut after = Some(0);
-        while let Some(from) = after {
-            let piece = queue_retry::Retry::Filter {
-                status: request.filter_status,
-                batch_id: request.batch_id,
-                after: from,
-                upto,
+        let mut from = Some(0);
+        while let Some(after) = from {
+            let piece = match (request.batch_id, request.filter_status) {
+                (Some(batch_id), status) => queue_retry::Retry::Batch { batch_id, status, after, upto },
+                (None, Some(status)) => queue_retry::Retry::Ended { status, after, upto },
+                (None, None) => break,
             };
             let outcome = service.queue.write(piece).await?;
             data.requeued += outcome.requeued;
-            after = outcome.next;
+            from = outcome.next;
         }
     }
     service.executor.settled().await;
@@ -81,21 +91,25 @@ pub(super) async fn update(service: &Shared, request: Update) -> Result<Reply, R
         warnings.dedup();
     }
     let params = request.params.map(|params| serde_json::Value::Object(params).to_string());
-    let outcome = service
-        .executor
-        .update(queue_update::Update {
-            task_ids,
-            yielded: Vec::new(),
-            name: request.name,
-            params,
-            priority: request.priority,
-            max_retries: request.max_retries,
-            timeout_ms: request.timeout.map(|timeout| timeout.map(milliseconds)),
-            retry_delay_ms: request.retry_delay.map(milliseconds),
-            delay_ms: request.delay.map(milliseconds),
-        })
-        .await?;
-    let data = Updated { updated: outcome.updated, not_updated: outcome.not_updated };
+    let change = queue_update::Update {
+        task_ids: Vec::new(),
+        yielded: Vec::new(),
+        name: request.name,
+        params,
+        priority: request.priority,
+        max_retries: request.max_retries,
+        timeout_ms: request.timeout.map(|timeout| timeout.map(milliseconds)),
+        retry_delay_ms: request.retry_delay.map(milliseconds),
+        delay_ms: request.delay.map(milliseconds),
+    };
+    let mut data = Updated { updated: Vec::new(), not_updated: Vec::new() };
+    for ids in task_ids.chunks(AT_ONCE) {
+        let piece = queue_update::Update { task_ids: ids.to_vec(), ..change.clone() };
+        let outcome = service.executor.update(piece).await?;
+        data.updated.extend(outcome.updated);
+        data.not_updated.extend(outcome.not_updated);
+    }
+    data.updated.sort_unstable();
     let rest = not_done(&data.not_updated, "not updated");
     Ok(Reply::new(format!("{} updated{rest}.", tasks(data.updated.len())), &data)?.warn(warnings))
 }
@@ -106,6 +120,9 @@ pub(super) async fn clear(service: &Shared, request: &Clear) -> Result<Reply, Re
         None => [State::Completed, State::Failed, State::Cancelled].map(State::code).to_vec(),
     };
     let older = request.older_than.map_or(0, milliseconds);
+    if let Some(id) = request.batch_id {
+        service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
+    }
     let piece = queue_clear::Clear {
         states,
         batch_id: request.batch_id,
@@ -124,18 +141,14 @@ pub(super) async fn clear(service: &Shared, request: &Clear) -> Result<Reply, Re
     Reply::new(format!("{} cleared, {} remaining.", tasks(data.cleared), data.remaining), &data)
 }
 
-fn unique(mut ids: Vec<i64>) -> Vec<i64> {
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+/// The tasks that a request names.
+fn chosen(one: Option<i64>, several: Option<Vec<i64>>) -> Vec<i64> {
+    unique(one.into_iter().chain(several.unwrap_or_default()).collect())
 }
 
 /// One unknown id alone is `not_found`.
-fn alone_unknown(alone: Option<i64>, not: &[NotDone]) -> Result<(), Refusal> {
-    match (alone, not.first()) {
-        (Some(id), Some(first)) if first.reason == "no such task" => Err(Refusal::not_found(format!("no task {id}"))),
-        _ => Ok(()),
-    }
+fn known(id: i64, not: &NotDone) -> Result<(), Refusal> {
+    if not.reason == NO_SUCH_TASK { Err(Refusal::not_found(format!("no task {id}"))) } else { Ok(()) }
 }
 
 fn not_done(not: &[NotDone], what: &str) -> String {

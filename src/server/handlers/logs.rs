@@ -1,10 +1,14 @@
 //! `logs`: the output of an attempt, while it runs too.
 
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Reply;
 use crate::executor::{ExecutorError, Follower};
-use crate::output::{LogReader, STDERR, STDOUT, Streams, log_file};
+use crate::output::{LogReader, Marks, STDERR, STDOUT, Streams, log_file};
 use crate::protocol::{ErrorCode, LogStream, Logs, LogsData, Refusal};
 use crate::queue::read::{NoLog, Stored};
 use crate::server::Shared;
@@ -13,57 +17,85 @@ use crate::server::Shared;
 const LIMIT: u32 = 65_536;
 /// How long `follow` waits for more.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an end may be on its way into the queue when its output is not in a file any more.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// The least time between two looks at the queue while commits come fast.
+const BREATH: Duration = Duration::from_millis(10);
+/// Of how many log files it is known how far they were walked.
+const REMEMBERED: usize = 32;
+
+/// The log files that were read last, the latest at the end.
+static WALKED: Mutex<Vec<(PathBuf, Marks)>> = Mutex::new(Vec::new());
 
 pub(super) async fn logs(service: &Shared, request: &Logs) -> Result<Reply, Refusal> {
-    let patience = tokio::time::sleep(PATIENCE);
-    tokio::pin!(patience);
+    let begun = Instant::now();
     let mut commits = service.queue.commits();
+    let mut followed = None;
     loop {
         commits.borrow_and_update();
-        let (data, running) = read(service, request).await?;
-        let waits = request.follow && !data.ended && data.text.is_empty();
-        if !waits {
-            return answer(request, &data);
-        }
+        let looked = Instant::now();
+        let (data, found) = read(service, request, &mut followed).await?;
+        let patience = match found {
+            Found::OnItsWay => ON_ITS_WAY,
+            Found::Nothing if request.follow => PATIENCE,
+            Found::Nothing | Found::Text => Duration::ZERO,
+        };
         let grown = async {
-            match running {
-                Some(mut follower) => follower.grown().await,
+            match &mut followed {
+                Some(follower) => follower.grown().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = grown => {}
-            _ = commits.changed() => {}
-            () = &mut patience => return answer(request, &data),
+            biased;
+            () = tokio::time::sleep_until(begun + patience) => return answer(request, &data),
             () = service.ends() => return Err(ExecutorError::ShuttingDown.into()),
+            () = grown => {}
+            _ = async { tokio::join!(commits.changed(), tokio::time::sleep_until(looked + BREATH)) } => {}
         }
     }
 }
 
-async fn read(service: &Shared, request: &Logs) -> Result<(LogsData, Option<Follower>), Refusal> {
+/// What a look at a log found.
+enum Found {
+    /// Something to answer with, or the end.
+    Text,
+    /// Nothing new in the log of what runs or is to run.
+    Nothing,
+    /// The attempt has just ended and its log is on its way into the queue.
+    OnItsWay,
+}
+
+async fn read(service: &Shared, request: &Logs, followed: &mut Option<Follower>) -> Result<(LogsData, Found), Refusal> {
     let id = request.task_id;
+    let none_yet = |attempt| {
+        let offset = request.offset.max(0);
+        LogsData { text: String::new(), next_offset: offset, size: 0, ended: false, dropped: 0, attempt }
+    };
     let log = match service.queue.attempt_log(id, request.attempt).await? {
         Ok(log) => log,
         Err(NoLog::NoSuchTask) => return Err(Refusal::not_found(format!("no task {id}"))),
-        Err(NoLog::NotStarted) => {
-            let data = LogsData { text: String::new(), next_offset: 0, size: 0, ended: false, dropped: 0, attempt: 0 };
-            return Ok((data, None));
-        }
+        Err(NoLog::NotStarted) => return Ok((none_yet(0), Found::Nothing)),
         Err(NoLog::NoSuchAttempt(made)) => {
             return Err(Refusal::not_found(format!(
-                "task {id} has had {made} attempts; `attempt` must be from 1 to that"
+                "task {id} has no such attempt; `attempt` must be from 1 to {made}"
             )));
         }
     };
     let path = log_file(&service.home.output_dir(), id, log.number);
-    let mut running = None;
-    let ended = !matches!(log.stored, Stored::Running(_));
+    let mut ended = true;
     let source = match log.stored {
-        Stored::Frames(frames) => Some(LogReader::from_bytes(frames)),
-        Stored::File => LogReader::open(&path).ok(),
+        Stored::Frames(frames) => LogReader::from_bytes(frames),
+        Stored::File => opened(&path).unwrap_or_else(|| LogReader::from_bytes(Vec::new())),
         Stored::Running(claim) => {
-            running = Some(service.executor.follow(claim).await?);
-            LogReader::open(&path).ok()
+            ended = false;
+            if followed.as_ref().is_none_or(|follower| follower.claim() != claim) {
+                *followed = Some(service.executor.follow(claim).await?);
+            }
+            match opened(&path) {
+                Some(log) => log,
+                None => return Ok((none_yet(log.number), Found::OnItsWay)),
+            }
         }
     };
     let streams = match request.stream {
@@ -72,22 +104,46 @@ async fn read(service: &Shared, request: &Logs) -> Result<(LogsData, Option<Foll
         LogStream::Stderr => Streams::One(STDERR),
     };
     let (offset, limit) = (request.offset, request.limit.unwrap_or(LIMIT) as usize);
-    let (bytes, next, size) = tokio::task::spawn_blocking(move || match source {
-        Some(mut log) => log.read(streams, offset, limit),
-        None => (Vec::new(), 0, 0),
+    let (text, next, size) = tokio::task::spawn_blocking(move || {
+        let mut source = source;
+        let page = source.read_text(streams, offset, limit, !ended);
+        remember(path, source.into_marks());
+        page
     })
     .await
     .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let found = if ended || !text.is_empty() { Found::Text } else { Found::Nothing };
     let data = LogsData {
-        text: String::from_utf8_lossy(&bytes).into_owned(),
+        text,
         next_offset: signed(next),
         size: signed(size),
         ended,
         dropped: log.dropped,
         attempt: log.number,
     };
-    Ok((data, running))
+    Ok((data, found))
+}
+
+/// A log file, with what is known of it.
+fn opened(path: &Path) -> Option<LogReader> {
+    let mut walked = WALKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let place = walked.iter().position(|(known, _)| known == path);
+    let marks = place.map(|place| walked.remove(place).1).unwrap_or_default();
+    drop(walked);
+    LogReader::resume(path, marks).ok()
+}
+
+fn remember(path: PathBuf, marks: Marks) {
+    if marks.is_empty() {
+        return;
+    }
+    let mut walked = WALKED.lock().unwrap_or_else(PoisonError::into_inner);
+    walked.retain(|(known, _)| *known != path);
+    if walked.len() == REMEMBERED {
+        walked.remove(0);
+    }
+    walked.push((path, marks));
 }
 
 fn answer(request: &Logs, data: &LogsData) -> Result<Reply, Refusal> {
@@ -95,10 +151,10 @@ fn answer(request: &Logs, data: &LogsData) -> Result<Reply, Refusal> {
         format!("task {} has not started yet.", request.task_id)
     } else {
         let dropped = if data.dropped > 0 { format!(", {} bytes were not kept", data.dropped) } else { String::new() };
-        let more = if data.ended {
-            "that is all"
-        } else if data.next_offset < data.size {
+        let more = if data.next_offset < data.size {
             "more from next_offset"
+        } else if data.ended {
+            "that is all"
         } else {
             "it runs still; ask again from next_offset"
         };

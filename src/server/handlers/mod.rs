@@ -159,3 +159,10 @@ fn tasks(count: impl TryInto<i64>) -> String {
         count => format!("{count} tasks"),
     }
 }
+
+/// Ids by size, each once.
+fn unique(mut ids: Vec<i64>) -> Vec<i64> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}

@@ -1,11 +1,12 @@
 //! `results` and `show`.
 
 use std::fmt::Write;
+use std::io;
 
-use super::{Reply, status, tasks};
+use super::{Reply, status, tasks, unique};
 use crate::export;
 use crate::protocol::{Counts, Refusal, Results, ResultsData, ResultsFormat, Show, Summary, Task};
-use crate::queue::read::{Filter, PAGE_ROWS};
+use crate::queue::read::{Filter, Selected};
 use crate::server::Shared;
 use crate::task::Status;
 
@@ -16,7 +17,8 @@ const LISTED: usize = 50;
 
 pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply, Refusal> {
     let summary = summary(service, &request).await?;
-    let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids: request.task_ids };
+    let task_ids = request.task_ids.map(unique);
+    let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids };
     let (tasks, next_cursor) =
         page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
     let data = ResultsData { summary, tasks, next_cursor };
@@ -36,12 +38,10 @@ async fn page(service: &Shared, filter: &Filter, limit: u32, cursor: i64) -> Res
     let mut bytes = 0;
     let mut after = cursor;
     loop {
-        // A small first page keeps a page of large results from being read far past its bytes.
         let room = i64::from(limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
-        let rows = if bytes == 0 { 64 } else { PAGE_ROWS };
-        let page = service.queue.page(filter, after, upto, room.min(rows), false).await?;
+        let page = service.queue.page(filter, after, upto, room, false).await?;
         for task in page.tasks {
-            let size = serde_json::to_vec(&task).map_or(0, |text| text.len() as u64);
+            let size = length(&task);
             if !found.is_empty() && bytes + size > service.settings.max_page_bytes {
                 let last = found.last().map(|task| task.task_id);
                 return Ok((found, last));
@@ -60,17 +60,29 @@ async fn page(service: &Shared, filter: &Filter, limit: u32, cursor: i64) -> Res
     }
 }
 
+/// How long a task is as JSON.
+fn length(task: &Task) -> u64 {
+    struct Count(u64);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // A task has text keys only, so it can be written.
+    let _ = serde_json::to_writer(&mut count, task);
+    count.0
+}
+
 async fn summary(service: &Shared, request: &Results) -> Result<Summary, Refusal> {
-    let (counts, run_ms) = match (&request.task_ids, request.batch_id) {
-        (Some(ids), _) => {
-            let waited = service.queue.tally_of(ids).await?;
-            (waited.counts, waited.run_ms)
-        }
+    let Selected { counts, run_ms } = match (&request.task_ids, request.batch_id) {
+        (Some(ids), batch_id) => service.queue.tally_of(ids, batch_id).await?,
         (None, Some(id)) => status::batch(service, id).await?,
-        (None, None) => {
-            let tally = service.queue.snapshot().tally;
-            (tally.counts(), tally.run_ms())
-        }
+        (None, None) => status::all(service),
     };
     let status = status::data(service, counts, run_ms);
     Ok(Summary {

@@ -4,33 +4,37 @@ use std::collections::BTreeMap;
 
 use super::{Reply, tasks};
 use crate::protocol::{Counts, PROTOCOL, Refusal, StatusData, StatusRequest};
+use crate::queue::read::Selected;
 use crate::server::Shared;
 use crate::task::{BatchId, RunState, Status};
 use crate::time::rfc3339;
 
 pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<Reply, Refusal> {
-    let (counts, run_ms) = match request.batch_id {
-        None => {
-            let tally = service.queue.snapshot().tally;
-            (tally.counts(), tally.run_ms())
-        }
+    let selected = match request.batch_id {
+        None => all(service),
         Some(id) => batch(service, id).await?,
     };
-    let mut data = data(service, counts, run_ms);
+    let mut data = data(service, selected.counts, selected.run_ms);
     if request.detailed {
         let mut lists = BTreeMap::new();
         for status in Status::ALL {
-            lists.insert(*status, service.queue.first_of(*status, request.batch_id).await?);
+            let batch = request.batch_id.map(|id| (id, selected));
+            lists.insert(*status, service.queue.first_of(*status, batch).await?);
         }
         data.tasks = Some(lists);
     }
     Reply::new(text(&data), &data)
 }
 
-/// A batch's counts and run time.
-pub(super) async fn batch(service: &Shared, id: BatchId) -> Result<(Counts, i64), Refusal> {
-    let tally = service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
-    Ok((tally.counts, tally.run_ms))
+/// How all tasks stand.
+pub(super) fn all(service: &Shared) -> Selected {
+    let tally = service.queue.snapshot().tally;
+    Selected { counts: tally.counts(), run_ms: tally.run_ms() }
+}
+
+/// How a batch's tasks stand.
+pub(super) async fn batch(service: &Shared, id: BatchId) -> Result<Selected, Refusal> {
+    service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))
 }
 
 /// The status with the counts of what was selected.

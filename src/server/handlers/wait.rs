@@ -3,65 +3,110 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{Reply, status};
 use crate::executor::ExecutorError;
-use crate::protocol::{Counts, Refusal, Wait};
+use crate::protocol::{Refusal, Wait};
+use crate::queue::read::Selected;
 use crate::server::Shared;
-use crate::task::RunState;
+use crate::task::{BatchId, RunState, TaskId};
 
-/// Between two looks at what is selected while commits come fast.
+/// The least time between two looks at the queue while commits come fast.
 const BREATH: Duration = Duration::from_millis(10);
+/// How many ids one look is at.
+const AT_ONCE: usize = 100;
 
 pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refusal> {
-    let deadline = async {
-        match request.timeout {
+    let timeout = request.timeout;
+    let deadline = async move {
+        match timeout {
             Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
             None => std::future::pending().await,
         }
     };
     tokio::pin!(deadline);
+    let mut waited = Waited::of(request);
     let mut commits = service.queue.commits();
     loop {
-        commits.borrow_and_update();
-        let (counts, run_ms) = selected(service, &request).await?;
-        if counts.total == 0 {
-            return Err(Refusal::not_found("there is nothing to wait for: no task is selected"));
-        }
-        let data = status::data(service, counts, run_ms);
-        if counts.queued + counts.running == 0 {
-            return Reply::new(status::text(&data), &data);
-        }
-        let stopped = service.queue.snapshot().run.state == RunState::Stopped;
-        if stopped && counts.queued > 0 {
-            let message = format!(
-                "the executor is stopped and {} tasks are queued, so they would never end; `start` first",
-                counts.queued
-            );
-            return Err(Refusal::conflict(message).with(json!({"reason": "executor_stopped", "counts": counts})));
+        // The state before the counts: an executor that stopped after the last end must not look as if it had
+        // stopped before it.
+        let stopped = commits.borrow_and_update().run.state == RunState::Stopped;
+        let looked = Instant::now();
+        if stopped || !waited.has_open(service).await? {
+            let Selected { counts, run_ms } = waited.tally(service).await?;
+            if counts.total == 0 {
+                return Err(Refusal::not_found("there is nothing to wait for: no task is selected"));
+            }
+            if counts.queued + counts.running == 0 {
+                let data = status::data(service, counts, run_ms);
+                return Reply::new(status::text(&data), &data);
+            }
+            if stopped && counts.queued > 0 {
+                let message = format!(
+                    "the executor is stopped and {} queued, so they would never end; `start` first",
+                    super::tasks(counts.queued)
+                );
+                return Err(Refusal::conflict(message).with(json!({"reason": "executor_stopped", "counts": counts})));
+            }
         }
         tokio::select! {
-            _ = commits.changed() => {}
             () = &mut deadline => {
-                let message = format!("still {} queued and {} running after the timeout; they go on", counts.queued, counts.running);
+                let counts = waited.tally(service).await?.counts;
+                let message =
+                    format!("still {} queued and {} running after the timeout; they go on", counts.queued, counts.running);
                 return Err(Refusal::conflict(message).with(json!({"reason": "timeout", "counts": counts})));
             }
             () = service.ends() => return Err(ExecutorError::ShuttingDown.into()),
+            _ = async { tokio::join!(commits.changed(), tokio::time::sleep_until(looked + BREATH)) } => {}
         }
-        tokio::time::sleep(BREATH).await;
     }
 }
 
-async fn selected(service: &Shared, request: &Wait) -> Result<(Counts, i64), Refusal> {
-    match (&request.task_ids, request.batch_id) {
-        (Some(ids), _) => {
-            let waited = service.queue.tally_of(ids).await?;
-            Ok((waited.counts, waited.run_ms))
+/// What is waited for.
+enum Waited {
+    All,
+    Batch(BatchId),
+    /// Those before `from` had ended when they were looked at.
+    Tasks {
+        ids: Vec<TaskId>,
+        from: usize,
+    },
+}
+
+impl Waited {
+    fn of(request: Wait) -> Self {
+        match (request.task_ids, request.batch_id) {
+            (Some(ids), _) => Self::Tasks { ids, from: 0 },
+            (None, Some(id)) => Self::Batch(id),
+            (None, None) => Self::All,
         }
-        (None, Some(id)) => status::batch(service, id).await,
-        (None, None) => {
-            let tally = service.queue.snapshot().tally;
-            Ok((tally.counts(), tally.run_ms()))
+    }
+
+    /// Whether something selected has certainly not ended. Cheap however much is selected: of chosen tasks
+    /// only those are looked at that had not ended before, a few at a time.
+    async fn has_open(&mut self, service: &Shared) -> Result<bool, Refusal> {
+        let Self::Tasks { ids, from } = self else {
+            let counts = self.tally(service).await?.counts;
+            return Ok(counts.queued + counts.running > 0);
+        };
+        while *from < ids.len() {
+            let some = &ids[*from..ids.len().min(*from + AT_ONCE)];
+            if service.queue.any_open(some).await? {
+                return Ok(true);
+            }
+            *from += some.len();
         }
+        // One that had ended may have been retried since: the tally decides, and then it begins anew.
+        *from = 0;
+        Ok(false)
+    }
+
+    async fn tally(&self, service: &Shared) -> Result<Selected, Refusal> {
+        Ok(match self {
+            Self::All => status::all(service),
+            Self::Batch(id) => status::batch(service, *id).await?,
+            Self::Tasks { ids, .. } => service.queue.tally_of(ids, None).await?,
+        })
     }
 }
