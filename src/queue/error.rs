@@ -1,7 +1,7 @@
 //! What can go wrong with the queue, sorted by what follows from it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why an operation on the queue failed. Cloneable: one failed commit answers every caller of its group.
@@ -36,17 +36,31 @@ const PASSING: &[i64] = &[
 /// Those after which this file must not be written any more.
 const FATAL: &[i64] = &[10 /* IOERR */, 11 /* CORRUPT */, 26 /* NOTADB */];
 
+/// Those of a file that is no database, or not any more.
+const DAMAGED: &[i64] = &[11 /* CORRUPT */, 26 /* NOTADB */];
+
+fn primary_code(error: &sqlx::Error) -> Option<i64> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<i64>().ok().map(|code| code & 0xff)
+}
+
 impl From<sqlx::Error> for QueueError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(|e| e.code())
-            .and_then(|code| code.parse::<i64>().ok())
-            .map(|code| code & 0xff);
-        match code {
+        match primary_code(&error) {
             Some(code) if PASSING.contains(&code) => Self::Unavailable(Arc::new(error)),
             Some(code) if FATAL.contains(&code) => Self::Damaged(Arc::new(error)),
             _ => Self::Statement(Arc::new(error)),
+        }
+    }
+}
+
+impl OpenError {
+    pub(super) fn opening(path: &Path, error: sqlx::Error) -> Self {
+        let path = path.to_owned();
+        if primary_code(&error).is_some_and(|code| DAMAGED.contains(&code)) {
+            Self::Damaged { path, error }
+        } else {
+            Self::Open { path, error }
         }
     }
 }
@@ -66,6 +80,10 @@ pub enum OpenError {
         "the queue `{path}` cannot be used: `PRAGMA {pragma}` is {found}, not {wanted} (is the home on a file system without shared memory?)"
     )]
     Pragma { path: PathBuf, pragma: &'static str, found: String, wanted: &'static str },
+    #[error(
+        "the queue `{path}` is damaged or no database ({error}); it was left untouched: put a backup in its place, or move it away to begin anew"
+    )]
+    Damaged { path: PathBuf, error: sqlx::Error },
     #[error("the queue `{path}` cannot be opened: {error}")]
     Open { path: PathBuf, error: sqlx::Error },
     #[error("the queue `{path}` cannot be migrated: {error}")]

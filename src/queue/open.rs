@@ -23,7 +23,7 @@ const READERS: u32 = 4;
 
 /// Opens (or creates) the queue for writing, migrated.
 pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, OpenError> {
-    let open = |error| OpenError::Open { path: path.to_owned(), error };
+    let open = |error| OpenError::opening(path, error);
     refuse_newer(path).await?;
     let mut connection = SqliteConnectOptions::new()
         .filename(path)
@@ -71,7 +71,7 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool, OpenError> {
         .min_connections(0)
         .connect_with(options)
         .await
-        .map_err(|error| OpenError::Open { path: path.to_owned(), error })
+        .map_err(|error| OpenError::opening(path, error))
 }
 
 /// The newest migration of this program.
@@ -85,9 +85,9 @@ async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     if empty {
         return Ok(());
     }
-    let open = |error| OpenError::Open { path: path.to_owned(), error };
-    let mut connection =
-        SqliteConnectOptions::new().filename(path).pragma("query_only", "1").connect().await.map_err(open)?;
+    let open = |error| OpenError::opening(path, error);
+    // A connection that may write would move the write-ahead log into the file when it is closed.
+    let mut connection = SqliteConnectOptions::new().filename(path).read_only(true).connect().await.map_err(open)?;
     let application = pragma_text(&mut connection, "application_id").await.map_err(open)?;
     let migrated: bool = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
         .fetch_one(&mut connection)
@@ -95,7 +95,7 @@ async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
         .map_err(open)?;
     let tables: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut connection).await.map_err(open)?;
-    if application != APPLICATION_ID.to_string() && tables > 0 && !migrated {
+    if application != APPLICATION_ID.to_string() && tables > 0 {
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
     let found: i64 = if migrated {
