@@ -1,0 +1,258 @@
+//! Late, duplicate and stale events and orders change nothing, and the tallies are the rows, after each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use batch_executor::attempt::{Attempt, Ended, Event, Output, Verdict};
+use batch_executor::queue::ops::apply::Apply;
+use batch_executor::queue::ops::cancel::{Cancel, Selection};
+use batch_executor::queue::ops::clear::Clear;
+use batch_executor::queue::ops::control::{Promote, Start, Stop};
+use batch_executor::queue::ops::insert::{Batch, Insert};
+use batch_executor::queue::ops::recover::{Recover, Release};
+use batch_executor::queue::ops::retry::Retry;
+use batch_executor::queue::ops::update::Update;
+use batch_executor::queue::writer::Operation;
+use batch_executor::queue::{Opened, Queue};
+use batch_executor::task::{Cause, ClaimId, Order, Priority, TaskId, TaskSpec};
+use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// Tallies that are not the rows.
+const DIFFERENCES: &str = "SELECT 'batch ' || id FROM batch
+    WHERE (queued, running, completed, failed, cancelled, run_ms) IS NOT
+        (SELECT count(*) FILTER (WHERE state < 2), count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state = 3),
+             count(*) FILTER (WHERE state = 4), count(*) FILTER (WHERE state = 5),
+             coalesce(sum(run_ms) FILTER (WHERE state IN (3, 4)), 0) FROM task WHERE batch_id = batch.id)
+    UNION ALL SELECT 'state ' || state || ', priority ' || priority FROM tally
+    WHERE (tasks, run_ms) IS NOT (SELECT count(*), coalesce(sum(run_ms) FILTER (WHERE task.state >= 3), 0) FROM task
+        WHERE task.state = tally.state AND task.priority = tally.priority)";
+/// All that an operation on a task may change.
+const ROWS: &str = "SELECT json_array('task', id, name, priority, state, ready_at, claim, cancel_requested, attempts,
+        retry_count, interruptions, first_started_at, started_at, finished_at, run_ms, reason) FROM task
+    UNION ALL SELECT json_array('attempt', task_id, number, started_at, outcome, cause, error, exit_code) FROM attempt
+    UNION ALL SELECT json_array('output', task_id, number, hex(frames)) FROM output
+    UNION ALL SELECT json_array('run', state, reason, failures) FROM executor";
+
+/// A queue in a file, and a second connection that looks at it.
+struct Bench {
+    queue: Queue,
+    claimed: UnboundedReceiver<Vec<Attempt>>,
+    eye: SqliteConnection,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// With so many tasks, running.
+    async fn with(tasks: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("queue.db");
+        let opened = Queue::open(&path, folder.path(), &BTreeMap::new()).await.expect("a queue");
+        let Opened { queue, claimed, .. } = opened;
+        let eye = SqliteConnectOptions::new().filename(&path).connect().await.expect("a connection");
+        let mut bench = Self { queue, claimed, eye, _folder: folder };
+        bench.add(tasks).await;
+        bench.queue.set_gate(true);
+        bench.write(Start { max_concurrent: Some(2), keep: Some(true), ..Start::default() }).await;
+        bench
+    }
+
+    async fn add(&mut self, tasks: usize) {
+        let spec = TaskSpec {
+            name: "task".into(),
+            function: "command".into(),
+            params: serde_json::Map::new(),
+            priority: Priority::Medium,
+            max_retries: 1,
+            timeout_ms: None,
+            retry_delay_ms: 0,
+            permanent_exit_codes: Vec::new(),
+            delay_ms: 0,
+        };
+        let insert = Insert {
+            specs: vec![spec; tasks],
+            errors: Vec::new(),
+            batch: Batch::New { name: None },
+            more: false,
+            cwd: "/".into(),
+            environment: BTreeMap::new(),
+            key: None,
+        };
+        assert!(self.write(insert).await.is_ok());
+    }
+
+    /// Writes; then the tallies must be the rows.
+    async fn write<O: Operation>(&mut self, operation: O) -> O::Answer {
+        let answer = self.queue.write(operation).await.expect("written");
+        let differences: Vec<String> = sqlx::query_scalar(DIFFERENCES).fetch_all(&mut self.eye).await.expect("read");
+        assert!(differences.is_empty(), "{differences:?}");
+        answer
+    }
+
+    async fn rows(&mut self) -> Vec<String> {
+        sqlx::query_scalar(ROWS).fetch_all(&mut self.eye).await.expect("rows")
+    }
+
+    /// Writes what must change nothing.
+    async fn in_vain<O: Operation>(&mut self, operation: O) -> O::Answer {
+        let before = self.rows().await;
+        let answer = self.write(operation).await;
+        assert_eq!(self.rows().await, before);
+        answer
+    }
+
+    /// The claims that were handed out, in their order.
+    async fn claims(&mut self) -> Vec<(TaskId, ClaimId)> {
+        let claimed = self.claimed.recv().await.expect("claims");
+        claimed.iter().map(|attempt| (attempt.task_id, attempt.claim)).collect()
+    }
+
+    async fn state(&mut self, task: TaskId) -> i64 {
+        sqlx::query_scalar("SELECT state FROM task WHERE id = ?1")
+            .bind(task)
+            .fetch_one(&mut self.eye)
+            .await
+            .expect("a task")
+    }
+}
+
+fn apply(events: impl Into<Vec<Event>>) -> Apply {
+    Apply { events: Arc::new(events.into()) }
+}
+
+fn started((task_id, claim): (TaskId, ClaimId)) -> Event {
+    Event::Started { claim, task_id, started_at: 1000 }
+}
+
+fn ended((task_id, claim): (TaskId, ClaimId), exit_code: i32, order: Option<Order>) -> Event {
+    let verdict = match exit_code {
+        0 => Verdict::Success { result: None },
+        code => Verdict::Failure { error: format!("exit code {code}"), permanent: false, result: None },
+    };
+    Event::Ended(Box::new(Ended {
+        claim,
+        task_id,
+        started_at: 1000,
+        finished_at: 1500,
+        run_ms: 500,
+        order,
+        verdict,
+        exit_code: Some(exit_code),
+        signal: None,
+        cpu_us: None,
+        max_rss: None,
+        output: Output { frames: vec![1, 1, 0, 0, 0, b'x'], ..Output::default() },
+    }))
+}
+
+fn cancel(task: TaskId, ordered: &[ClaimId]) -> Cancel {
+    let ordered: BTreeSet<ClaimId> = ordered.iter().copied().collect();
+    Cancel { selection: Selection::Tasks(vec![task]), yielded: Vec::new(), ordered }
+}
+
+fn lost() -> Recover {
+    Recover { held: BTreeSet::new(), had_process: BTreeSet::new(), cause: Cause::KeeperLost, max_interruptions: 5 }
+}
+
+#[tokio::test]
+async fn an_end_counts_once() {
+    let mut bench = Bench::with(2).await;
+    let [one, two] = bench.claims().await[..] else { panic!("two claims") };
+    bench.write(apply([started(one), ended(one, 0, None)])).await;
+    assert_eq!(bench.state(1).await, 3);
+    bench.in_vain(apply([ended(one, 0, None)])).await;
+    bench.in_vain(apply([ended(one, 1, None)])).await;
+    bench.in_vain(apply([started(one)])).await;
+    // Without its start, and twice in one group.
+    bench.write(apply([ended(two, 0, None), ended(two, 1, None), started(two)])).await;
+    assert_eq!(bench.state(2).await, 3);
+}
+
+#[tokio::test]
+async fn an_event_of_an_earlier_claim_is_not_the_next_one_s() {
+    let mut bench = Bench::with(1).await;
+    let first = bench.claims().await[0];
+    bench.write(Release { claims: vec![first.1] }).await;
+    let second = bench.claims().await[0];
+    assert_ne!(first.1, second.1);
+    bench.in_vain(apply([started(first)])).await;
+    bench.in_vain(apply([ended(first, 0, None)])).await;
+    bench.in_vain(Release { claims: vec![first.1] }).await;
+    bench.write(apply([started(second), ended(second, 1, None)])).await;
+    let retry = bench.claims().await[0];
+    bench.in_vain(apply([ended(second, 0, None)])).await;
+    bench.write(apply([ended(retry, 1, None)])).await;
+    assert_eq!(bench.state(1).await, 4);
+}
+
+#[tokio::test]
+async fn a_cancel_holds_whatever_comes_after_it() {
+    let mut bench = Bench::with(3).await;
+    let claims = bench.claims().await;
+    bench.write(apply([started(claims[0])])).await;
+    // Not asked for at the keeper yet: nothing is changed, the claim is named.
+    let asked = bench.in_vain(cancel(1, &[])).await;
+    assert_eq!((asked.count, asked.claimed), (0, vec![claims[0]]));
+    assert_eq!(bench.write(cancel(1, &[claims[0].1])).await.count, 1);
+    bench.write(apply([ended(claims[0], 0, None)])).await;
+    assert_eq!(bench.state(1).await, 5, "whatever its exit code");
+    bench.in_vain(apply([ended(claims[0], 0, None)])).await;
+    let again = bench.in_vain(cancel(1, &[claims[0].1])).await;
+    assert_eq!((again.count, again.not_cancelled.len()), (0, 1));
+    // A claimed one that is given back is cancelled at once; its late events are nobody's.
+    let yielded = Cancel { yielded: vec![claims[1].1], ..cancel(2, &[]) };
+    assert_eq!(bench.write(yielded).await.count, 1);
+    bench.in_vain(apply([started(claims[1]), ended(claims[1], 0, None)])).await;
+    assert_eq!(bench.state(2).await, 5);
+    // Cancelled, then lost with its keeper.
+    bench.write(apply([started(claims[2])])).await;
+    bench.write(cancel(3, &[claims[2].1])).await;
+    bench.write(lost()).await;
+    assert_eq!(bench.state(3).await, 5);
+}
+
+#[tokio::test]
+async fn what_has_ended_is_changed_by_retry_alone() {
+    let mut bench = Bench::with(3).await;
+    let claims = bench.claims().await;
+    bench.write(apply([ended(claims[0], 0, None), ended(claims[1], 1, None)])).await;
+    let second = bench.claims().await[0];
+    bench.write(apply([ended(second, 1, None), started(claims[2])])).await;
+    let update = |ids: &[TaskId]| Update { task_ids: ids.to_vec(), name: Some("new".into()), ..Update::default() };
+    assert_eq!(bench.in_vain(update(&[1, 2, 3, 9])).await.not_updated.len(), 4);
+    assert_eq!(bench.in_vain(Retry::Tasks(vec![1, 3, 9])).await.not_requeued.len(), 3);
+    bench.write(Stop { reason: "stopped by request", yielded: Vec::new() }).await;
+    assert_eq!(bench.write(Retry::Tasks(vec![2])).await.requeued, 1);
+    assert_eq!(bench.in_vain(Retry::Tasks(vec![2])).await.requeued, 0);
+    bench.in_vain(apply([ended(second, 1, None)])).await;
+    bench.in_vain(Promote).await;
+}
+
+#[tokio::test]
+async fn a_loss_is_counted_once() {
+    let mut bench = Bench::with(2).await;
+    let claims = bench.claims().await;
+    bench.write(apply([started(claims[0])])).await;
+    bench.queue.set_gate(false);
+    let found = bench.write(lost()).await;
+    assert_eq!((found.interrupted, found.released), (1, 1));
+    assert_eq!(bench.in_vain(lost()).await.interrupted, 0);
+    bench.in_vain(apply([ended(claims[0], 0, None), started(claims[1]), ended(claims[1], 0, None)])).await;
+    assert_eq!((bench.state(1).await, bench.state(2).await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_stopped_attempt_goes_back_and_clear_takes_only_what_ended() {
+    let mut bench = Bench::with(2).await;
+    let claims = bench.claims().await;
+    bench.write(apply([started(claims[0]), ended(claims[1], 0, None)])).await;
+    bench.write(Stop { reason: "stopped by request", yielded: Vec::new() }).await;
+    bench.in_vain(Stop { reason: "deadline", yielded: Vec::new() }).await;
+    let clear = Clear { states: vec![3, 4, 5], batch_id: Some(1), ended_by: i64::MAX, upto: i64::MAX };
+    assert_eq!(bench.write(clear.clone()).await, 1);
+    assert_eq!(bench.in_vain(clear).await, 0);
+    bench.write(apply([ended(claims[0], 0, Some(Order::Stop))])).await;
+    assert_eq!(bench.state(1).await, 0);
+    bench.in_vain(apply([ended(claims[0], 0, Some(Order::Stop))])).await;
+    bench.in_vain(apply([ended(claims[1], 0, None)])).await;
+}
