@@ -14,6 +14,8 @@ use crate::protocol::ExportFormat;
 pub enum TargetError {
     #[error("`output_file` is `{0}`, which exists; choose another or set `overwrite`")]
     Exists(PathBuf),
+    #[error("`output_file` is `{path}`, but there is no folder `{folder}`; make it first")]
+    NoFolder { path: PathBuf, folder: PathBuf },
     #[error("`output_file` is `{path}`, but it cannot be made there: {error}")]
     Place { path: PathBuf, error: io::Error },
     #[error("the export cannot be written: {0}")]
@@ -36,6 +38,9 @@ impl Target {
             return Err(place(io::ErrorKind::IsADirectory.into()));
         }
         let folder = path.parent().ok_or_else(|| place(io::ErrorKind::InvalidInput.into()))?;
+        if !folder.is_dir() {
+            return Err(TargetError::NoFolder { path: path.to_owned(), folder: folder.to_owned() });
+        }
         let file = tempfile::Builder::new().prefix(".batch-export-").tempfile_in(folder).map_err(place)?;
         Ok(Self { path: path.to_owned(), overwrite, file: BufWriter::with_capacity(128 * 1024, file) })
     }

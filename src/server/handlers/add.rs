@@ -70,7 +70,7 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
     }
     if specs.is_empty() || (request.atomic && !errors.is_empty()) {
         let first = errors.first().map(|bad| format!("; task {}: {}", bad.index, bad.error)).unwrap_or_default();
-        let message = format!("nothing was added: {} of {} are bad{first}", errors.len(), tasks(request.tasks.len()));
+        let message = format!("nothing was added: {} bad among {}{first}", errors.len(), tasks(request.tasks.len()));
         return Err(Refusal::invalid(message).with(json!({ "errors": errors })));
     }
     let insert = Insert {

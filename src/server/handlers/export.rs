@@ -13,7 +13,7 @@ impl From<TargetError> for Refusal {
     fn from(error: TargetError) -> Self {
         let code = match error {
             TargetError::Exists(_) => ErrorCode::Conflict,
-            TargetError::Place { .. } => ErrorCode::InvalidRequest,
+            TargetError::NoFolder { .. } | TargetError::Place { .. } => ErrorCode::InvalidRequest,
             TargetError::Io(_) => ErrorCode::Storage,
         };
         Self::new(code, error.to_string())
