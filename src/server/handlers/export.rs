@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Incoming, Reply, tasks};
+use crate::executor::ExecutorError;
 use crate::export::{Export, TargetError, default_name};
 use crate::protocol::{self, ErrorCode, Exported, Refusal};
 use crate::queue::read::{Filter, PAGE_ROWS};
@@ -33,6 +34,9 @@ pub(super) async fn export(service: &Shared, incoming: &Incoming, request: proto
     let upto = service.queue.last_id().await?;
     let mut after = Some(0);
     while let Some(from) = after {
+        if service.ending.borrow().is_some() {
+            return Err(ExecutorError::ShuttingDown.into());
+        }
         let page = service.queue.page(&filter, from, upto, PAGE_ROWS, attempts).await?;
         after = page.next;
         export = blocking(move || {
