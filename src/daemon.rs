@@ -1,16 +1,21 @@
 //! Wires the parts; lifetime and signals.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+use nix::sys::signal::{SigSet, Signal as Number};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -28,8 +33,10 @@ use crate::server::{self, Ending, Service};
 pub enum DaemonError {
     #[error(transparent)]
     Home(#[from] HomeError),
-    #[error("another daemon holds this home: pid {pid}")]
-    Locked { pid: String },
+    #[error(
+        "another daemon holds this home `{home}`: pid {pid}; choose another home, or end that one: batch-executor daemon stop"
+    )]
+    Locked { home: PathBuf, pid: String },
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -53,8 +60,28 @@ impl DaemonError {
     }
 }
 
-/// Asks whether the configuration is good now.
-pub type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// How long the program that is to take over may take to say that it can.
+const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// The flag with what one program leaves open for the next: `--inherited=LOCK:LISTENER`.
+const INHERITED: &str = "inherited";
+
+/// The descriptors that the program before this one, in the same process, left open: the home stays locked
+/// and its clients wait instead of finding nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited {
+    lock: RawFd,
+    listener: RawFd,
+}
+
+impl std::str::FromStr for Inherited {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers =
+            text.split_once(':').and_then(|(lock, listener)| Some((lock.parse().ok()?, listener.parse().ok()?)));
+        numbers.map(|(lock, listener)| Self { lock, listener }).ok_or_else(|| "two descriptors are needed".to_owned())
+    }
+}
 
 /// What the daemon needs to know.
 pub struct Setup {
@@ -62,8 +89,7 @@ pub struct Setup {
     pub settings: Settings,
     /// This program: where the keeper is started from, and what takes over at `restart`.
     pub program: PathBuf,
-    /// Whether a daemon that started now would find a good configuration; asked before one is replaced.
-    pub check: Check,
+    pub inherited: Option<Inherited>,
 }
 
 /// Runs the daemon until it is told to end. At `restart`, SIGUSR2 and SIGHUP the program now installed takes
@@ -73,21 +99,93 @@ pub struct Setup {
 /// [`DaemonError`], with its exit code.
 pub fn run(setup: Setup) -> Result<(), DaemonError> {
     setup.home.create()?;
-    let _lock = lock(&setup.home)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let home = setup.home.clone();
     let program = setup.program.clone();
-    let ending = runtime.block_on(serve(setup))?;
+    let (lock, listener) = adopt(&home, setup.inherited)?.unzip();
+    let lock = lock_home(&home, lock)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(serve(setup, listener))?;
     drop(runtime);
-    if ending != Ending::Replace {
-        return Ok(());
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::Replaced { listener } => {
+            let error = become_program(&program, &lock, &listener);
+            drop(std::fs::remove_file(home.socket()));
+            Err(error.into())
+        }
     }
-    // Comes back only when the program cannot be run. The lock's descriptor closes on exec; the new one takes it.
-    Err(Command::new(program).args(std::env::args_os().skip(1)).exec().into())
 }
 
-/// Takes the daemon's lock and writes the pid into it.
-fn lock(home: &Home) -> Result<Flock<File>, DaemonError> {
-    let file = File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(home.lock())?;
+/// How serving ended.
+enum Ended {
+    Stopped,
+    /// The listening socket is still open.
+    Replaced {
+        listener: OwnedFd,
+    },
+}
+
+/// This process's arguments, without what is said of descriptors that were inherited.
+fn own_arguments() -> impl Iterator<Item = OsString> {
+    let inherited = format!("--{INHERITED}=");
+    std::env::args_os().skip(1).filter(move |argument| !argument.as_bytes().starts_with(inherited.as_bytes()))
+}
+
+/// Whether the program now installed could take over: it runs, and finds a good configuration.
+async fn check(program: &Path) -> Result<(), String> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(own_arguments()).arg("--check").stdin(Stdio::null()).kill_on_drop(true);
+    let output = match tokio::time::timeout(CHECK_PATIENCE, command.output()).await {
+        Err(_) => return Err(format!("`{}` did not answer within {CHECK_PATIENCE:?}", program.display())),
+        Ok(Err(error)) => return Err(format!("`{}` cannot be run: {error}", program.display())),
+        Ok(Ok(output)) => output,
+    };
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+}
+
+/// Becomes the program now installed, in this process. Comes back only when that cannot be done.
+fn become_program(program: &Path, lock: &Flock<File>, listener: &OwnedFd) -> io::Error {
+    let handed_over = format!("--{INHERITED}={}:{}", lock.as_raw_fd(), listener.as_raw_fd());
+    // A signal in between would end the process: it waits until the new program's handlers are in.
+    let ready = stays_open(&**lock, true).and_then(|()| stays_open(listener, true)).and_then(|()| {
+        Signals::all().thread_block()?;
+        Ok(())
+    });
+    match ready {
+        Ok(()) => Command::new(program).args(own_arguments()).arg(handed_over).exec(),
+        Err(error) => error,
+    }
+}
+
+/// Whether a descriptor outlives the next program in this process.
+fn stays_open(fd: impl AsFd, stays: bool) -> io::Result<()> {
+    let flags = if stays { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    fcntl(fd, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+/// Takes the descriptors over that the program before left open, if they are what they are said to be.
+fn adopt(home: &Home, inherited: Option<Inherited>) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+    let Some(Inherited { lock, listener }) = inherited else { return Ok(None) };
+    let behind = |fd: RawFd| std::fs::metadata(format!("/proc/self/fd/{fd}")).map(|meta| (meta.dev(), meta.ino()));
+    let named = std::fs::metadata(home.lock())?;
+    if behind(lock)? != (named.dev(), named.ino()) || lock == listener {
+        return Err(io::Error::other("the inherited descriptors are not this home's"));
+    }
+    behind(listener)?;
+    #[expect(unsafe_code, reason = "nobody else in this process has them: the program that opened them is no more")]
+    let (lock, listener) = unsafe { (OwnedFd::from_raw_fd(lock), OwnedFd::from_raw_fd(listener)) };
+    stays_open(&lock, false)?;
+    stays_open(&listener, false)?;
+    Ok(Some((lock, listener)))
+}
+
+/// Takes the daemon's lock, or keeps the inherited one, and writes the pid into it.
+fn lock_home(home: &Home, inherited: Option<OwnedFd>) -> Result<Flock<File>, DaemonError> {
+    let file = match inherited {
+        Some(fd) => File::from(fd),
+        None => File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(home.lock())?,
+    };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut locked) => {
             locked.set_len(0)?;
@@ -98,14 +196,14 @@ fn lock(home: &Home) -> Result<Flock<File>, DaemonError> {
         Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
             let mut pid = String::new();
             file.read_to_string(&mut pid)?;
-            Err(DaemonError::Locked { pid })
+            Err(DaemonError::Locked { home: home.root().to_owned(), pid })
         }
-        Err((_, error)) => Err(std::io::Error::from(error).into()),
+        Err((_, error)) => Err(io::Error::from(error).into()),
     }
 }
 
-async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
-    let Setup { home, settings, program, check } = setup;
+async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, DaemonError> {
+    let Setup { home, settings, program, .. } = setup;
     let mut signals = Signals::install()?;
     let caps: BTreeMap<String, u32> = settings
         .functions
@@ -115,7 +213,7 @@ async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
     let opened = Queue::open(&home.database(), &home.output_dir(), &caps).await?;
     let options = Options {
         home: home.clone(),
-        program,
+        program: program.clone(),
         keep_bytes: settings.output_keep_bytes,
         log_cap_bytes: settings.log_cap_bytes,
         grace_ms: milliseconds(settings.grace),
@@ -136,37 +234,66 @@ async fn serve(setup: Setup) -> Result<Ending, DaemonError> {
         started: Instant::now(),
         ending: watch::Sender::new(None),
     });
-    let listener = server::bind(&home)?;
+    let listener = match inherited {
+        Some(fd) => UnixListener::from_std(fd.into())?,
+        None => server::bind(&home)?,
+    };
+    let held = listener.as_fd().try_clone_to_owned()?;
     tracing::info!(pid = std::process::id(), home = %home.root().display(), "serving");
     let serving = tokio::spawn(server::serve(listener, service.clone()));
-    let mut damage = opened.queue.damage();
-    let mut ending = service.ending.subscribe();
-    let ended = tokio::select! {
-        ending = signals.next(&check) => Ok(ending),
-        ending = ending.wait_for(Option::is_some) => Ok(ending.ok().and_then(|e| *e).unwrap_or(STOP)),
-        damaged = damage.wait_for(Option::is_some) => {
-            Err(damaged.ok().and_then(|d| d.clone()).unwrap_or(QueueError::Closed))
-        }
-    };
-    let ending = ended.map_err(DaemonError::Damaged)?;
+    let ending = told(&service, &mut signals, &program).await?;
     service.ending.send_replace(Some(ending));
     tracing::info!(?ending, "ending");
-    match ending {
-        Ending::Stop { grace_ms } => end(&executor, grace_ms, &mut signals, &check).await,
-        // Nothing is claimed that this process would not hand over any more.
-        Ending::Replace => std::mem::forget(opened.queue.close_gate()),
-    }
-    // The socket goes last: a client that waits for the end sees it gone only when all is written.
-    drop(std::fs::remove_file(home.socket()));
+    let ended = match ending {
+        Ending::Stop { grace_ms } => {
+            drop(held);
+            end(&executor, grace_ms, &mut signals).await;
+            // The socket goes last: a client that waits for the end sees it gone only when all is written.
+            drop(std::fs::remove_file(home.socket()));
+            Ended::Stopped
+        }
+        Ending::Replace => {
+            // Nothing is claimed that this process would not hand over any more.
+            std::mem::forget(opened.queue.close_gate());
+            Ended::Replaced { listener: held }
+        }
+    };
     if serving.await.is_err() {
         tracing::error!("the server ended by a defect");
     }
     opened.queue.close().await;
-    Ok(ending)
+    Ok(ended)
+}
+
+/// Resolves when the daemon is told to end, and how; the queue's damage ends it too.
+async fn told(service: &Service, signals: &mut Signals, program: &Path) -> Result<Ending, DaemonError> {
+    let mut damage = service.queue.damage();
+    let mut ending = service.ending.subscribe();
+    loop {
+        let told = tokio::select! {
+            told = signals.next() => told,
+            ending = ending.wait_for(Option::is_some) => return Ok(ending.ok().and_then(|e| *e).unwrap_or(STOP)),
+            damaged = damage.wait_for(Option::is_some) => {
+                let damaged = damaged.ok().and_then(|d| d.clone()).unwrap_or(QueueError::Closed);
+                return Err(DaemonError::Damaged(damaged));
+            }
+        };
+        if told != Ending::Replace {
+            return Ok(told);
+        }
+        match check(program).await {
+            Ok(()) => return Ok(told),
+            Err(error) => {
+                tracing::error!(err = %error, "the daemon stays as it is: what is now installed cannot take over");
+                // Who asked for it is waiting for a yes or no.
+                service.ending.send_replace(None);
+            }
+        }
+    }
 }
 
 /// Ends what runs; a second signal makes the grace 0.
-async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals, check: &Check) {
+async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals) {
     let ending = executor.shut_down(grace_ms);
     tokio::pin!(ending);
     loop {
@@ -177,7 +304,7 @@ async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals, 
                 }
                 return;
             }
-            _ = signals.next(check) => executor.hurry().await,
+            told = signals.next() => if told != Ending::Replace { executor.hurry().await },
         }
     }
 }
@@ -194,27 +321,28 @@ struct Signals {
 }
 
 impl Signals {
-    fn install() -> std::io::Result<Self> {
-        Ok(Self {
+    fn all() -> SigSet {
+        [Number::SIGTERM, Number::SIGINT, Number::SIGUSR2, Number::SIGHUP].into_iter().collect()
+    }
+
+    /// From here on they are heard; what came while one program became the next is heard now.
+    fn install() -> io::Result<Self> {
+        let signals = Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             usr2: signal(SignalKind::user_defined2())?,
             hup: signal(SignalKind::hangup())?,
-        })
+        };
+        Self::all().thread_unblock()?;
+        Ok(signals)
     }
 
-    async fn next(&mut self, check: &Check) -> Ending {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return STOP,
-                _ = self.int.recv() => return STOP,
-                _ = self.usr2.recv() => {}
-                _ = self.hup.recv() => {}
-            }
-            match check() {
-                Ok(()) => return Ending::Replace,
-                Err(error) => tracing::error!(err = %error, "the daemon stays as it is: its configuration is bad now"),
-            }
+    async fn next(&mut self) -> Ending {
+        tokio::select! {
+            _ = self.term.recv() => STOP,
+            _ = self.int.recv() => STOP,
+            _ = self.usr2.recv() => Ending::Replace,
+            _ = self.hup.recv() => Ending::Replace,
         }
     }
 }

@@ -47,12 +47,23 @@ pub fn run(context: &Context, args: &DaemonArgs) -> Result<u8, Failure> {
         None => serve::run(context, &args.serve),
         Some(DaemonAction::Stop { grace }) => stop(context, grace.as_ref()),
         Some(DaemonAction::Status) => status(context),
-        Some(DaemonAction::Restart) => {
-            let request = request("restart", Map::new())?;
-            context.print_message(&accepted(context.client_of_running().call(&request))?)?;
-            Ok(exit::DONE)
-        }
+        Some(DaemonAction::Restart) => restart(context),
     }
+}
+
+/// Returns when the new program serves.
+fn restart(context: &Context) -> Result<u8, Failure> {
+    let mut connection = Connection::connect(&context.home)?;
+    accepted(connection.call(&request("restart", Map::new())?))?;
+    connection.read_to_end();
+    let answer = accepted(Connection::connect(&context.home)?.call(&json!({"action": "status"})))?;
+    let status: StatusData = data(&answer)?;
+    let message =
+        format!("the daemon was replaced: now version {}, pid {}; running tasks go on.", status.version, status.pid);
+    let data = json!({"pid": status.pid, "version": status.version, "protocol": status.protocol});
+    let answer = OwnAnswer::new("restart", message, data);
+    context.print_own(&answer, |out| writeln!(out, "{}", answer.message))?;
+    Ok(exit::DONE)
 }
 
 fn stop(context: &Context, grace: Option<&Value>) -> Result<u8, Failure> {

@@ -26,6 +26,9 @@ pub struct KeeperArgs {
 #[cfg(feature = "daemon")]
 pub fn run(global: &Global, args: &KeeperArgs) -> Result<u8, Failure> {
     use batch_executor::{home::Home, keeper};
+
+    // A daemon that takes another one's process over has them blocked until it serves.
+    nix::sys::signal::SigSet::all().thread_unblock().map_err(std::io::Error::from)?;
     let home = Home::locate(global.home.as_deref())?;
     let options =
         keeper::Options { log_cap_bytes: args.log_cap_bytes, patience_ms: args.patience_ms, adopt: args.adopt };

@@ -7,18 +7,23 @@ use crate::context::Context;
 use crate::exit;
 use crate::failure::Failure;
 
-/// Flags of the daemon itself: one for each setting, and `--detached`.
+/// Flags of the daemon itself: one for each setting, and those that one program gives to another.
 #[derive(Debug, Clone, Default)]
 pub struct ServeArgs {
     /// Leave the terminal and write HOME/daemon.log.
     detached: bool,
+    /// Only say whether the configuration is good.
+    check: bool,
+    /// What the program before this one, in the same process, left open.
+    inherited: Option<String>,
     overrides: Overrides,
 }
 
 impl Args for ServeArgs {
     fn augment_args(command: Command) -> Command {
-        let detached = Arg::new("detached").long("detached").hide(true).num_args(0);
-        command.arg(detached).args(SETTINGS.iter().map(|setting| {
+        let hidden = |name| Arg::new(name).long(name).hide(true);
+        let own = [hidden("detached").num_args(0), hidden("check").num_args(0), hidden("inherited").num_args(1)];
+        command.args(own).args(SETTINGS.iter().map(|setting| {
             Arg::new(format!("setting {}", setting.name))
                 .long(setting.name.replace('_', "-"))
                 .value_name("VALUE")
@@ -36,7 +41,12 @@ impl FromArgMatches for ServeArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |name: &str| matches.get_one::<String>(&format!("setting {name}")).cloned();
         let overrides = SETTINGS.iter().filter_map(|s| Some((s.name.to_owned(), given(s.name)?))).collect();
-        Ok(Self { detached: matches.get_flag("detached"), overrides: Overrides(overrides) })
+        Ok(Self {
+            detached: matches.get_flag("detached"),
+            check: matches.get_flag("check"),
+            inherited: matches.get_one("inherited").cloned(),
+            overrides: Overrides(overrides),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -56,6 +66,10 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
     use batch_executor::{daemon, logging};
 
     let settings = Loaded::load(context.config.as_deref(), &args.overrides)?.settings;
+    if args.check {
+        return Ok(exit::DONE);
+    }
+    let inherited = args.inherited.as_deref().map(str::parse).transpose().map_err(Failure::usage)?;
     context.home.create()?;
     let destination = if args.detached {
         // Fails only for a session's leader, which has no terminal to leave.
@@ -67,9 +81,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
     logging::init(&settings.log_level, destination)
         .map_err(|error| Failure::file("open", &context.home.log().to_string_lossy(), &error))?;
     let program = this_program().map_err(|error| Failure::file("find", "this program", &error))?;
-    let (config, overrides) = (context.config.clone(), args.overrides.clone());
-    let check = move || Loaded::load(config.as_deref(), &overrides).map(drop).map_err(|error| error.to_string());
-    match daemon::run(daemon::Setup { home: context.home.clone(), settings, program, check: Box::new(check) }) {
+    match daemon::run(daemon::Setup { home: context.home.clone(), settings, program, inherited }) {
         Ok(()) => Ok(exit::DONE),
         Err(error) => Err(Failure::new(error.exit_code(), error.to_string())),
     }

@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
@@ -22,8 +22,10 @@ use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
 
 /// Adds of one connection under way at once,
 const PIPELINE: usize = 64;
-/// and the bytes of their lines, unless one alone is longer: a request takes many times its length in memory.
+/// and their lines together, in bytes: a request takes many times its length in memory.
 const PIPELINE_BYTES: usize = 256 * 1024;
+/// How long an ending daemon waits for a client that does not read its answer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What one read takes at most.
 const CHUNK: usize = 64 * 1024;
 
@@ -44,8 +46,8 @@ pub(super) struct Connection {
     /// The rest of a line that was too long is being skipped.
     skipping: bool,
     answers: VecDeque<Answer>,
-    /// Bytes of the lines that wait for an answer.
-    under_way: usize,
+    /// The length of the lines whose answers are due.
+    pipelined: usize,
 }
 
 enum Line {
@@ -63,7 +65,7 @@ impl Connection {
             scanned: 0,
             skipping: false,
             answers: VecDeque::new(),
-            under_way: 0,
+            pipelined: 0,
         }
     }
 
@@ -119,13 +121,12 @@ impl Connection {
     }
 
     async fn take(&mut self, line: Line) -> io::Result<()> {
-        let length = if let Line::Whole(line) = &line { line.len() } else { 0 };
-        if self.under_way + length > PIPELINE_BYTES {
-            self.flush().await?;
-        }
         let parsed = match line {
             Line::Whole(line) if line.iter().all(u8::is_ascii_whitespace) => return Ok(()),
-            Line::Whole(line) => parse_line(&line),
+            Line::Whole(line) => {
+                self.pipelined += line.len();
+                parse_line(&line)
+            }
             Line::TooLong => {
                 let most = self.service.settings.max_request_bytes;
                 let message =
@@ -163,8 +164,8 @@ impl Connection {
             Poll::Pending => Answer::Pending(call),
         };
         self.answers.push_back(answer);
-        self.under_way += length;
-        if !together || self.answers.len() >= PIPELINE { self.flush().await } else { Ok(()) }
+        let full = self.answers.len() >= PIPELINE || self.pipelined >= PIPELINE_BYTES;
+        if !together || full { self.flush().await } else { Ok(()) }
     }
 
     /// Waits for the answers that are due and writes them. A client that has gone does not end what it asked for.
@@ -176,30 +177,39 @@ impl Connection {
                 Answer::Pending(call) => call.await,
             };
             if written.is_ok() {
-                written = self.stream.write_all(&line(&response)).await;
+                written = self.write(&line(&response)).await;
             }
         }
-        self.under_way = 0;
+        self.pipelined = 0;
         written
+    }
+
+    /// A client that does not read holds nobody up but itself, also when the daemon ends.
+    async fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let too_late = async {
+            self.service.ends().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            written = self.stream.write_all(line) => written,
+            () = too_late => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 
 /// Resolves when the client has gone for good. One that has only ended its requests (`nc -U`) has not.
 async fn hung_up(stream: &UnixStream) {
+    // Its own registration, of the writing side: what the client sends meanwhile hides nothing.
+    let watched = stream.as_fd().try_clone_to_owned().and_then(|fd| UnixStream::from_std(fd.into()));
+    let Ok(watched) = watched else { return std::future::pending().await };
     loop {
-        if stream.ready(Interest::READABLE).await.is_err() {
-            return;
+        match watched.ready(Interest::WRITABLE).await {
+            // Heard of; what is waited for is the next change.
+            Ok(ready) if !ready.is_write_closed() => {
+                let _ = watched.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            }
+            _ => return,
         }
-        let mut watched = [PollFd::new(stream.as_fd(), PollFlags::empty())];
-        if poll(&mut watched, PollTimeout::ZERO).is_err() {
-            return;
-        }
-        let found = watched[0].revents().unwrap_or(PollFlags::empty());
-        if found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-            return;
-        }
-        // More requests, or the end of them: the answer is still wanted.
-        std::future::pending::<()>().await;
     }
 }
 

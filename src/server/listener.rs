@@ -15,6 +15,8 @@ use super::connection::Connection;
 use crate::home::Home;
 use crate::protocol::{ErrorCode, Refusal};
 
+/// How long a client that is turned away may take to read why.
+const TURNED_AWAY: Duration = Duration::from_secs(1);
 /// After an error of `accept` (no descriptors left) before the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -79,8 +81,14 @@ fn admit(stream: UnixStream, permits: &Arc<Semaphore>, service: &Shared, connect
         Refusal::invalid("this daemon serves its own user only")
     };
     connections.spawn(async move {
-        let mut stream = stream;
         // The peer may be gone already.
-        drop(stream.write_all(&super::connection::line(&super::connection::refused(None, None, refusal))).await);
+        drop(tokio::time::timeout(TURNED_AWAY, turn_away(stream, refusal)).await);
     });
+}
+
+/// Says why, then reads what the client has sent: closed with that unread, it could lose the answer.
+async fn turn_away(mut stream: UnixStream, refusal: Refusal) -> io::Result<()> {
+    stream.write_all(&super::connection::line(&super::connection::refused(None, None, refusal))).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
 }

@@ -1,9 +1,12 @@
 //! `start`, `stop`, `shutdown`.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use super::{Reply, tasks};
-use crate::protocol::{Refusal, Shutdown, Start, Started, Stop, StopAnswer, milliseconds};
+use crate::executor::ExecutorError;
+use crate::protocol::{ErrorCode, Refusal, Shutdown, Start, Started, Stop, StopAnswer, milliseconds};
 use crate::queue::ops::control::{self, StartOutcome};
 use crate::queue::state::State;
 use crate::server::{Ending, Shared};
@@ -51,7 +54,7 @@ pub(super) async fn stop(service: &Shared, request: &Stop) -> Result<Reply, Refu
         let mut commits = service.queue.commits();
         tokio::select! {
             _ = commits.wait_for(|s| s.run.state != RunState::Stopping || s.tally.in_state(State::Running) == 0) => {}
-            () = service.ends() => return Err(crate::executor::ExecutorError::ShuttingDown.into()),
+            () = service.ends() => return Err(ExecutorError::ShuttingDown.into()),
         }
     }
     let snapshot = service.queue.snapshot();
@@ -76,21 +79,41 @@ pub(super) async fn stop(service: &Shared, request: &Stop) -> Result<Reply, Refu
     Reply::new(message, &data)
 }
 
-pub(super) fn restart(service: &Shared) -> Result<Reply, Refusal> {
-    service.ending.send_replace(Some(Ending::Replace));
-    let message = "the daemon is being replaced by the program now installed; running tasks go on.";
-    Reply::new(message, &json!({ "pid": std::process::id() }))
+/// As SIGUSR2: whoever hears it looks first whether what is now installed can take over.
+pub(super) async fn restart(service: &Shared) -> Result<Reply, Refusal> {
+    let mut ending = service.ending.subscribe();
+    kill(Pid::this(), Signal::SIGUSR2)
+        .map_err(|error| Refusal::new(ErrorCode::Internal, format!("the daemon cannot signal itself: {error}")))?;
+    // The sender lives as long as this service.
+    drop(ending.changed().await);
+    match *ending.borrow_and_update() {
+        Some(Ending::Replace) => {
+            let message = "the daemon is being replaced by the program now installed; running tasks go on.";
+            Reply::new(message, &json!({ "pid": std::process::id() }))
+        }
+        Some(Ending::Stop { .. }) => Err(ExecutorError::ShuttingDown.into()),
+        None => Err(Refusal::conflict(
+            "the daemon stays as it is: the program now installed, or its configuration, is not good; the daemon's log says what is wrong",
+        )),
+    }
 }
 
 pub(super) fn shutdown(service: &Shared, request: &Shutdown) -> Result<Reply, Refusal> {
     let snapshot = service.queue.snapshot();
     let running = snapshot.tally.in_state(State::Running);
-    let goes_on = if snapshot.run.state == RunState::Running {
-        "; the next command starts the daemon again and the executor goes on (`stop` first prevents that)"
-    } else {
-        "; the next command starts the daemon again"
+    let now = match running {
+        0 => "nothing was running".to_owned(),
+        1 => "1 running task goes back to the queue, no retry used".to_owned(),
+        several => format!("{several} running tasks go back to the queue, no retry used"),
     };
-    let message = format!("the daemon is ending; {} running go back to the queue{goes_on}.", tasks(running));
+    let next = match snapshot.run.state {
+        RunState::Stopped => {
+            "The next command starts the daemon again, and the executor goes on as it is: stopped (what `stop` does)."
+        }
+        RunState::Running | RunState::Stopping => {
+            "The next command starts the daemon again, and the executor goes on; to prevent that, `stop` first."
+        }
+    };
     service.ending.send_replace(Some(Ending::Stop { grace_ms: request.grace.map(milliseconds) }));
-    Reply::new(message, &json!({ "pid": std::process::id(), "running": running }))
+    Reply::new(format!("the daemon ends; {now}. {next}"), &json!({ "pid": std::process::id(), "running": running }))
 }

@@ -109,7 +109,7 @@ pub async fn handle(service: Shared, incoming: Incoming, action: Action) -> Resu
         Action::Wait(request) => wait::wait(service, request).await,
         Action::Functions(_) => functions(service),
         Action::Shutdown(request) => control::shutdown(service, &request),
-        Action::Restart(_) => control::restart(service),
+        Action::Restart(_) => control::restart(service).await,
         Action::Health(_) => health(service).await,
     }
 }
