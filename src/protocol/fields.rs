@@ -9,6 +9,8 @@ use crate::task::TaskId;
 
 /// More seconds than this are refused: some 317 years, and in milliseconds still far from the end of an `i64`.
 const MOST_SECONDS: f64 = 1e10;
+/// The levels of what is kept; common readers of JSON give up at 128, and an answer has some of its own around it.
+const DEEPEST: usize = 100;
 /// The most characters of a value that a message repeats.
 const SHOWN: usize = 80;
 
@@ -57,6 +59,15 @@ impl<'a> Fields<'a> {
         self.optional(name, &format!("text of 1 to {most} bytes"), |v| {
             v.as_str().filter(|s| !s.is_empty() && s.len() <= most).map(str::to_owned)
         })
+    }
+
+    /// An object that is kept as it is. Nested no deeper than any JSON reader follows, also within an answer.
+    pub(super) fn kept_object(&self, name: &'static str) -> Read<Map<String, Value>> {
+        let object = self.object(name)?;
+        if object.as_ref().is_some_and(|object| object.values().any(|value| depth(value) >= DEEPEST)) {
+            return Err(format!("`{name}` is nested too deep: at most {DEEPEST} levels are possible"));
+        }
+        Ok(object)
     }
 
     pub(super) fn object(&self, name: &'static str) -> Read<Map<String, Value>> {
@@ -122,6 +133,15 @@ impl<'a> Fields<'a> {
             .filter(|name| !known.contains(name.as_str()))
             .map(|name| format!("unknown field `{name}` was ignored{}", did_you_mean(name, known.iter().copied())))
             .collect()
+    }
+}
+
+/// How many lists and objects are within each other.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(object) => 1 + object.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -244,7 +244,7 @@ fn update(fields: &Fields<'_>) -> Result<Update, String> {
             _ => return Err("`update` needs either `task_id` or `task_ids`".to_owned()),
         },
         name: fields.text("name", LONGEST_NAME)?,
-        params: fields.object("params")?,
+        params: fields.kept_object("params")?,
         priority: fields.word("priority", PRIORITIES)?,
         max_retries: fields.small("max_retries", 0, MAX_RETRIES_LIMIT)?,
         timeout: fields.nullable("timeout", fields.positive_seconds("timeout"))?,

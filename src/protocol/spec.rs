@@ -47,7 +47,7 @@ pub fn parse_spec(
     let spec = TaskSpec {
         name,
         function: fields.required("function", fields.text("function", LONGEST_NAME))?,
-        params: fields.object("params")?.unwrap_or_default(),
+        params: fields.kept_object("params")?.unwrap_or_default(),
         priority: fields.word("priority", PRIORITIES)?.unwrap_or_default(),
         max_retries: fields.small("max_retries", 0, MAX_RETRIES_LIMIT)?.unwrap_or(DEFAULT_MAX_RETRIES),
         timeout_ms: fields.positive_seconds("timeout")?.map(milliseconds),
