@@ -131,7 +131,7 @@ impl Context {
     /// # Errors
     /// When standard output cannot be written.
     pub fn print_message(&self, answer: &Answer) -> Result<(), Failure> {
-        self.print(answer, |out| Ok(writeln!(out, "{}", answer.response.message)?))
+        self.print(answer, |out| Ok(writeln!(out, "{}", answer.response.message.trim_end())?))
     }
 
     /// Prints an object made here in the shape of an answer, or `people`'s text.
@@ -213,7 +213,15 @@ pub fn request(action: &str, mut parameters: Map<String, Value>) -> Result<Value
 /// A refusal, or no answer.
 pub fn accepted(outcome: Result<Answer, ClientError>) -> Result<Answer, Failure> {
     let answer = outcome?;
-    if answer.response.ok { Ok(answer) } else { Err(Failure::Refused(Box::new(answer))) }
+    if !answer.response.ok {
+        return Err(Failure::Refused(Box::new(answer)));
+    }
+    // This program sends only fields that it knows itself.
+    let ignored = answer.response.warnings.iter().flatten().find(|warning| warning.starts_with("unknown field `"));
+    match ignored {
+        Some(warning) => Err(Failure::ignored(warning)),
+        None => Ok(answer),
+    }
 }
 
 /// What the answer's `data` say.

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use crate::exit;
 
+/// What to do about a daemon that does not know what this program knows.
+const OLDER: &str = "the daemon is older than this program: batch-executor daemon restart";
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub enum Failure {
@@ -65,6 +68,11 @@ impl Failure {
             .hint("the daemon may be of another version: batch-executor daemon restart")
     }
 
+    /// A daemon that knows less than this program and ignored a part of the request.
+    pub fn ignored(warning: &str) -> Self {
+        Self::new(exit::VERSION, format!("the daemon did a part only: {warning}")).hint(OLDER)
+    }
+
     /// The client was told to end by a signal.
     pub fn interrupted(signal: Signal, look: &str) -> Self {
         let exit = if signal == Signal::SIGTERM { exit::TERMINATED } else { exit::INTERRUPTED };
@@ -107,8 +115,7 @@ impl Failure {
     pub fn text(&self) -> (String, Option<String>) {
         match self {
             Self::Refused(answer) => {
-                let hint = is_unknown_action(&answer.response)
-                    .then(|| "the daemon is older than this program: batch-executor daemon restart".to_owned());
+                let hint = is_unknown_action(&answer.response).then(|| OLDER.to_owned());
                 (answer.response.message.clone(), hint)
             }
             Self::Client(error) => (error.to_string(), client_hint(error)),
@@ -119,11 +126,13 @@ impl Failure {
 
     /// The response object for `--json`: the daemon's own line, or one made here.
     pub fn json(&self) -> String {
-        if let Self::Refused(answer) = self {
-            return answer.line.clone();
+        match self {
+            Self::Refused(answer) if !is_unknown_action(&answer.response) => return answer.line.clone(),
+            _ => {}
         }
         let (message, hint) = self.text();
         let mut details = match self {
+            Self::Refused(answer) => answer.response.error.as_ref().map_or(json!({}), |error| error.details.clone()),
             Self::Own(own) if own.details.is_object() => own.details.clone(),
             _ => json!({}),
         };
@@ -138,7 +147,10 @@ impl Failure {
     }
 
     fn code(&self) -> ErrorCode {
-        exit::nearest_code(self.exit())
+        match self {
+            Self::Refused(answer) => answer.response.error.as_ref().map_or(ErrorCode::Internal, |error| error.code),
+            _ => exit::nearest_code(self.exit()),
+        }
     }
 }
 
@@ -158,6 +170,11 @@ impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         let exit = match &error {
             HomeError::Create { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => exit::NOT_ALLOWED,
+            HomeError::Create { error, .. }
+                if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) =>
+            {
+                exit::CONFIG
+            }
             HomeError::Create { .. } => exit::STORAGE,
             _ => exit::CONFIG,
         };
@@ -178,6 +195,7 @@ fn is_unknown_action(response: &Response) -> bool {
 
 fn client_hint(error: &ClientError) -> Option<String> {
     match error {
+        ClientError::StartFailed { hint, .. } => hint.clone(),
         ClientError::Unreachable { .. } => Some("start one with: batch-executor daemon".to_owned()),
         ClientError::NotAllowed { .. } => {
             Some("only the user whose home it is may use it; choose another with --home".to_owned())

@@ -21,14 +21,34 @@ use clap::{CommandFactory, Parser};
 use crate::args::Cli;
 use crate::failure::Failure;
 
+const HELP: &str = "batch-executor --help";
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let json = cli.global.json;
     let Some(command) = cli.command else {
-        return report(Cli::command().print_long_help().map(|()| exit::DONE).map_err(Failure::from), json);
+        let help = || Cli::command().print_long_help().map(|()| exit::DONE).map_err(Failure::from);
+        return report(if json { Err(Failure::usage("which command?").hint(HELP)) } else { help() }, json);
     };
     logging::start(cli.global.verbose, &command);
     report(commands::dispatch(&cli.global, command), json)
+}
+
+/// A command line that is not understood, or a wish for help or the version.
+fn misused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if !json || !error.use_stderr() {
+        // When nobody reads it, the exit code still says it.
+        drop(error.print());
+        return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+    }
+    let text = error.to_string();
+    let said = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    report(Err(Failure::usage(said).hint(HELP)), true)
 }
 
 /// Says why it failed, if it did, and gives the exit code.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use toml::Spanned;
 
 /// A function that the user declared under `[functions.NAME]`.
@@ -67,7 +68,7 @@ pub struct Loaded {
 #[derive(Debug, Clone)]
 pub struct Origin {
     pub name: String,
-    pub value: String,
+    pub value: Value,
     pub origin: String,
 }
 
@@ -78,7 +79,7 @@ pub struct Setting {
     pub allowed: &'static str,
     pub description: &'static str,
     set: fn(&mut Settings, &str) -> Option<()>,
-    get: fn(&Settings) -> String,
+    get: fn(&Settings) -> Value,
 }
 
 impl Setting {
@@ -97,63 +98,63 @@ pub const SETTINGS: &[Setting] = &[
         allowed: "seconds from 0 to 86400",
         description: "between SIGTERM and SIGKILL: stop, cancel, timeout, `daemon stop`",
         set: |s, text| within(text, 0.0, 86_400.0).map(|v| s.grace = v),
-        get: |s| s.grace.to_string(),
+        get: |s| json!(s.grace),
     },
     Setting {
         name: "autostart",
         allowed: "true or false",
         description: "whether a client starts a daemon when none answers",
         set: |s, text| text.parse().ok().map(|v| s.autostart = v),
-        get: |s| s.autostart.to_string(),
+        get: |s| json!(s.autostart),
     },
     Setting {
         name: "max_request_bytes",
         allowed: BYTES,
         description: "the longest request line",
         set: |s, text| bytes(text, 1024).map(|v| s.max_request_bytes = v),
-        get: |s| s.max_request_bytes.to_string(),
+        get: |s| json!(s.max_request_bytes),
     },
     Setting {
         name: "max_page_bytes",
         allowed: BYTES,
         description: "where a page of `results` ends early",
         set: |s, text| bytes(text, 1024).map(|v| s.max_page_bytes = v),
-        get: |s| s.max_page_bytes.to_string(),
+        get: |s| json!(s.max_page_bytes),
     },
     Setting {
         name: "max_connections",
         allowed: "a whole number from 1 to 100000",
         description: "connections at once; one more is answered `busy`",
         set: |s, text| count(text, 1, 100_000).map(|v| s.max_connections = v),
-        get: |s| s.max_connections.to_string(),
+        get: |s| json!(s.max_connections),
     },
     Setting {
         name: "output_keep_bytes",
         allowed: BYTES,
         description: "what a result keeps of each stream, head and tail",
         set: |s, text| bytes(text, 0).map(|v| s.output_keep_bytes = v),
-        get: |s| s.output_keep_bytes.to_string(),
+        get: |s| json!(s.output_keep_bytes),
     },
     Setting {
         name: "log_cap_bytes",
         allowed: BYTES,
         description: "the cap of an attempt's log file",
         set: |s, text| bytes(text, 64 * 1024).map(|v| s.log_cap_bytes = v),
-        get: |s| s.log_cap_bytes.to_string(),
+        get: |s| json!(s.log_cap_bytes),
     },
     Setting {
         name: "request_key_days",
         allowed: "days from 0 to 3650",
         description: "how long a `request_key` is remembered",
         set: |s, text| within(text, 0.0, 3650.0).map(|v| s.request_key_days = v),
-        get: |s| s.request_key_days.to_string(),
+        get: |s| json!(s.request_key_days),
     },
     Setting {
         name: "max_interruptions",
         allowed: "a whole number from 1 to 1000",
         description: "the number of interruptions at which a task fails",
         set: |s, text| count(text, 1, 1000).map(|v| s.max_interruptions = v),
-        get: |s| s.max_interruptions.to_string(),
+        get: |s| json!(s.max_interruptions),
     },
     Setting {
         name: "env_pass",
@@ -163,21 +164,21 @@ pub const SETTINGS: &[Setting] = &[
             s.env_pass = text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
             Some(())
         },
-        get: |s| s.env_pass.join(","),
+        get: |s| json!(s.env_pass),
     },
     Setting {
         name: "log_level",
         allowed: "a tracing filter such as info or batch_executor=debug",
         description: "what the daemon logs",
         set: |s, text| text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.clone_into(&mut s.log_level)),
-        get: |s| s.log_level.clone(),
+        get: |s| json!(s.log_level),
     },
     Setting {
         name: "daemon_log_bytes",
         allowed: BYTES,
         description: "the size at which HOME/daemon.log is begun anew",
-        set: |s, text| bytes(text, 64 * 1024).map(|v| s.daemon_log_bytes = v),
-        get: |s| s.daemon_log_bytes.to_string(),
+        set: |s, text| bytes(text, 4096).map(|v| s.daemon_log_bytes = v),
+        get: |s| json!(s.daemon_log_bytes),
     },
 ];
 
@@ -246,6 +247,13 @@ struct FunctionTable {
     max_concurrent: Option<u32>,
 }
 
+/// The file's `[functions.NAME]` tables, with the lines of their names; the settings beside them are not looked at.
+#[derive(Deserialize)]
+struct Functions {
+    #[serde(default)]
+    functions: BTreeMap<Spanned<String>, FunctionTable>,
+}
+
 impl Loaded {
     /// Flag, environment, file, default: the first that says something.
     ///
@@ -278,7 +286,7 @@ impl Loaded {
             .collect();
         origins.extend(settings.functions.iter().map(|(name, function)| Origin {
             name: format!("functions.{name}"),
-            value: function.command.join(" "),
+            value: json!(function.command),
             origin: "file".to_owned(),
         }));
         Ok(Self { settings, origins })
@@ -319,15 +327,20 @@ fn apply_file(
 ) -> Result<(), ConfigError> {
     let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
     let at = |offset: usize| format!("{}:{}", path.display(), line_of(offset));
-    let table: BTreeMap<Spanned<String>, Spanned<toml::Value>> = toml::from_str(text).map_err(|error| {
+    let unreadable = |error: toml::de::Error| {
         let place = error.span().map_or_else(|| path.display().to_string(), |span| at(span.start));
-        ConfigError(format!("{place}: {}", error.message()))
-    })?;
+        ConfigError(format!("{place}: {}", error.message().replace('\n', " ")))
+    };
+    let table: BTreeMap<Spanned<String>, Spanned<toml::Value>> = toml::from_str(text).map_err(unreadable)?;
+    let functions: Functions = toml::from_str(text).map_err(unreadable)?;
+    for (name, function) in functions.functions {
+        let place = at(name.span().start);
+        apply_function(settings, &place, name.into_inner(), function)?;
+    }
     for (key, value) in table {
         let place = at(key.span().start);
         let name = key.get_ref().as_str();
         if name == "functions" {
-            apply_functions(settings, &place, value.into_inner())?;
             continue;
         }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
@@ -335,46 +348,48 @@ fn apply_file(
             let near = near.map_or_else(String::new, |(_, near)| format!("; the nearest is `{near}`"));
             return Err(ConfigError(format!("{place}: unknown setting `{name}`{near}")));
         };
-        let text = match value.into_inner() {
-            toml::Value::String(text) => text,
-            toml::Value::Array(list) => {
-                list.iter().map(|v| v.as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
-            }
-            other => other.to_string(),
-        };
+        let text = plain(setting, value.get_ref()).ok_or_else(|| {
+            let value = &text[value.span()];
+            ConfigError(format!("{place}: `{name}` is {value}, but must be {}", setting.allowed))
+        })?;
         apply(settings, setting, &text, &format!("{place}: `{name}`"))?;
         origins.insert(setting.name, format!("file ({place})"));
     }
     Ok(())
 }
 
+/// A value of the file as the environment would say it; only a list may be a list.
+fn plain(setting: &Setting, value: &toml::Value) -> Option<String> {
+    let is_list = (setting.get)(&Settings::default()).is_array();
+    match value {
+        toml::Value::Array(list) if is_list => {
+            Some(list.iter().map(toml::Value::as_str).collect::<Option<Vec<_>>>()?.join(","))
+        }
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Array(_) | toml::Value::Table(_) | toml::Value::Datetime(_) => None,
+        other => (!is_list).then(|| other.to_string()),
+    }
+}
+
 /// The names that no declaration may take.
 const TAKEN: &[&str] = &["simulate", "code_execution", "command", "custom_function"];
 
-fn apply_functions(settings: &mut Settings, place: &str, value: toml::Value) -> Result<(), ConfigError> {
-    let toml::Value::Table(functions) = value else {
-        return Err(ConfigError(format!("{place}: `functions` must hold tables such as [functions.resize]")));
-    };
-    for (name, value) in functions {
-        let wrong = |what: String| ConfigError(format!("{place}: `functions.{name}` {what}"));
-        if TAKEN.contains(&name.as_str()) {
-            return Err(wrong("has the name of a built-in function".to_owned()));
-        }
-        let table: FunctionTable = value.try_into().map_err(|error| wrong(format!("is not understood: {error}")))?;
-        if table.command.first().is_none_or(String::is_empty) {
-            return Err(wrong("needs a `command`, a list of texts, the program first".to_owned()));
-        }
-        if table.timeout.is_some_and(|seconds| !(seconds > 0.0 && seconds <= 1e10)) {
-            return Err(wrong("has a `timeout` that is not above 0 and at most 1e10 seconds".to_owned()));
-        }
-        if table.max_concurrent == Some(0) {
-            return Err(wrong("has `max_concurrent` 0, but must allow at least 1".to_owned()));
-        }
-        settings.functions.insert(
-            name,
-            UserFunction { command: table.command, timeout: table.timeout, max_concurrent: table.max_concurrent },
-        );
+fn apply_function(settings: &mut Settings, place: &str, name: String, table: FunctionTable) -> Result<(), ConfigError> {
+    let wrong = |what: &str| Err(ConfigError(format!("{place}: `functions.{name}` {what}")));
+    if TAKEN.contains(&name.as_str()) {
+        return wrong("has the name of a built-in function; choose another");
     }
+    if table.command.first().is_none_or(String::is_empty) {
+        return wrong("needs a `command`, a list of texts, the program first");
+    }
+    if table.timeout.is_some_and(|seconds| !(seconds > 0.0 && seconds <= 1e10)) {
+        return wrong("has a `timeout` that is not above 0 and at most 1e10 seconds");
+    }
+    if table.max_concurrent == Some(0) {
+        return wrong("has `max_concurrent` 0, but must allow at least 1");
+    }
+    let FunctionTable { command, timeout, max_concurrent } = table;
+    settings.functions.insert(name, UserFunction { command, timeout, max_concurrent });
     Ok(())
 }
 

@@ -2,14 +2,17 @@
 
 use std::io::Write;
 
+use batch_executor::protocol::StatusData;
+use batch_executor::task::RunState;
 use clap::Args;
 use serde_json::Map;
 
 use super::adding::{self, Plan};
 use crate::args::{EnvironmentArgs, insert};
-use crate::context::{Context, OwnAnswer};
+use crate::context::{Context, OwnAnswer, accepted, data, request};
 use crate::exit;
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::params::params;
 use crate::request_key;
 use crate::tasks_file::{Format, Input};
@@ -85,13 +88,18 @@ pub fn run(context: &Context, args: &AddBatchArgs) -> Result<u8, Failure> {
     let input = Input::open(&args.file, args.format)?;
     let mut plan = Plan::new(&input, fields, &environment, request_key::random()?);
     plan.atomic |= args.batch.atomic;
-    let added = adding::add(context, &mut context.client()?, &input, &plan, None)?;
+    let mut client = context.client()?;
+    client.connection()?;
+    let interrupt = Interrupt::install()?;
+    let added = adding::add(context, &mut client, &input, &plan, &interrupt)?;
     if let (Some(batch), true, false) = (added.batch_id, context.quiet, context.json) {
         writeln!(std::io::stdout(), "{batch}")?;
     } else {
-        let mut answer = OwnAnswer::new("add_batch", added.message.clone(), added.data());
+        let status: StatusData = data(&accepted(client.call_twice(&request("status", Map::new())?))?)?;
+        let next = if status.state == RunState::Stopped { ". Nothing runs until: batch-executor start" } else { "" };
+        let mut answer = OwnAnswer::new("add_batch", added.message() + next, added.data());
         answer.warnings.clone_from(&added.warnings);
-        context.print_own(&answer, |out| writeln!(out, "{}", added.message))?;
+        context.print_own(&answer, |out| writeln!(out, "{}", answer.message))?;
         context.warn(&added.warnings);
         added.tell_bad(context);
     }

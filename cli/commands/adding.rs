@@ -12,6 +12,7 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::tasks_file::{Input, ONLY_IF_PROGRAM, Part, Parts, Place};
+use crate::views::text;
 
 /// The most bad tasks that are kept to be listed; the others are counted.
 const MAX_LISTED: usize = 1000;
@@ -48,8 +49,6 @@ pub struct Added {
     pub listed: Vec<(Place, String)>,
     pub bad: u64,
     pub warnings: Vec<String>,
-    /// The daemon's own words, of the last part.
-    pub message: String,
 }
 
 impl Plan {
@@ -99,7 +98,7 @@ pub fn add(
     client: &mut Client,
     input: &Input,
     plan: &Plan,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
 ) -> Result<Added, Failure> {
     if plan.atomic {
         check_all(input, plan)?;
@@ -110,8 +109,8 @@ pub fn add(
     let mut number = 1;
     while let Some(part) = next {
         next = next_part(&mut parts, &mut added, input)?;
-        if let Some(signal) = interrupt.and_then(Interrupt::taken) {
-            let look = "batch-executor status (the same command again goes on adding)";
+        if let Some(signal) = interrupt.taken() {
+            let look = "batch-executor status";
             return Err(Failure::interrupted(signal, look));
         }
         let places = part.places.clone();
@@ -123,11 +122,10 @@ pub fn add(
             context.tell(&format!("{} tasks added so far", added.added));
         }
     }
-    for (name, program) in &parts.left_out {
-        context.tell(&format!("`{name}` is left out: there is no `{program}` here"));
-    }
+    added.listed.sort_by_key(|(place, _)| place.index);
+    parts.tell_left_out(|said| context.tell(said));
     if added.batch_id.is_none() {
-        return Err(added.nothing());
+        return Err(added.nothing(input));
     }
     Ok(added)
 }
@@ -152,7 +150,7 @@ fn check_all(input: &Input, plan: &Plan) -> Result<(), Failure> {
             found.bad(item.place, said);
         }
     }
-    if found.bad == 0 { Ok(()) } else { Err(found.nothing()) }
+    if found.bad == 0 { Ok(()) } else { Err(found.nothing(input)) }
 }
 
 impl Added {
@@ -194,7 +192,6 @@ impl Added {
                 self.warnings.push(warning);
             }
         }
-        self.message = answer.response.message;
         Ok(())
     }
 
@@ -205,14 +202,27 @@ impl Added {
     }
 
     /// Why nothing was added.
-    fn nothing(&self) -> Failure {
+    fn nothing(&self, input: &Input) -> Failure {
         if self.bad == 0 {
-            return Failure::new(exit::REFUSED, "the file has no tasks");
+            return input.unusable_text("it has no tasks");
         }
         let (place, said) = self.listed.first().map_or((String::new(), ""), |(p, s)| (format!("{p}: "), s.as_str()));
         let others = if self.bad > 1 { format!(" (and {} more)", self.bad - 1) } else { String::new() };
         Failure::new(exit::REFUSED, format!("nothing was added: {place}{said}{others}"))
             .details(json!({"errors": self.errors()}))
+    }
+
+    /// What was added, in one sentence.
+    pub fn message(&self) -> String {
+        let batch = self.batch_id.unwrap_or_default();
+        let ids = match (self.first_task_id, self.last_task_id) {
+            (Some(first), Some(last)) if first < last => format!(", tasks {first} to {last}"),
+            (Some(only), _) => format!(", task {only}"),
+            _ => String::new(),
+        };
+        let again = if self.repeated { " were there before" } else { " added" };
+        let bad = if self.bad > 0 { format!("; {} bad left out", self.bad) } else { String::new() };
+        format!("batch {batch}: {}{again}{ids}{bad}", text::tasks(self.added))
     }
 
     /// The list of bad tasks, for a program.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::args::Cli;
@@ -27,7 +27,15 @@ pub struct CompletionsArgs {
 pub fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
     // Made in memory first: the generator panics where it cannot write.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "batch-executor", &mut script);
+    clap_complete::generate(args.shell, &mut for_people(&Cli::command()), "batch-executor", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(exit::DONE)
+}
+
+/// The definition without what is hidden, which the generators would offer.
+fn for_people(definition: &Command) -> Command {
+    let shown = Command::new(definition.get_name().to_owned()).args(definition.get_arguments());
+    let about = definition.get_about().cloned().unwrap_or_default();
+    let subcommands = definition.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    shown.about(about).version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true).subcommands(subcommands)
 }

@@ -13,6 +13,9 @@ use crate::views;
 #[derive(Debug, Args)]
 pub struct ConfigArgs {}
 
+/// The width of the names.
+const LABEL: usize = 19;
+
 /// Prints every setting.
 ///
 /// # Errors
@@ -24,8 +27,19 @@ pub fn run(context: &Context, _args: &ConfigArgs) -> Result<u8, Failure> {
         origins.iter().map(|o| (o.name.clone(), json!({"value": o.value, "origin": o.origin}))).collect();
     let answer = OwnAnswer::new("config", "the effective settings", Value::Object(data));
     context.print_own(&answer, |out| {
-        let rows = origins.iter().map(|o| vec![o.name.clone(), o.value.clone(), o.origin.clone()]);
-        writeln!(out, "{}", views::plain_table(&["Setting", "Value", "From"], rows))
+        for origin in &origins {
+            views::field(out, LABEL, &origin.name, &format!("{}  ({})", shown(&origin.value), origin.origin))?;
+        }
+        Ok(())
     })?;
     Ok(exit::DONE)
+}
+
+/// A value as it could be written in the environment.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
 }

@@ -41,6 +41,9 @@ pub struct ExportArgs {
 /// # Errors
 /// What [`Failure`] says.
 pub fn run(context: &Context, args: &ExportArgs) -> Result<u8, Failure> {
+    if let Some(file) = args.output_file.as_deref() {
+        check_target(context, file)?;
+    }
     let mut request = Map::new();
     let by_name = args.output_file.as_deref().and_then(format_of);
     insert(&mut request, "format", args.format.as_deref().or(by_name));
@@ -56,6 +59,25 @@ pub fn run(context: &Context, args: &ExportArgs) -> Result<u8, Failure> {
         }
     }
     Ok(exit::DONE)
+}
+
+/// Whether it makes sense to export to `file`, before there is anything to export.
+///
+/// # Errors
+/// A missing folder, and a standard output that is already taken.
+pub fn check_target(context: &Context, file: &str) -> Result<(), Failure> {
+    if file == "-" {
+        let both = "--json and an export to `-` both want standard output";
+        return if context.json { Err(Failure::usage(both).hint("export to a file")) } else { Ok(()) };
+    }
+    let folder = Path::new(file).parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            let said = format!("cannot write `{file}`: there is no folder `{}`", folder.display());
+            Err(Failure::new(exit::REFUSED, said).hint("make it, or name another file"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The format that a file's extension means.

@@ -29,6 +29,6 @@ pub fn run(context: &Context, _args: &FunctionsArgs) -> Result<u8, Failure> {
         }
         return Ok(exit::DONE);
     }
-    context.print(&answer, |out| Ok(writeln!(out, "{}", views::functions::table(&known.functions))?))?;
+    context.print(&answer, |out| Ok(views::functions::write(out, &known.functions)?))?;
     Ok(exit::DONE)
 }

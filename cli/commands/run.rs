@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::request_key;
 use crate::tasks_file::{Format, Input};
 use crate::views::summary::{self, MAX_ROWS};
+use crate::views::text;
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -59,12 +60,15 @@ pub struct RunArgs {
 /// # Errors
 /// What [`Failure`] says.
 pub fn run(context: &Context, args: &RunArgs) -> Result<u8, Failure> {
+    if let Some(file) = args.export.as_deref() {
+        export::check_target(context, file)?;
+    }
     let input = Input::open(&args.file, args.format)?;
     let plan = plan(context, args, &input)?;
     let mut client = context.client()?;
     client.connection()?;
     let interrupt = Interrupt::install()?;
-    let added = adding::add(context, &mut client, &input, &plan, Some(&interrupt))?;
+    let added = adding::add(context, &mut client, &input, &plan, &interrupt)?;
     let Some(batch) = added.batch_id else {
         return Err(Failure::new(exit::INTERNAL, "the tasks were added to no batch"));
     };
@@ -83,8 +87,10 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<u8, Failure> {
         return Err(Failure::Refused(answer));
     }
     let status: StatusData = data(&accepted(client.call_twice(&request("status", selection)?))?)?;
-    let exported = args.export.as_deref().map(|file| export_batch(context, &mut client, batch, file)).transpose()?;
-    report(context, &mut client, &added, &status, exported.flatten().as_ref(), ended)?;
+    // The run is told of also when its export fails.
+    let exported = args.export.as_deref().map(|file| export_batch(context, &mut client, batch, file)).transpose();
+    report(context, args, &mut client, &added, &status, exported.as_ref().ok().cloned().flatten().flatten(), ended)?;
+    exported?;
     Ok(match wait::exit_code(&status.counts) {
         exit::DONE if !ended => exit::TASKS_FAILED,
         exit::DONE if added.bad > 0 => exit::REFUSED,
@@ -112,7 +118,7 @@ fn announce(context: &Context, added: &Added, batch: BatchId) -> Result<(), Fail
     if added.repeated {
         context.tell(&format!("batch {batch} was added before and is not done: going on with it"));
     } else {
-        context.tell(&format!("batch {batch}: {} tasks added", added.added));
+        context.tell(&added.message());
     }
     context.warn(&added.warnings);
     added.tell_bad(context);
@@ -149,10 +155,11 @@ fn export_batch(
 
 fn report(
     context: &Context,
+    args: &RunArgs,
     client: &mut Client,
     added: &Added,
     status: &StatusData,
-    exported: Option<&Exported>,
+    exported: Option<Exported>,
     ended: bool,
 ) -> Result<(), Failure> {
     let message = summary::headline(added.batch_id.unwrap_or_default(), status, ended);
@@ -162,13 +169,18 @@ fn report(
     let mut answer = OwnAnswer::new("run", message, fields);
     answer.warnings.clone_from(&added.warnings);
     let rows = if context.json || context.quiet { Vec::new() } else { worst_first(client, added, status)? };
-    context.print_own(&answer, |out| {
+    let tell = |out: &mut dyn Write| {
         summary::write(out, &answer.message, &rows, status, added.batch_id.unwrap_or_default())?;
-        match exported {
-            Some(exported) => writeln!(out, "exported: {} tasks to {}", exported.exported, exported.file),
+        match &exported {
+            Some(exported) => writeln!(out, "exported: {} to {}", text::tasks(exported.exported), exported.file),
             None => Ok(()),
         }
-    })
+    };
+    if args.export.as_deref() == Some("-") {
+        // Standard output has the results.
+        return if context.quiet { Ok(()) } else { Ok(tell(&mut std::io::stderr())?) };
+    }
+    context.print_own(&answer, tell)
 }
 
 /// As many tasks as the summary shows, those that need a look first.

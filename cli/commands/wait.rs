@@ -23,7 +23,7 @@ pub struct WaitArgs {
     #[arg(long, value_name = "ID")]
     batch_id: Option<i64>,
     /// Give up after so many seconds, with exit code 124; the tasks go on
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 }
 

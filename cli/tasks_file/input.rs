@@ -124,10 +124,21 @@ impl Input {
         Failure::file("read", &self.name, error)
     }
 
+    /// A failure of the file as a whole.
+    pub fn unusable_text(&self, said: &str) -> Failure {
+        let read_as = match self.format {
+            Format::Json => "JSON",
+            Format::Jsonl => "JSON Lines",
+            Format::Csv => "CSV with a header",
+        };
+        Failure::new(exit::REFUSED, format!("`{}` cannot be used: {said}", self.name)).hint(format!(
+            "it was read as {read_as} (--format json, jsonl or csv); a task is {{\"name\": …, \"function\": …, \"params\": {{…}}}}"
+        ))
+    }
+
     fn unusable(&self, said: Result<String, io::Error>) -> Failure {
         match said {
-            Ok(said) => Failure::new(exit::REFUSED, format!("`{}`: {said}", self.name))
-                .hint("a list of tasks is [{\"name\": …, \"function\": …}, …]; --format json, jsonl or csv"),
+            Ok(said) => self.unusable_text(&said),
             Err(error) => self.unreadable(&error),
         }
     }

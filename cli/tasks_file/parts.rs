@@ -1,5 +1,6 @@
 //! Cuts a file's tasks into requests of bounded size.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use serde_json::{Value, json};
@@ -24,8 +25,8 @@ pub struct Parts<'a> {
     held: Option<(Place, Value, usize)>,
     /// Whether a task without a name gets one from its place; else the defaults have one.
     names: bool,
-    /// Tasks that were left out: the name and the program that is missing.
-    pub left_out: Vec<(String, String)>,
+    /// By the program that is missing: the first task that was left out, and how many were.
+    left_out: BTreeMap<String, (String, u64)>,
 }
 
 /// The task is left out where this program is not in PATH. The client's own: the daemon never sees it.
@@ -39,7 +40,15 @@ fn in_path(program: &str) -> bool {
 impl<'a> Parts<'a> {
     /// Cuts `items`.
     pub fn new(items: Items<'a>, names: bool) -> Self {
-        Self { items, held: None, names, left_out: Vec::new() }
+        Self { items, held: None, names, left_out: BTreeMap::new() }
+    }
+
+    /// Says what was left out.
+    pub fn tell_left_out(&self, tell: impl Fn(&str)) {
+        for (program, (name, count)) in &self.left_out {
+            let others = if *count > 1 { format!(" and {} more are", count - 1) } else { " is".to_owned() };
+            tell(&format!("`{name}`{others} left out: there is no `{program}` here"));
+        }
     }
 
     /// The next part; `bad` hears of every item that is no task. None at the end.
@@ -67,7 +76,7 @@ impl<'a> Parts<'a> {
                                 && !in_path(&program)
                             {
                                 let name = task.get("name").and_then(Value::as_str).unwrap_or_default();
-                                self.left_out.push((name.to_owned(), program));
+                                self.left_out.entry(program).or_insert_with(|| (name.to_owned(), 0)).1 += 1;
                                 continue;
                             }
                             (item.place, Value::Object(task), item.bytes)

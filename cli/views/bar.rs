@@ -19,12 +19,11 @@ impl Bar {
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let template = if colours {
-            "{bar:30.green} {pos}/{len}  {msg}  {elapsed}"
-        } else {
-            "{bar:30} {pos}/{len}  {msg}  {elapsed}"
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        // On a phone the bar is short; a message that is too long is cut off, not wrapped.
+        let columns = if super::width().is_some_and(|width| width < 60) { 8 } else { 20 };
+        let colour = if colours { ".green" } else { "" };
+        let template = format!("{{bar:{columns}{colour}}} {{pos}}/{{len}}  {{wide_msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
         Self(bar)
@@ -36,10 +35,11 @@ impl Bar {
         let ended = counts.completed + counts.failed + counts.cancelled;
         self.0.set_length(u64::try_from(counts.total).unwrap_or(0));
         self.0.set_position(u64::try_from(ended).unwrap_or(0));
-        let eta = status.eta.map(|eta| format!(", ETA {}", text::seconds(eta))).unwrap_or_default();
-        let cancelled = if counts.cancelled > 0 { format!(", {} cancelled", counts.cancelled) } else { String::new() };
-        let (running, done, failed) = (counts.running, counts.completed, counts.failed);
-        self.0.set_message(format!("{running} running, {done} done, {failed} failed{cancelled}{eta}"));
+        let mut said = vec![format!("{} running", counts.running), format!("{} done", counts.completed)];
+        said.extend((counts.failed > 0).then(|| format!("{} failed", counts.failed)));
+        said.extend((counts.cancelled > 0).then(|| format!("{} cancelled", counts.cancelled)));
+        said.extend(status.eta.map(|eta| format!("ETA {}", text::seconds(eta))));
+        self.0.set_message(said.join(", "));
     }
 }
 

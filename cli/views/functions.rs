@@ -1,22 +1,33 @@
 //! The functions and their parameters.
 
+use std::io::{self, Write};
+
 use batch_executor::protocol::{FunctionInfo, ParamInfo};
-use comfy_table::Table;
 use serde_json::Value;
 
-/// A table of functions, a line per parameter.
-pub fn table(functions: &[FunctionInfo]) -> Table {
-    let rows = functions.iter().map(|function| {
-        let params: Vec<String> = function.params.iter().map(param).collect();
-        vec![function.name.clone(), params.join("\n"), function.description.clone()]
-    });
-    super::plain_table(&["Function", "Parameters", "What it does"], rows)
+use super::field;
+
+/// The width of the names of parameters, indented.
+const LABEL: usize = 13;
+
+/// Writes each function with a line per parameter.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write(out: &mut dyn Write, functions: &[FunctionInfo]) -> io::Result<()> {
+    for function in functions {
+        field(out, 0, "", &format!("{}: {}", function.name, function.description))?;
+        for param in &function.params {
+            field(out, LABEL, &format!("  {}", param.name), &about(param))?;
+        }
+    }
+    Ok(())
 }
 
-fn param(param: &ParamInfo) -> String {
+fn about(param: &ParamInfo) -> String {
     let default = match &param.default {
         Value::Null => String::new(),
         default => format!(", default {default}"),
     };
-    format!("{} ({}{default}): {}", param.name, param.r#type, param.description)
+    format!("{} ({}{default})", param.description, param.r#type)
 }

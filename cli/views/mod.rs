@@ -1,4 +1,4 @@
-//! What people see: tables, bars, times. Colour on a terminal only.
+//! What people see: tables, bars, times. As wide as the terminal, colour on a terminal only.
 
 pub mod bar;
 pub mod functions;
@@ -8,18 +8,25 @@ pub mod task;
 pub mod tasks;
 pub mod text;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use batch_executor::task::Status;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 
-/// A table with these headings, as wide as the terminal at most.
-pub fn table(headings: &[&str]) -> Table {
+/// The columns that there are: the terminal's, else those of `COLUMNS`; None: as many as it takes.
+pub fn width() -> Option<usize> {
+    let terminal = io::stdout().is_terminal().then(|| Table::new().width()).flatten();
+    let asked_for = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.or_else(asked_for).map(usize::from)
+}
+
+/// A table without lines, no wider than [`width`].
+fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(headings.to_vec());
-    if std::io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(NOTHING);
+    if let Some(width) = width() {
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX)).set_content_arrangement(ContentArrangement::Dynamic);
     }
     if !colours() {
         table.force_no_tty();
@@ -27,17 +34,22 @@ pub fn table(headings: &[&str]) -> Table {
     table
 }
 
-/// A table of plain text.
-pub fn plain_table(headings: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {
-    let mut table = table(headings);
-    for row in rows {
-        table.add_row(row.iter().map(|cell| text::printable(cell)).collect::<Vec<_>>());
+/// A label of so many columns and its text; where that is too long it goes on below itself.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn field(out: &mut dyn Write, columns: usize, label: &str, text: &str) -> io::Result<()> {
+    let room = width().map_or(usize::MAX, |width| width.saturating_sub(columns).max(20));
+    let mut label = label;
+    for line in text::wrapped(&text::printable(text), room) {
+        writeln!(out, "{}", format!("{label:<columns$}{line}").trim_end())?;
+        label = "";
     }
-    table
+    Ok(())
 }
 
 /// A cell with a state in its colour.
-pub fn status_cell(status: Status) -> Cell {
+fn status_cell(status: Status) -> Cell {
     let colour = match status {
         Status::Queued => Color::Reset,
         Status::Running => Color::Blue,
@@ -50,5 +62,5 @@ pub fn status_cell(status: Status) -> Cell {
 
 /// Whether standard output may have colours (`https://no-color.org`).
 fn colours() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use batch_executor::protocol::{Counts, StatusData};
 use batch_executor::task::RunState;
 
-use super::{tasks, text};
+use super::{field, tasks, text};
+
+/// The width of the labels.
+const LABEL: usize = 10;
 
 /// Writes a `status` answer for a person.
 ///
@@ -13,16 +16,21 @@ use super::{tasks, text};
 /// When `out` cannot be written.
 pub fn write(out: &mut dyn Write, status: &StatusData) -> io::Result<()> {
     let reason = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    writeln!(out, "executor   {}{reason}, at most {} at once", status.state, status.max_concurrent)?;
+    let keep = if status.keep { ", stays for tasks to come" } else { "" };
+    let executor = format!("{}{reason}, at most {} at once{keep}", status.state, status.max_concurrent);
+    field(out, LABEL, "executor", &executor)?;
     if let Some(deadline) = &status.deadline {
-        writeln!(out, "deadline   {deadline}")?;
+        field(out, LABEL, "deadline", deadline)?;
     }
-    writeln!(out, "tasks      {}", counts(&status.counts))?;
-    let eta = status.eta.map(|eta| format!(", about {} to go", text::seconds(eta))).unwrap_or_default();
-    writeln!(out, "progress   {:.0} %, {:.1} tasks/s{eta}", status.progress, status.throughput)?;
+    field(out, LABEL, "tasks", &counts(&status.counts))?;
+    if status.counts.total > 0 {
+        let eta = status.eta.map(|eta| format!(", about {} to go", text::seconds(eta))).unwrap_or_default();
+        let pace = format!("{:.0} % done, {:.1} tasks/s in the last minute{eta}", status.progress, status.throughput);
+        field(out, LABEL, "progress", &pace)?;
+    }
     if let Some(average) = status.average_task_time {
         let total = text::seconds(status.total_execution_time);
-        writeln!(out, "time       {} a task on average, {total} in all", text::seconds(average))?;
+        field(out, LABEL, "time", &format!("{} a task on average, {total} in all", text::seconds(average)))?;
     }
     for (state, listed) in status.tasks.iter().flatten() {
         if !listed.is_empty() {
@@ -30,7 +38,7 @@ pub fn write(out: &mut dyn Write, status: &StatusData) -> io::Result<()> {
         }
     }
     match next_command(status) {
-        Some(next) => writeln!(out, "next       {next}"),
+        Some(next) => field(out, LABEL, "next", next),
         None => Ok(()),
     }
 }
@@ -44,11 +52,16 @@ pub fn counts(counts: &Counts) -> String {
         (counts.failed, "failed"),
         (counts.cancelled, "cancelled"),
     ];
-    let said: Vec<String> =
-        states.iter().filter(|(count, _)| *count > 0).map(|(count, state)| format!("{count} {state}")).collect();
+    let total = text::tasks(u64::try_from(counts.total).unwrap_or(0));
+    let said: Vec<_> = states.iter().filter(|(count, _)| *count > 0).collect();
     match said.as_slice() {
         [] => "none".to_owned(),
-        said => format!("{}: {}", counts.total, said.join(", ")),
+        [(1, state)] => format!("{total}, {state}"),
+        [(_, state)] => format!("{total}, all {state}"),
+        several => {
+            let states: Vec<String> = several.iter().map(|(count, state)| format!("{count} {state}")).collect();
+            format!("{total}: {}", states.join(", "))
+        }
     }
 }
 

@@ -5,23 +5,26 @@ use std::io::{self, Write};
 use batch_executor::protocol::{StatusData, Task};
 use batch_executor::task::BatchId;
 
-use super::{status, tasks, text};
+use super::{field, status, tasks, text};
 
 /// The most tasks that are listed.
 pub const MAX_ROWS: usize = 40;
+
+/// The columns before a command.
+const PURPOSE: usize = 19;
 
 /// What the run came to, in one sentence.
 pub fn headline(batch: BatchId, status: &StatusData, ended: bool) -> String {
     let counts = status::counts(&status.counts);
     if ended {
-        return format!("batch {batch} has ended, {counts}");
+        return format!("batch {batch} has ended; {counts}");
     }
     let why = match status.reason.as_deref() {
         Some("deadline") => "the run's deadline passed",
         Some(reason) => reason,
         None => "the executor was stopped",
     };
-    format!("batch {batch} has not ended ({why}), {counts}; the rest stays queued")
+    format!("batch {batch} has not ended ({why}); {counts}; the rest stays queued")
 }
 
 /// Writes the summary.
@@ -36,19 +39,22 @@ pub fn write(
     batch: BatchId,
 ) -> io::Result<()> {
     if !rows.is_empty() {
-        writeln!(out, "{}", tasks::table(rows))?;
+        writeln!(out, "{}\n", tasks::table(rows))?;
     }
     let unlisted = usize::try_from(status.counts.total).unwrap_or(0).saturating_sub(rows.len());
     if unlisted > 0 {
         writeln!(out, "… and {unlisted} more: batch-executor results --batch-id {batch}")?;
     }
-    writeln!(out, "{headline}")?;
+    field(out, 0, "", headline)?;
     if let Some(average) = status.average_task_time {
         let total = text::seconds(status.total_execution_time);
         writeln!(out, "time: {total} of work, {} a task on average", text::seconds(average))?;
     }
     for (purpose, command) in next_commands(rows, status, batch) {
-        writeln!(out, "  {purpose:<18} {command}")?;
+        match super::width() {
+            Some(narrow) if narrow < PURPOSE + command.len() => writeln!(out, "  {purpose}:\n    {command}")?,
+            _ => writeln!(out, "  {purpose:<17}{command}")?,
+        }
     }
     Ok(())
 }

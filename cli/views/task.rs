@@ -3,12 +3,15 @@
 use std::io::{self, Write};
 
 use batch_executor::protocol::{Attempt, Task};
+use batch_executor::task::Outcome;
 use serde_json::Value;
 
-use super::text;
+use super::{field, text};
 
-/// The most of a result that is shown, in lines.
-const RESULT_LINES: usize = 40;
+/// The most of a result or a parameter that is shown, in lines.
+const MOST_LINES: usize = 40;
+/// The width of the labels.
+const LABEL: usize = 12;
 
 /// Writes a `show` answer for a person.
 ///
@@ -16,29 +19,31 @@ const RESULT_LINES: usize = 40;
 /// When `out` cannot be written.
 pub fn write(out: &mut dyn Write, task: &Task) -> io::Result<()> {
     for (name, value) in fields(task) {
-        writeln!(out, "{name:<12} {}", text::printable(&value))?;
+        field(out, LABEL, name, &value)?;
     }
+    write_params(out, &task.params)?;
     let attempts = task.attempts.as_deref().unwrap_or_default();
     if !attempts.is_empty() {
-        let headings = ["Attempt", "Started", "Finished", "Outcome", "Why", "Exit", "CPU", "Memory"];
-        writeln!(out, "\n{}", super::plain_table(&headings, attempts.iter().map(attempt_row)))?;
+        writeln!(out, "\nattempts")?;
+    }
+    for attempt in attempts {
+        field(out, 5, &format!("  {}", attempt.attempt), &what_happened(attempt))?;
+        if let Some(why) = why(attempt) {
+            field(out, 5, "", &why)?;
+        }
     }
     write_result(out, task)
 }
 
 fn fields(task: &Task) -> Vec<(&'static str, String)> {
-    let mut fields = vec![
-        ("task", task.task_id.to_string()),
-        ("batch", task.batch_id.to_string()),
-        ("name", task.name.clone()),
-        ("function", task.function.clone()),
-        ("params", text::shortened(&task.params.to_string())),
-        ("priority", task.priority.to_string()),
-        ("status", task.status.to_string()),
-    ];
     let optional = [
+        ("task", Some(format!("{} (batch {})", task.task_id, task.batch_id))),
+        ("name", Some(task.name.clone())),
+        ("function", Some(task.function.clone())),
+        ("status", Some(task.status.to_string())),
         ("reason", task.reason.clone()),
         ("error", task.error.clone()),
+        ("priority", Some(task.priority.to_string())),
         ("created", Some(task.created_at.clone())),
         ("started", task.started_at.clone()),
         ("finished", task.finished_at.clone()),
@@ -46,55 +51,89 @@ fn fields(task: &Task) -> Vec<(&'static str, String)> {
         ("took", task.execution_time.map(text::seconds)),
         ("timeout", task.timeout.map(text::seconds)),
         ("retries", Some(format!("{} of {}", task.retry_count, task.max_retries))),
-        ("interrupted", (task.interruptions > 0).then(|| format!("{} times", task.interruptions))),
+        ("interrupted", (task.interruptions > 0).then(|| text::times(task.interruptions))),
     ];
-    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    fields
+    optional.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn attempt_row(attempt: &Attempt) -> Vec<String> {
-    let why = match (&attempt.cause, &attempt.error) {
-        (Some(cause), Some(error)) => format!("{cause}: {}", text::first_line(error)),
-        (Some(cause), None) => cause.to_string(),
-        (None, Some(error)) => text::first_line(error),
-        (None, None) => "-".to_owned(),
-    };
+/// A line each; text of several lines (code) as it is.
+fn write_params(out: &mut dyn Write, params: &Value) -> io::Result<()> {
+    let params = params.as_object().filter(|params| !params.is_empty());
+    if params.is_some() {
+        writeln!(out, "\nparams")?;
+    }
+    for (name, value) in params.into_iter().flatten() {
+        let label = format!("  {name} ");
+        let columns = LABEL.max(label.chars().count());
+        match value {
+            Value::String(several) if several.trim_end().contains('\n') => {
+                writeln!(out, "{}", text::printable(label.trim_end()))?;
+                write_lines(out, "    ", several, None)?;
+            }
+            Value::String(line) => field(out, columns, &label, line.trim_end())?,
+            other => field(out, columns, &label, &other.to_string())?,
+        }
+    }
+    Ok(())
+}
+
+fn what_happened(attempt: &Attempt) -> String {
+    let outcome = attempt.outcome.map_or("running", |outcome| outcome.as_str()).replace('_', " ");
     let exit = match (attempt.exit_code, attempt.signal) {
-        (Some(code), _) => code.to_string(),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "-".to_owned(),
+        (_, Some(signal)) => Some(format!("signal {signal}")),
+        (Some(code), None) => Some(format!("exit code {code}")),
+        (None, None) => None,
     };
-    let memory = attempt.max_rss.and_then(|bytes| u64::try_from(bytes).ok());
-    vec![
-        attempt.attempt.to_string(),
-        text::or_dash(attempt.started_at.clone()),
-        text::or_dash(attempt.finished_at.clone()),
-        attempt.outcome.map_or("running", |outcome| outcome.as_str()).to_owned(),
-        why,
+    let memory = attempt.max_rss.and_then(|bytes| u64::try_from(bytes).ok()).map(text::bytes);
+    let said = [
+        Some(outcome),
         exit,
-        text::or_dash(attempt.cpu_time.map(text::seconds)),
-        text::or_dash(memory.map(text::bytes)),
-    ]
+        attempt.started_at.as_ref().map(|at| format!("from {at}")),
+        attempt.finished_at.as_ref().map(|at| format!("to {at}")),
+        attempt.cpu_time.map(|cpu| format!("CPU {}", text::seconds(cpu))),
+        memory.map(|memory| format!("memory {memory}")),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Why it ended, unless it just completed.
+fn why(attempt: &Attempt) -> Option<String> {
+    let error = attempt.error.as_deref().map(text::first_line);
+    match (attempt.cause.filter(|_| attempt.outcome != Some(Outcome::Completed)), error) {
+        (Some(cause), Some(error)) => Some(format!("{cause}: {error}")),
+        (Some(cause), None) => Some(cause.to_string()),
+        (None, error) => error,
+    }
 }
 
 fn write_result(out: &mut dyn Write, task: &Task) -> io::Result<()> {
     let Some(result) = &task.result else { return Ok(()) };
     let streams = ["stdout", "stderr"].map(|name| (name, result.get(name).and_then(Value::as_str)));
     if result.get("exit_code").is_none() || streams.iter().all(|(_, written)| written.is_none()) {
-        return writeln!(out, "\nresult\n{}", serde_json::to_string_pretty(result).unwrap_or_default());
+        writeln!(out, "\nresult")?;
+        return write_lines(out, "  ", &serde_json::to_string_pretty(result).unwrap_or_default(), None);
     }
     for (name, written) in streams {
         let written = written.unwrap_or_default();
-        if written.is_empty() {
-            continue;
-        }
-        writeln!(out, "\n{name}")?;
-        for line in written.lines().take(RESULT_LINES) {
-            writeln!(out, "  {}", text::printable(line))?;
-        }
-        if written.lines().nth(RESULT_LINES).is_some() {
-            writeln!(out, "  … all of it: batch-executor logs {} --{name}", task.task_id)?;
+        if !written.is_empty() {
+            writeln!(out, "\n{name}")?;
+            let rest = format!("batch-executor logs {} --{name}", task.task_id);
+            write_lines(out, "  ", written, Some(&rest))?;
         }
     }
     Ok(())
+}
+
+/// The first lines, and how to see the rest.
+fn write_lines(out: &mut dyn Write, indent: &str, lines: &str, rest: Option<&str>) -> io::Result<()> {
+    for line in lines.lines().take(MOST_LINES) {
+        writeln!(out, "{indent}{}", text::printable(line))?;
+    }
+    match lines.lines().count().saturating_sub(MOST_LINES) {
+        0 => Ok(()),
+        more => {
+            let rest = rest.map(|rest| format!(": {rest}")).unwrap_or_default();
+            writeln!(out, "{indent}… {more} more lines{rest}")
+        }
+    }
 }

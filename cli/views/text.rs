@@ -1,6 +1,7 @@
 //! Text that is safe and short enough to show.
 
 use batch_executor::protocol::Task;
+use batch_executor::task::Status;
 use serde_json::Value;
 
 /// The longest text in a cell, in characters.
@@ -27,6 +28,9 @@ pub fn shortened(text: &str) -> String {
 
 /// What a task came to, in one line: why it failed or waits, else what it wrote, else its value.
 pub fn outcome(task: &Task) -> String {
+    if task.status == Status::Queued || task.status == Status::Running {
+        return task.reason.as_ref().or(task.error.as_ref()).map(|said| first_line(said)).unwrap_or_default();
+    }
     if let Some(error) = &task.error {
         return first_line(error);
     }
@@ -59,6 +63,32 @@ pub fn seconds(seconds: f64) -> String {
             }
         }
     }
+}
+
+/// The text in lines of at most so many characters, cut between words where that is possible.
+pub fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut rest = line;
+        while let Some((most, _)) = rest.char_indices().nth(room) {
+            let (within, _) = rest.split_at(most);
+            let cut = within.rfind(' ').filter(|at| !within[..*at].trim().is_empty()).unwrap_or(most);
+            lines.push(rest[..cut].trim_end().to_owned());
+            rest = rest[cut..].trim_start();
+        }
+        lines.push(rest.to_owned());
+    }
+    lines
+}
+
+/// "1 task", "2 tasks".
+pub fn tasks(count: u64) -> String {
+    if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") }
+}
+
+/// "once", "3 times".
+pub fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// Bytes as a person says them.
@@ -94,6 +124,14 @@ mod tests {
         assert_eq!(bytes(1023), "1023 bytes");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_words() {
+        assert_eq!(wrapped("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrapped("abcdefgh i\nj", 4), ["abcd", "efgh", "i", "j"]);
+        assert_eq!(wrapped("äöü äöü", 3), ["äöü", "äöü"]);
+        assert_eq!(wrapped("", 4), Vec::<String>::new());
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum ClientError {
     Spawn { program: PathBuf, error: io::Error },
     /// The started daemon ended instead of serving; `code` is its exit code.
     #[error("{message}")]
-    StartFailed { code: Option<u8>, message: String },
+    StartFailed { code: Option<u8>, message: String, hint: Option<String> },
     #[error("the daemon did not serve within {seconds} s; see `{log}`")]
     StartTimeout { seconds: u64, log: PathBuf },
 }

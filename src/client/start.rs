@@ -12,6 +12,7 @@ use nix::sys::signal::SigSet;
 
 use super::connection::Connection;
 use super::error::ClientError;
+use crate::config::{SETTINGS, Setting};
 use crate::home::Home;
 
 /// How long a started daemon may take to serve: another one may be in its grace time before.
@@ -23,10 +24,9 @@ const LOOK_AFTER: (Duration, Duration) = (Duration::from_millis(2), Duration::fr
 /// The end of a failed daemon's stderr that is worth showing.
 const MESSAGE_BYTES: u64 = 4096;
 
-/// What a background daemon inherits beside the names in `env_pass`.
-const OWN_NAMES: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "XDG_*", "TERMUX_*", "ANDROID_*", "BATCH_EXECUTOR_*"];
-/// What it must not: these belong to the task from which it was started.
-const TASK_NAMES: &[&str] = &["BATCH_EXECUTOR_TASK_ID", "BATCH_EXECUTOR_ATTEMPT", "BATCH_EXECUTOR_BATCH_ID"];
+/// What a background daemon inherits beside the names in `env_pass` and the variables of the settings.
+const OWN_NAMES: &[&str] =
+    &["HOME", "USER", "LOGNAME", "SHELL", "XDG_*", "TERMUX_*", "ANDROID_*", "BATCH_EXECUTOR_CONFIG", "RUST_LOG"];
 
 /// How to start a daemon.
 #[derive(Debug, Clone)]
@@ -98,9 +98,10 @@ impl Starter {
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
+        let variables: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
         let keeps = |name: &str| {
-            !TASK_NAMES.contains(&name)
-                && (OWN_NAMES.iter().any(|p| matches(p, name)) || self.env_pass.iter().any(|p| matches(p, name)))
+            let patterns = OWN_NAMES.iter().copied().chain(self.env_pass.iter().map(String::as_str));
+            patterns.chain(variables.iter().map(String::as_str)).any(|pattern| matches(pattern, name))
         };
         std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(keeps)).collect()
     }
@@ -141,10 +142,16 @@ fn failed(status: ExitStatus, messages: &mut File) -> ClientError {
     let from = io::SeekFrom::Start(length.saturating_sub(MESSAGE_BYTES));
     // Without its words the exit status has to say it alone.
     let read = messages.seek(from).and_then(|_| messages.read_to_end(&mut text));
-    let said = String::from_utf8_lossy(&text).trim().to_owned();
-    let message =
-        if read.is_err() || said.is_empty() { format!("the daemon ended instead of serving ({status})") } else { said };
-    ClientError::StartFailed { code: status.code().and_then(|code| u8::try_from(code).ok()), message }
+    let said = String::from_utf8_lossy(&text);
+    let (hints, said): (Vec<&str>, Vec<&str>) = said.trim().lines().partition(|line| line.starts_with("hint: "));
+    let said = said.join("\n");
+    let message = if read.is_err() || said.is_empty() {
+        format!("the daemon ended instead of serving ({status})")
+    } else {
+        said.trim_start_matches("batch-executor: ").to_owned()
+    };
+    let hint = hints.first().map(|hint| hint.trim_start_matches("hint: ").to_owned());
+    ClientError::StartFailed { code: status.code().and_then(|code| u8::try_from(code).ok()), message, hint }
 }
 
 /// A daemon that ends under a client that goes on must not stay as its zombie.
@@ -172,7 +179,7 @@ mod tests {
         std::fs::set_permissions(&program, mode).expect("our file");
         let starter = Starter { program, config: None, env_pass: vec!["PATH".to_owned()] };
         match starter.start(&home) {
-            Err(ClientError::StartFailed { code: Some(78), message }) => assert_eq!(message, "bad setting"),
+            Err(ClientError::StartFailed { code: Some(78), message, hint: None }) => assert_eq!(message, "bad setting"),
             other => panic!("not refused but {other:?}"),
         }
     }
