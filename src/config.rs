@@ -348,11 +348,11 @@ fn apply_file(
             let near = near.map_or_else(String::new, |(_, near)| format!("; the nearest is `{near}`"));
             return Err(ConfigError(format!("{place}: unknown setting `{name}`{near}")));
         };
-        let text = plain(setting, value.get_ref()).ok_or_else(|| {
-            let value = &text[value.span()];
-            ConfigError(format!("{place}: `{name}` is {value}, but must be {}", setting.allowed))
+        let given = plain(setting, value.get_ref());
+        given.and_then(|given| (setting.set)(settings, &given)).ok_or_else(|| {
+            let written: Vec<&str> = text.get(value.span()).unwrap_or_default().split_whitespace().collect();
+            ConfigError(format!("{place}: `{name}` is {}, but must be {}", written.join(" "), setting.allowed))
         })?;
-        apply(settings, setting, &text, &format!("{place}: `{name}`"))?;
         origins.insert(setting.name, format!("file ({place})"));
     }
     Ok(())
@@ -422,7 +422,7 @@ mod tests {
         );
         assert_eq!(
             file("grace = -1").expect_err("refused"),
-            "c.toml:1: `grace` is \"-1\", but must be seconds from 0 to 86400"
+            "c.toml:1: `grace` is -1, but must be seconds from 0 to 86400"
         );
         assert!(file("[functions.command]\ncommand = [\"x\"]").expect_err("refused").contains("built-in"));
     }

@@ -34,8 +34,10 @@ pub fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
 
 /// The definition without what is hidden, which the generators would offer.
 fn for_people(definition: &Command) -> Command {
-    let shown = Command::new(definition.get_name().to_owned()).args(definition.get_arguments());
     let about = definition.get_about().cloned().unwrap_or_default();
-    let subcommands = definition.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    shown.about(about).version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true).subcommands(subcommands)
+    Command::new(definition.get_name().to_owned())
+        .about(about)
+        .args(definition.get_arguments().filter(|argument| !argument.is_hide_set()))
+        .subcommands(definition.get_subcommands().filter(|command| !command.is_hide_set()).map(for_people))
+        .disable_help_subcommand(true)
 }

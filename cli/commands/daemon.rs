@@ -67,19 +67,22 @@ fn restart(context: &Context) -> Result<u8, Failure> {
 }
 
 fn stop(context: &Context, grace: Option<&Value>) -> Result<u8, Failure> {
-    let mut connection = Connection::connect(&context.home)?;
-    let status: StatusData = data(&accepted(connection.call(&json!({"action": "status"})))?)?;
-    let daemon = Identity::of(status.pid);
+    let status = accepted(context.client_of_running().call_twice(&json!({"action": "status"})))?;
+    let daemon = Identity::of(data::<StatusData>(&status)?.pid);
+    let lives = || daemon.is_some_and(Identity::lives);
     let mut parameters = Map::new();
     insert(&mut parameters, "grace", grace);
-    let answer = match accepted(connection.call(&request("shutdown", parameters)?)) {
-        Err(Failure::Client(ClientError::Lost(_))) => None,
-        other => Some(other?),
+    let request = request("shutdown", parameters)?;
+    let answer = loop {
+        match Connection::connect(&context.home).and_then(|mut connection| connection.call(&request)) {
+            // It is just being replaced by another program, or on its way out already.
+            Err(ClientError::Lost(_) | ClientError::Unreachable { .. }) if lives() => pause(),
+            Err(ClientError::Lost(_) | ClientError::Unreachable { .. }) => break None,
+            outcome => break Some(accepted(outcome)?),
+        }
     };
-    // It keeps its connections until its work is written down; then only its process has to go.
-    connection.read_to_end();
-    while daemon.is_some_and(Identity::lives) {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    while lives() {
+        pause();
     }
     match answer {
         Some(answer) => context.print_message(&answer)?,
@@ -89,6 +92,11 @@ fn stop(context: &Context, grace: Option<&Value>) -> Result<u8, Failure> {
         }
     }
     Ok(exit::DONE)
+}
+
+/// Between two looks at a process that is about to end.
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(5));
 }
 
 fn status(context: &Context) -> Result<u8, Failure> {

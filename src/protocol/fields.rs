@@ -164,11 +164,13 @@ pub(super) fn whole(value: &Value) -> Option<i64> {
 
 /// "… is X, but must be Y".
 pub(super) fn wrong(name: &str, value: &Value, allowed: &str) -> String {
-    let mut shown = value.to_string();
-    if shown.chars().count() > SHOWN {
-        shown = shown.chars().take(SHOWN).chain(['…']).collect();
-    }
-    format!("`{name}` is {shown}, but must be {allowed}")
+    format!("`{name}` is {}, but must be {allowed}", shortened(value))
+}
+
+/// A value as JSON, as much of it as a message repeats.
+pub(super) fn shortened(value: &Value) -> String {
+    let shown = value.to_string();
+    if shown.chars().count() <= SHOWN { shown } else { shown.chars().take(SHOWN).chain(['…']).collect() }
 }
 
 /// "; did you mean `near`?", if something is near.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::error::{ErrorCode, Refusal};
-use super::fields::{Fields, did_you_mean, wrong};
+use super::fields::{Fields, did_you_mean, shortened, wrong};
 use super::request::{
     Action, Add, AddBatch, Cancel, Clear, Empty, Export, ExportFormat, LogStream, Logs, Request, Results,
     ResultsFormat, Retry, Show, Shutdown, Start, StatusRequest, Stop, Update, Wait,
@@ -49,7 +49,7 @@ pub fn parse_line(line: &[u8]) -> Result<Parsed, Box<Unparsed>> {
         refused(Refusal::new(ErrorCode::InvalidJson, message))
     })?;
     let Value::Object(map) = value else {
-        let message = wrong("the request", &value, "one JSON object");
+        let message = format!("the line is not one JSON object: {}", shortened(&value));
         return Err(refused(Refusal::new(ErrorCode::InvalidJson, message)));
     };
     let map = unwrap(map).map_err(|message| refused(Refusal::invalid(message)))?;
@@ -94,7 +94,8 @@ fn parse_map(map: &Map<String, Value>) -> Result<Parsed, Refusal> {
         .map_err(|message| invalid(format!("{message}; it is one of {}", Action::NAMES.join(", "))))?;
     let action = action(name, &fields, map).map_err(invalid)?.ok_or_else(|| {
         let near = did_you_mean(name, Action::NAMES.iter().copied());
-        let message = format!("unknown action `{name}`{near}; the actions are {}", Action::NAMES.join(", "));
+        let end = if near.is_empty() { "; the" } else { " The" };
+        let message = format!("unknown action `{name}`{near}{end} actions are {}", Action::NAMES.join(", "));
         Refusal::new(ErrorCode::UnknownAction, message)
     })?;
     // The fields of `add` are the task's, and are checked and warned of with it.
