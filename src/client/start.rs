@@ -156,7 +156,11 @@ fn failed(status: ExitStatus, messages: &mut File) -> ClientError {
 
 /// A daemon that ends under a client that goes on must not stay as its zombie.
 fn reap_later(mut child: Child) {
-    std::thread::spawn(move || child.wait());
+    std::thread::spawn(move || {
+        // Signals are for the thread that listens to them, or SIGINT would end the program from here.
+        SigSet::all().thread_block()?;
+        child.wait()
+    });
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! What clients ask of the executor.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::MutexGuard;
 
+use super::events::STORAGE_RETRY;
 use super::{Executor, ExecutorError};
 use crate::backend::{EndAnswer, Gone, Local};
+use crate::queue::error::QueueError;
 use crate::queue::ops::LISTED;
 use crate::queue::ops::cancel::{Cancel, CancelOutcome, Selection};
 use crate::queue::ops::control::{Nudge, Start, StartOutcome, Stop};
@@ -47,7 +49,11 @@ impl Executor {
         self.wind_down("stopped by request", order).await
     }
 
-    pub(super) async fn deadline(&self) -> Result<(), ExecutorError> {
+    /// Stops at `deadline`, if it stands still.
+    pub(super) async fn stop_at(&self, deadline: i64) -> Result<(), ExecutorError> {
+        if self.inner.queue.snapshot().run.deadline != Some(deadline) {
+            return Ok(());
+        }
         self.wind_down("deadline", Some(Order::Deadline)).await
     }
 
@@ -57,12 +63,18 @@ impl Executor {
             return Ok(());
         }
         let _closed = self.inner.queue.close_gate();
+        // It was not stopped where that fails, so it runs: the keeper must not stay held.
+        self.halt(reason, order).await.inspect_err(|_| drop(tokio::spawn(self.clone().resume_in_order())))
+    }
+
+    async fn halt(&self, reason: &'static str, order: Option<Order>) -> Result<(), ExecutorError> {
         let yielded = self.with_backend(|backend| async move { backend.hold().await }).await?;
         if let Some(order) = order {
             let grace_ms = self.inner.rules.grace_ms;
             self.with_backend(|backend| async move { backend.end(None, order, grace_ms).await }).await?;
         }
-        self.inner.queue.write(Stop { reason, yielded }).await?;
+        let stop = Stop { reason, yielded: yielded.clone() };
+        self.inner.queue.write(stop).await.inspect_err(|_| self.give_back(yielded))?;
         self.release_waiting().await
     }
 
@@ -77,7 +89,7 @@ impl Executor {
     }
 
     /// Waits for the command before to end.
-    async fn turn(&self) -> Result<MutexGuard<'_, ()>, ExecutorError> {
+    pub(super) async fn turn(&self) -> Result<MutexGuard<'_, ()>, ExecutorError> {
         let turn = self.inner.commands.lock().await;
         if self.inner.closing.load(Ordering::Acquire) { Err(ExecutorError::ShuttingDown) } else { Ok(turn) }
     }
@@ -96,10 +108,25 @@ impl Executor {
                     commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
                 }
             } else {
-                self.inner.queue.write(Release { claims }).await?;
+                let release = Release { claims: claims.clone() };
+                self.inner.queue.write(release).await.inspect_err(|_| self.give_back(claims))?;
             }
         }
         Ok(())
+    }
+
+    /// Gives claims back that the keeper yielded for a change that could not be written: nobody else knows of them.
+    fn give_back(&self, claims: Vec<ClaimId>) {
+        if claims.is_empty() {
+            return;
+        }
+        let executor = self.clone();
+        tokio::spawn(async move {
+            let release = || Release { claims: claims.clone() };
+            while let Err(QueueError::Unavailable(_)) = executor.inner.queue.write(release()).await {
+                tokio::time::sleep(STORAGE_RETRY).await;
+            }
+        });
     }
 
     /// Cancels tasks; those that run are told to end.
@@ -108,7 +135,7 @@ impl Executor {
     /// When the queue cannot be written.
     pub async fn cancel(&self, selection: Selection) -> Result<CancelOutcome, ExecutorError> {
         let mut total = CancelOutcome::default();
-        let mut work = Cancel { selection, yielded: Vec::new(), ordered: BTreeSet::new() };
+        let mut work = Cancel { selection, yielded: Vec::new(), ordered: BTreeMap::new() };
         loop {
             let mut commits = self.inner.queue.commits();
             commits.borrow_and_update();
@@ -149,16 +176,20 @@ impl Executor {
                 })
                 .await?;
             let of = |wanted| answers.iter().filter(move |(_, a)| *a == wanted).map(|(claim, _)| *claim);
+            let task_of: BTreeMap<ClaimId, TaskId> = claimed.iter().map(|(task, claim)| (*claim, *task)).collect();
+            let ordered = of(EndAnswer::Ordered).filter_map(|claim| Some((*task_of.get(&claim)?, claim))).collect();
+            let yielded: Vec<ClaimId> = of(EndAnswer::Yielded).collect();
             let settled = answers.iter().any(|(_, a)| matches!(a, EndAnswer::Yielded | EndAnswer::Ordered));
             let outcome = self
                 .inner
                 .queue
                 .write(Cancel {
                     selection: Selection::Tasks(claimed.iter().map(|(task, _)| *task).collect()),
-                    yielded: of(EndAnswer::Yielded).collect(),
-                    ordered: of(EndAnswer::Ordered).collect(),
+                    yielded: yielded.clone(),
+                    ordered,
                 })
-                .await?;
+                .await
+                .inspect_err(|_| self.give_back(yielded))?;
             total.count += outcome.count;
             total.cancelled.extend(outcome.cancelled);
             total.not_cancelled.extend(outcome.not_cancelled);
@@ -180,11 +211,14 @@ impl Executor {
         loop {
             let mut commits = self.inner.queue.commits();
             commits.borrow_and_update();
-            let outcome = self.inner.queue.write(update.clone()).await?;
+            let written = self.inner.queue.write(update.clone()).await;
+            let outcome = written.inspect_err(|_| self.give_back(std::mem::take(&mut update.yielded)))?;
             total.updated.extend(outcome.updated);
             total.not_updated.extend(outcome.not_updated);
             if outcome.claimed.is_empty() {
                 self.settled().await;
+                total.updated.sort_unstable();
+                total.not_updated.sort_unstable_by_key(|not| not.task_id);
                 return Ok(total);
             }
             let claims: Vec<ClaimId> = outcome.claimed.iter().map(|(_, claim)| *claim).collect();
@@ -214,6 +248,7 @@ impl Executor {
         let _closed = self.inner.queue.close_gate();
         let claims = self.with_backend(|backend| async move { backend.hold().await }).await?;
         self.with_backend(|backend| async move { backend.end(None, Order::Stop, grace_ms).await }).await?;
+        // Without disk the claims and the ends stay with the keeper; the next daemon settles them.
         self.inner.queue.write(Release { claims }).await?;
         self.release_waiting().await?;
         let mut commits = self.inner.queue.commits();

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::{Executor, StartError};
 use crate::attempt::{Attempt, Event};
 use crate::backend::{Local, Signal};
+use crate::queue::Closed;
 use crate::queue::error::QueueError;
 use crate::queue::ops::apply::Apply;
 use crate::queue::ops::control::Nudge;
@@ -62,12 +63,33 @@ impl Executor {
             drop(backend.end(Some(claims), order, grace_ms).await);
         }
         let _ = backend.set_caps(run.max_concurrent, &inner.rules.function_caps).await;
-        if run.state == RunState::Running {
-            let _ = backend.resume().await;
-        }
         tracing::info!(keeper = backend.keeper_pid, adopted = found.adopted, "the keeper is connected");
         inner.backend.send_replace(Some(backend));
         Ok(signals)
+    }
+
+    /// Opens the gate after [`Self::connect`], and lets the keeper start once it has what comes before that which it
+    /// holds already.
+    pub(super) async fn open(&self, closed: Closed) -> Result<(), QueueError> {
+        drop(closed);
+        self.inner.queue.write(Nudge).await?;
+        tokio::spawn(self.clone().resume_in_order());
+        Ok(())
+    }
+
+    /// Lets the keeper start again.
+    pub(super) async fn resume_in_order(self) {
+        // The daemon is ending where there is no turn.
+        let Ok(_turn) = self.turn().await else { return };
+        if self.inner.queue.snapshot().run.state != RunState::Running {
+            return;
+        }
+        self.settled().await;
+        let backend = self.inner.backend.borrow().clone();
+        if let Some(backend) = backend {
+            // A keeper that is lost meanwhile has nothing to resume; the next one comes here again.
+            let _ = backend.resume().await;
+        }
     }
 
     /// Runs until the queue is closed.
@@ -162,9 +184,9 @@ impl Executor {
         loop {
             match self.connect(claimed, false, false).await {
                 Ok(signals) => {
-                    drop(closed);
-                    // What may be claimed now is claimed with the next group at the latest.
-                    let _ = self.inner.queue.write(Nudge).await;
+                    if let Err(error) = self.open(closed).await {
+                        tracing::error!(err = %error, "the queue cannot be written at the new keeper");
+                    }
                     return Some(signals);
                 }
                 Err(StartError::Queue(QueueError::Closed | QueueError::Damaged(_))) => return None,

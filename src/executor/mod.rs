@@ -20,7 +20,6 @@ use crate::attempt::Attempt;
 use crate::backend::{BackendError, Local, Options};
 use crate::queue::Queue;
 use crate::queue::error::QueueError;
-use crate::queue::ops::control::Nudge;
 use crate::task::ClaimId;
 
 pub use follow::Follower;
@@ -98,9 +97,8 @@ impl Executor {
         let executor = Self { inner: Arc::new(inner) };
         let closed = executor.inner.queue.close_gate();
         let signals = executor.connect(&mut claimed, rebooted, true).await?;
-        drop(closed);
-        executor.inner.queue.write(Nudge).await?;
         tokio::spawn(executor.clone().run_events(claimed, signals));
+        executor.open(closed).await?;
         tokio::spawn(executor.clone().run_timer());
         Ok(executor)
     }

@@ -91,7 +91,7 @@ impl Executor {
             let executor = self.clone();
             // In a task of its own: it waits for the keeper, and other things become due meanwhile.
             tokio::spawn(async move {
-                while let Err(error) = executor.deadline().await {
+                while let Err(error) = executor.stop_at(deadline).await {
                     tracing::error!(err = %error, "the run could not be stopped at its deadline");
                     if !matches!(error, ExecutorError::Queue(QueueError::Unavailable(_))) {
                         break;

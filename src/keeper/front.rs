@@ -279,8 +279,7 @@ impl Front {
             ended: self.core.table.untaken.ended().iter().copied().collect(),
         });
         self.had_daemon = true;
-        // The new daemon knows nothing of what the old one sent.
-        self.core.table.environments.clear();
+        // Who followed has gone. The environments stay: what waits since the old daemon refers to them.
         self.core.table.followed.clear();
         self.send(&welcome);
         if let Some(daemon) = &mut self.daemon {

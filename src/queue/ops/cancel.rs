@@ -1,6 +1,6 @@
 //! `cancel`: what waits is cancelled here; what is with the keeper was asked there first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
@@ -29,8 +29,8 @@ pub struct Cancel {
     pub selection: Selection,
     /// Claims that the keeper gave back: as if unclaimed.
     pub yielded: Vec<ClaimId>,
-    /// Claims that the keeper was told to end.
-    pub ordered: BTreeSet<ClaimId>,
+    /// What the keeper was told to end. Its end may be in the queue already.
+    pub ordered: BTreeMap<TaskId, ClaimId>,
 }
 
 /// What came of it.
@@ -74,7 +74,8 @@ impl Operation for Cancel {
         let mut later = Vec::new();
         for row in rows {
             let state = state_of(row.state)?;
-            if state.status().is_ended() {
+            let ordered = self.ordered.get(&row.id);
+            if state.status().is_ended() && !(state == State::Cancelled && ordered.is_some()) {
                 if listed_by_id {
                     outcome
                         .not_cancelled
@@ -83,13 +84,14 @@ impl Operation for Cancel {
                 continue;
             }
             match row.claim {
+                None if state == State::Cancelled => {}
                 None => {
                     // Its run time so far leaves with no tally: a queued task's is in none.
                     let priority = priority_of(row.priority)?;
                     tx.moved(row.batch_id, priority, state, State::Cancelled, row.run_ms.unwrap_or(0));
                     now.push(row.id);
                 }
-                Some(claim) if self.ordered.contains(&claim) => later.push(row.id),
+                Some(claim) if ordered == Some(&claim) => later.push(row.id),
                 Some(claim) => {
                     outcome.claimed.push((row.id, claim));
                     continue;
