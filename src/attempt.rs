@@ -61,6 +61,8 @@ pub struct Ended {
     pub finished_at: i64,
     /// Monotonic, ms.
     pub run_ms: i64,
+    /// The time limit that it had: the task's or its function's, ms.
+    pub timeout_ms: Option<i64>,
     /// The order that ended it; decides the outcome. None: it ended by itself.
     pub order: Option<Order>,
     pub verdict: Verdict,

@@ -48,6 +48,7 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
         started_at: end.started_at,
         finished_at: end.finished_at,
         run_ms: end.run_ms,
+        timeout_ms: end.timeout_ms,
         order: end.order,
         verdict,
         exit_code,

@@ -324,6 +324,7 @@ impl Core {
             started_at: running.started_at,
             finished_at: time::wall_ms(),
             run_ms: time::monotonic_ms() - running.started_mono,
+            timeout_ms: running.launch.timeout_ms,
             order: running.order,
             how,
             frames: captured.frames,

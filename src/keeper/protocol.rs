@@ -180,6 +180,8 @@ pub struct KeeperEnd {
     pub started_at: i64,
     pub finished_at: i64,
     pub run_ms: i64,
+    /// The time limit that it had.
+    pub timeout_ms: Option<i64>,
     pub order: Option<Order>,
     pub how: How,
     #[serde(with = "serde_bytes")]

@@ -76,7 +76,10 @@ fn merge(task: &Map<String, Value>, defaults: &Map<String, Value>) -> Result<Map
             merged.insert(name.clone(), value.clone());
         }
     }
-    let takes_place = matches!(merged.get("function").and_then(Value::as_str), Some("command" | "code_execution"));
+    let takes_place = matches!(
+        merged.get("function").and_then(Value::as_str),
+        Some("command" | "code_execution" | "custom_function")
+    );
     if !takes_place || (!defaults.contains_key("cwd") && !defaults.contains_key("env")) {
         return Ok(merged);
     }

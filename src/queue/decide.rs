@@ -10,7 +10,6 @@ pub(super) struct Standing {
     pub retry_count: u32,
     pub max_retries: u32,
     pub retry_delay_ms: i64,
-    pub timeout_ms: Option<i64>,
     pub permanent_exit_codes: Vec<i32>,
     pub interruptions: u32,
     pub cancel_requested: bool,
@@ -67,7 +66,7 @@ pub(super) fn after_end(standing: &Standing, ended: &Ended, jitter: f64) -> Deci
             ..Decision::of(standing, State::Ready, Outcome::Stopped)
         },
         (Some(Order::Timeout), _) => {
-            let seconds = standing.timeout_ms.unwrap_or(ended.run_ms);
+            let seconds = ended.timeout_ms.unwrap_or(ended.run_ms);
             Decision {
                 cause: Some(Cause::TimedOut),
                 outcome: Outcome::TimedOut,
@@ -151,7 +150,6 @@ mod tests {
             retry_count: 0,
             max_retries: 1,
             retry_delay_ms: 1000,
-            timeout_ms: Some(500),
             permanent_exit_codes: vec![4],
             interruptions: 0,
             cancel_requested: false,
@@ -171,6 +169,7 @@ mod tests {
             started_at: 0,
             finished_at: 10,
             run_ms: 10,
+            timeout_ms: Some(500),
             order,
             verdict,
             exit_code: Some(exit_code),

@@ -199,7 +199,6 @@ struct Row {
     retry_count: u32,
     max_retries: u32,
     retry_delay_ms: i64,
-    timeout_ms: Option<i64>,
     permanent_exit_codes: Option<String>,
     interruptions: u32,
     cancel_requested: bool,
@@ -217,7 +216,7 @@ pub(in crate::queue) async fn open_tasks(
 ) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, claim, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
-             timeout_ms, permanent_exit_codes, interruptions, cancel_requested, first_started_at, started_at,
+             permanent_exit_codes, interruptions, cancel_requested, first_started_at, started_at,
              finished_at, run_ms, reason
          FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
     )
@@ -243,7 +242,6 @@ fn open_task(row: Row) -> Result<OpenTask, QueueError> {
             retry_count: row.retry_count,
             max_retries: row.max_retries,
             retry_delay_ms: row.retry_delay_ms,
-            timeout_ms: row.timeout_ms,
             permanent_exit_codes,
             interruptions: row.interruptions,
             cancel_requested: row.cancel_requested,

@@ -47,10 +47,12 @@ impl Operation for Recover {
     type Answer = Recovered;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Recovered, QueueError> {
-        let claims: Vec<ClaimId> =
-            sqlx::query_scalar("SELECT claim FROM task WHERE claim IS NOT NULL").fetch_all(&mut *tx.connection).await?;
+        let claims: Vec<ClaimId> = sqlx::query_scalar("SELECT claim FROM task WHERE claim IS NOT NULL ORDER BY claim")
+            .fetch_all(&mut *tx.connection)
+            .await?;
+        let is_known = |claim: &ClaimId| claims.binary_search(claim).is_ok();
         let mut found = Recovered {
-            foreign: self.held.iter().filter(|claim| !claims.contains(claim)).copied().collect(),
+            foreign: self.held.iter().filter(|claim| !is_known(claim)).copied().collect(),
             ..Recovered::default()
         };
         let mut writes = Writes::default();
