@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_daemon_that_did_not_start_passes_its_code_on() {
-        let failed = |code| of_client_error(&ClientError::StartFailed { code, message: String::new() });
+        let failed = |code| of_client_error(&ClientError::StartFailed { code, message: String::new(), hint: None });
         assert_eq!(failed(Some(78)), 78);
         assert_eq!(failed(Some(1)), 69);
         assert_eq!(failed(None), 69);

@@ -46,6 +46,8 @@ impl<'a> Transcript<'a> {
         settings.add_filter(r"20\d{6}_\d{6}", "[date]");
         settings.add_filter(r"\d+\.\d s\b", "[s]");
         settings.add_filter(r"\d+\.\d tasks/s", "[n] tasks/s");
+        // How many of them have begun by then is chance.
+        settings.add_filter(r"running \d+ tasks?, at most", "running [n] tasks, at most");
         settings.add_filter(r"\d+\.\d [KM]iB", "[size]");
         settings.add_filter(r"\(\d+ bytes\)", "([n] bytes)");
         settings.add_filter(r"pid:? +\d+", "pid [pid]");

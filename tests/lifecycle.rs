@@ -76,13 +76,15 @@ fn everything_in_the_home_is_the_user_s_alone_whatever_the_umask() {
 fn the_home_is_the_first_that_is_named() {
     let daemon = Daemon::home_only();
     let at = |name: &str| daemon.work().join(name);
-    let cases: [(&[&str], &[(&str, &str)], &str); 4] = [
-        (&["--home", "flag"], &[("BATCH_EXECUTOR_HOME", "b"), ("XDG_DATA_HOME", "x"), ("HOME", "h")], "flag"),
-        (&[], &[("BATCH_EXECUTOR_HOME", "b"), ("XDG_DATA_HOME", "x"), ("HOME", "h")], "b"),
-        (&[], &[("XDG_DATA_HOME", "x"), ("HOME", "h")], "x/batch-executor"),
-        (&[], &[("XDG_DATA_HOME", ""), ("HOME", "h")], "h/.local/share/batch-executor"),
-    ];
-    for (flags, environment, expected) in cases {
+    let all: &[(&str, &str)] = &[("BATCH_EXECUTOR_HOME", "b"), ("XDG_DATA_HOME", "x"), ("HOME", "h")];
+    let empty: &[(&str, &str)] = &[("XDG_DATA_HOME", ""), ("HOME", "h")];
+    let flag: &[&str] = &["--home", "flag"];
+    for (flags, environment, expected) in [
+        (flag, all, "flag"),
+        (&[], all, "b"),
+        (&[], &all[1..], "x/batch-executor"),
+        (&[], empty, "h/.local/share/batch-executor"),
+    ] {
         let mut arguments = vec!["daemon", "status", "--json"];
         arguments.extend(flags);
         let mut command = daemon.command(&arguments);

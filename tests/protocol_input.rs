@@ -84,10 +84,11 @@ fn a_wrong_type_of_any_parameter_names_it_its_value_and_what_is_allowed() {
 fn every_unknown_field_comes_back_with_the_nearest_name() {
     let daemon = Daemon::start();
     for (action, needed, parameters) in PARAMETERS {
-        let Some(parameter) = parameters.iter().find(|name| name.len() > 4) else { continue };
-        if ["show", "cancel", "retry", "wait", "logs", "update", "export", "shutdown"].contains(action) {
+        // The others need a task, or would do what nobody wants here.
+        if !["add", "add_batch", "start", "stop", "status", "results", "clear"].contains(action) {
             continue;
         }
+        let parameter = parameters.iter().find(|name| name.len() > 4).expect("a long name");
         let mut request: Value = serde_json::from_str(needed).expect("an object");
         request["action"] = json!(action);
         request[format!("{parameter}x")] = json!(1);
@@ -158,10 +159,14 @@ fn clients_that_went_while_waiting_leave_their_places() {
 #[test]
 fn who_comes_when_all_places_are_taken_is_told_so() {
     let daemon = Daemon::start_with(&[("BATCH_EXECUTOR_MAX_CONNECTIONS", "2")]);
-    let mut held: Vec<_> = (0..2).map(|_| daemon.connect()).collect();
-    for client in &mut held {
+    let mut held = Vec::new();
+    while held.len() < 2 {
+        // The connections that waited for the daemon may not have gone yet.
+        let mut client = daemon.connect();
         client.send(&json!({"action": "status"}));
-        client.receive();
+        if client.receive()["ok"] == true {
+            held.push(client);
+        }
     }
     assert_eq!(daemon.call(&json!({"action": "status"}))["error"]["code"], "busy");
     assert_eq!(daemon.cli(&["status"]).status.code(), Some(75));

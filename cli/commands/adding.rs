@@ -124,10 +124,11 @@ pub fn add(
     }
     added.listed.sort_by_key(|(place, _)| place.index);
     parts.tell_left_out(|said| context.tell(said));
-    if added.batch_id.is_none() {
-        return Err(added.nothing(input));
+    match added.batch_id {
+        Some(_) => Ok(added),
+        None if added.bad == 0 => Err(input.unusable_text("it has no tasks")),
+        None => Err(added.nothing()),
     }
-    Ok(added)
 }
 
 fn next_part(parts: &mut Parts<'_>, added: &mut Added, input: &Input) -> Result<Option<Part>, Failure> {
@@ -150,7 +151,7 @@ fn check_all(input: &Input, plan: &Plan) -> Result<(), Failure> {
             found.bad(item.place, said);
         }
     }
-    if found.bad == 0 { Ok(()) } else { Err(found.nothing(input)) }
+    if found.bad == 0 { Ok(()) } else { Err(found.nothing()) }
 }
 
 impl Added {
@@ -202,10 +203,7 @@ impl Added {
     }
 
     /// Why nothing was added.
-    fn nothing(&self, input: &Input) -> Failure {
-        if self.bad == 0 {
-            return input.unusable_text("it has no tasks");
-        }
+    fn nothing(&self) -> Failure {
         let (place, said) = self.listed.first().map_or((String::new(), ""), |(p, s)| (format!("{p}: "), s.as_str()));
         let others = if self.bad > 1 { format!(" (and {} more)", self.bad - 1) } else { String::new() };
         Failure::new(exit::REFUSED, format!("nothing was added: {place}{said}{others}"))
@@ -220,7 +218,11 @@ impl Added {
             (Some(only), _) => format!(", task {only}"),
             _ => String::new(),
         };
-        let again = if self.repeated { " were there before" } else { " added" };
+        let again = match (self.repeated, self.added) {
+            (false, _) => " added",
+            (true, 1) => " was there before",
+            (true, _) => " were there before",
+        };
         let bad = if self.bad > 0 { format!("; {} bad left out", self.bad) } else { String::new() };
         format!("batch {batch}: {}{again}{ids}{bad}", text::tasks(self.added))
     }

@@ -28,7 +28,7 @@ pub fn run(context: &Context, _args: &ConfigArgs) -> Result<u8, Failure> {
     let answer = OwnAnswer::new("config", "the effective settings", Value::Object(data));
     context.print_own(&answer, |out| {
         for origin in &origins {
-            views::field(out, LABEL, &origin.name, &format!("{}  ({})", shown(&origin.value), origin.origin))?;
+            views::field(out, LABEL, &origin.name, &format!("{}  [{}]", shown(&origin.value), origin.origin))?;
         }
         Ok(())
     })?;
@@ -40,6 +40,6 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
+        other => other.to_string().trim_end_matches(".0").to_owned(),
     }
 }

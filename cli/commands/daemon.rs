@@ -1,5 +1,7 @@
 //! `daemon`: be it, end it, replace it, ask for it.
 
+use std::time::{Duration, Instant};
+
 use batch_executor::client::process::Identity;
 use batch_executor::client::{ClientError, Connection};
 use batch_executor::protocol::StatusData;
@@ -53,11 +55,18 @@ pub fn run(context: &Context, args: &DaemonArgs) -> Result<u8, Failure> {
 
 /// Returns when the new program serves.
 fn restart(context: &Context) -> Result<u8, Failure> {
-    let mut connection = Connection::connect(&context.home)?;
-    accepted(connection.call(&request("restart", Map::new())?))?;
-    connection.read_to_end();
-    let answer = accepted(Connection::connect(&context.home)?.call(&json!({"action": "status"})))?;
-    let status: StatusData = data(&answer)?;
+    let asked = Instant::now();
+    let mut client = context.client_of_running();
+    accepted(client.call(&request("restart", Map::new())?))?;
+    let status = loop {
+        let answer = accepted(client.call_twice(&json!({"action": "status"})))?;
+        let status: StatusData = data(&answer)?;
+        // The program before may still have answered; it has been up for longer.
+        if status.uptime < asked.elapsed().as_secs_f64() {
+            break status;
+        }
+        pause();
+    };
     let message =
         format!("the daemon was replaced: now version {}, pid {}; running tasks go on.", status.version, status.pid);
     let data = json!({"pid": status.pid, "version": status.version, "protocol": status.protocol});
@@ -96,7 +105,7 @@ fn stop(context: &Context, grace: Option<&Value>) -> Result<u8, Failure> {
 
 /// Between two looks at a process that is about to end.
 fn pause() {
-    std::thread::sleep(std::time::Duration::from_millis(5));
+    std::thread::sleep(Duration::from_millis(5));
 }
 
 fn status(context: &Context) -> Result<u8, Failure> {

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 
 /// Flags of the daemon itself: one for each setting, and those that one program gives to another.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(not(feature = "daemon"), expect(dead_code, reason = "only the daemon reads them"))]
 pub struct ServeArgs {
     /// Leave the terminal and write HOME/daemon.log.
     detached: bool,

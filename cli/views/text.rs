@@ -71,8 +71,9 @@ pub fn wrapped(text: &str, room: usize) -> Vec<String> {
     for line in text.lines() {
         let mut rest = line;
         while let Some((most, _)) = rest.char_indices().nth(room) {
-            let (within, _) = rest.split_at(most);
-            let cut = within.rfind(' ').filter(|at| !within[..*at].trim().is_empty()).unwrap_or(most);
+            let (within, beyond) = rest.split_at(most);
+            let between = within.rfind(' ').filter(|at| !within[..*at].trim().is_empty());
+            let cut = if beyond.starts_with(' ') { most } else { between.unwrap_or(most) };
             lines.push(rest[..cut].trim_end().to_owned());
             rest = rest[cut..].trim_start();
         }

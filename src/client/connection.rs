@@ -122,19 +122,6 @@ impl Connection {
         self.receive()
     }
 
-    /// Reads until the daemon closes the connection, and throws away what comes.
-    pub fn read_to_end(mut self) {
-        let mut rest = [0; 4096];
-        loop {
-            match self.stream.read(&mut rest) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
-
     fn take_line(&mut self) -> Option<Vec<u8>> {
         let found = self.buffer.get(self.scanned..)?.iter().position(|&byte| byte == b'\n');
         let Some(at) = found.map(|at| at + self.scanned) else {

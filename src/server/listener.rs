@@ -46,6 +46,9 @@ pub async fn serve(listener: UnixListener, service: Shared) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            // Before all else: who comes now is for the daemon that follows.
+            biased;
+            () = service.ends() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => admit(stream, &permits, &service, &mut connections),
                 Err(error) => {
@@ -54,7 +57,6 @@ pub async fn serve(listener: UnixListener, service: Shared) {
                 }
             },
             Some(_) = connections.join_next() => {}
-            () = service.ends() => break,
         }
     }
     drop(listener);
