@@ -160,6 +160,21 @@ fn a_file_of_several_parts_is_one_batch_with_one_summary() {
 }
 
 #[test]
+fn atomic_refuses_the_whole_file_for_what_only_the_daemon_can_see() {
+    let daemon = Daemon::start();
+    let good = format!("{{\"name\":\"{}\",\"function\":\"simulate\"}}\n", "x".repeat(1000));
+    let bad = r#"{"function":"code_execution","params":{"runtime":"cobol","code":""}}"#;
+    std::fs::write(daemon.work().join("t.jsonl"), good.repeat(2500) + bad).expect("a file");
+    let output = daemon.cli(&["add-batch", "t.jsonl", "--atomic", "--json"]);
+    let errors = response(&output)["error"]["details"]["errors"].take();
+    assert_eq!((output.status.code(), &errors[0]["line"]), (Some(4), &json!(2501)), "{errors}");
+    assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 0, "the parts before it were not added");
+    std::fs::write(daemon.work().join("t.jsonl"), good.repeat(2500)).expect("a file");
+    let output = daemon.cli(&["add-batch", "t.jsonl", "--atomic", "--json", "--name", "all"]);
+    assert_eq!(response(&output)["data"]["added"], 2500);
+}
+
+#[test]
 fn a_run_goes_on_with_its_batch_until_that_is_done() {
     let daemon = Daemon::start();
     let gate = "while [ ! -e gate ]; do sleep 0.01; done";

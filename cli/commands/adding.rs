@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use batch_executor::client::{Answer, Client};
-use batch_executor::protocol::{BatchAdded, ErrorCode, ItemError, parse_spec};
+use batch_executor::protocol::{BatchAdded, ErrorCode, ItemError};
 use batch_executor::task::{BatchId, TaskId};
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use crate::context::{Context, data, request};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::tasks_file::{Input, ONLY_IF_PROGRAM, Part, Parts, Place};
+use crate::tasks_file::{Input, Part, Parts, Place};
 use crate::views::text;
 
 /// The most bad tasks that are kept to be listed; the others are counted.
@@ -67,6 +67,15 @@ impl Plan {
         self.fields.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
+    /// A request that adds nothing whatever is in the part, for its last task is none: which others are bad?
+    fn question(&self, mut part: Part) -> Result<Value, Failure> {
+        part.tasks.push(Value::Null);
+        let mut fields = self.fields.clone();
+        fields.insert("tasks".to_owned(), Value::Array(part.tasks));
+        fields.insert("atomic".to_owned(), json!(true));
+        request("add_batch", fields)
+    }
+
     fn request(&self, part: Part, number: usize, more: bool, batch: Option<BatchId>) -> Result<Value, Failure> {
         let mut fields = self.fields.clone();
         if let Some(batch) = batch {
@@ -101,7 +110,7 @@ pub fn add(
     interrupt: &Interrupt,
 ) -> Result<Added, Failure> {
     if plan.atomic {
-        check_all(input, plan)?;
+        check_all(client, input, plan)?;
     }
     let mut added = Added::default();
     let mut parts = Parts::new(input.items()?, !plan.defaults().contains_key("name"));
@@ -135,22 +144,18 @@ fn next_part(parts: &mut Parts<'_>, added: &mut Added, input: &Input) -> Result<
     parts.next_part(&mut |place, said| added.bad(place, said)).map_err(|error| input.unreadable(&error))
 }
 
-/// The whole file, before anything of it is sent.
-fn check_all(input: &Input, plan: &Plan) -> Result<(), Failure> {
-    let defaults = plan.defaults();
+/// The whole file, before anything of it is added. The daemon is asked: it alone knows what each function takes.
+fn check_all(client: &mut Client, input: &Input, plan: &Plan) -> Result<(), Failure> {
     let mut found = Added::default();
-    let mut warnings = BTreeMap::new();
-    for item in input.items()? {
-        let item = item.map_err(|error| input.unreadable(&error))?;
-        let name = format!("Task {}", item.place.index + 1);
-        let checked = item.task.and_then(|mut task| {
-            task.remove(ONLY_IF_PROGRAM);
-            parse_spec(&task, &defaults, Some(&name), &mut warnings).map(drop)
-        });
-        if let Err(said) = checked {
-            found.bad(item.place, said);
-        }
+    let mut parts = Parts::new(input.items()?, !plan.defaults().contains_key("name"));
+    while let Some(part) = next_part(&mut parts, &mut found, input)? {
+        let places = part.places.clone();
+        let answer = client.call_twice(&plan.question(part)?)?;
+        let Some(mut errors) = item_errors(&answer) else { return Err(Failure::Refused(Box::new(answer))) };
+        errors.retain(|bad| bad.index < places.len());
+        found.bad_items(errors, &places);
     }
+    found.listed.sort_by_key(|(place, _)| place.index);
     if found.bad == 0 { Ok(()) } else { Err(found.nothing()) }
 }
 

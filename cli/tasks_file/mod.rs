@@ -10,7 +10,7 @@ mod parts;
 mod scanner;
 
 pub use input::{Format, Input};
-pub use parts::{ONLY_IF_PROGRAM, Part, Parts};
+pub use parts::{Part, Parts};
 
 use serde_json::{Map, Value};
 

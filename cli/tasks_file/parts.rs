@@ -30,7 +30,7 @@ pub struct Parts<'a> {
 }
 
 /// The task is left out where this program is not in PATH. The client's own: the daemon never sees it.
-pub const ONLY_IF_PROGRAM: &str = "only_if_program";
+const ONLY_IF_PROGRAM: &str = "only_if_program";
 
 fn in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Serialize;
 
 use super::error::ClientError;
@@ -63,6 +64,11 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(ClientError::NotAllowed { socket, error }),
             Err(error) => Err(ClientError::Unreachable { socket, error }),
         }
+    }
+
+    /// The daemon's pid, where the system tells it.
+    pub fn peer_pid(&self) -> Option<u32> {
+        getsockopt(&self.stream, PeerCredentials).ok().and_then(|peer| u32::try_from(peer.pid()).ok())
     }
 
     /// Sends one request.

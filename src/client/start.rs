@@ -50,7 +50,11 @@ impl Starter {
         while Instant::now() < deadline {
             match Connection::connect(home) {
                 Ok(connection) => {
-                    if let Some((child, _)) = daemon {
+                    if let Some((mut child, _)) = daemon {
+                        if connection.peer_pid().is_some_and(|pid| pid != child.id()) {
+                            // Another one serves. Ours would only find the lock taken, or the home free after that one's end.
+                            let _ = child.kill();
+                        }
                         reap_later(child);
                     }
                     return Ok(connection);
