@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -27,6 +27,7 @@ use crate::protocol::milliseconds;
 use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
 use crate::server::{self, Ending, Service};
+use crate::sys;
 
 /// Why the daemon did not run, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -172,11 +173,7 @@ fn adopt(home: &Home, inherited: Option<Inherited>) -> io::Result<Option<(OwnedF
     if behind(lock)? != (named.dev(), named.ino()) || lock == listener {
         return Err(io::Error::other("the inherited descriptors are not this home's"));
     }
-    behind(listener)?;
-    #[expect(unsafe_code, reason = "nobody else in this process has them: the program that opened them is no more")]
-    let (lock, listener) = unsafe { (OwnedFd::from_raw_fd(lock), OwnedFd::from_raw_fd(listener)) };
-    stays_open(&lock, false)?;
-    stays_open(&listener, false)?;
+    let (lock, listener) = (sys::adopt(lock)?, sys::adopt(listener)?);
     Ok(Some((lock, listener)))
 }
 

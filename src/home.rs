@@ -79,12 +79,21 @@ impl Home {
             }
         }
         if std::fs::metadata(&self.root)?.permissions().mode() & 0o077 != 0 {
+            if !self.is_ours()? {
+                return Err(io::Error::other("it is open to others and holds other files; name an empty folder"));
+            }
             std::fs::set_permissions(&self.root, std::fs::Permissions::from_mode(0o700))?;
         }
         for folder in [self.output_dir(), self.run_dir()] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         std::fs::File::open(&self.root)?.sync_all()
+    }
+
+    /// Whether the folder holds something of ours, or nothing.
+    fn is_ours(&self) -> io::Result<bool> {
+        let ours = [self.database(), self.lock(), self.socket(), self.log(), self.keeper_lock()];
+        Ok(ours.iter().any(|file| file.exists()) || std::fs::read_dir(&self.root)?.next().is_none())
     }
 
     /// The folder itself, absolute.

@@ -6,7 +6,7 @@
 //! - `attempt`: an attempt on its way between queue, executor and backend.
 //! - [`protocol`]: what crosses the socket: requests, responses, errors, framing.
 //! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
-//! - [`config`], [`home`], [`time`]: the settings, the folder that the daemon owns, clocks.
+//! - [`config`], [`home`], [`time`], [`json`]: the settings, the folder that the daemon owns, clocks, nesting.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `queue`: the only code that knows SQL: one writer, many readers, claims, recovery.
 //! - `executor`: run state and scheduling: decides what runs next, never how.
@@ -24,6 +24,7 @@
 pub mod client;
 pub mod config;
 pub mod home;
+pub mod json;
 pub mod protocol;
 pub mod task;
 pub mod time;

@@ -113,3 +113,22 @@ fn a_restart_replaces_the_daemon_in_the_same_process_under_running_tasks() {
     assert_eq!(daemon.wait()["counts"]["completed"], 1);
     assert_eq!(daemon.tasks()[0]["interruptions"], 0);
 }
+
+#[test]
+fn a_daemon_that_a_task_started_outlives_the_task() {
+    let mut daemon = Daemon::start();
+    let program = env!("CARGO_BIN_EXE_batch-executor");
+    let code = format!(
+        "touch begun; while [ ! -e gate ]; do sleep 0.01; done; {program} status --json; touch done; sleep 0.2"
+    );
+    daemon.ok(json!({"action": "add_batch", "tasks": [shell(&code)]}));
+    daemon.ok(json!({"action": "start"}));
+    daemon.running(1);
+    daemon.kill();
+    std::fs::write(daemon.work().join("gate"), "").expect("the gate opens");
+    let status = daemon.answers();
+    let counts = daemon.wait()["counts"].clone();
+    assert_eq!(counts["completed"], 1, "{counts}");
+    let later = daemon.ok(json!({"action": "status"}));
+    assert_eq!(later["pid"], status["data"]["pid"], "the daemon that the task started serves on");
+}

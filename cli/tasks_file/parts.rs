@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn parts_are_bounded_and_nothing_is_lost() {
-        let sizes = [700 << 10, 300 << 10, 100 << 10, 2 << 20, 1];
+        let sizes = [PART_BYTES * 2 / 3, PART_BYTES / 3, PART_BYTES / 10, PART_BYTES * 2, 1];
         let items = sizes
             .into_iter()
             .enumerate()

@@ -24,6 +24,8 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
         How::Simulated { failed: true, .. } => {
             Verdict::Failure { error: "simulated failure".to_owned(), permanent: false, result: None }
         }
+        // Its time was cut: there is nothing to show for it.
+        How::Simulated { .. } if end.order.is_some() => Verdict::Success { result: None },
         How::Simulated { duration_ms, .. } => {
             #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
             let duration = duration_ms as f64 / 1000.0;

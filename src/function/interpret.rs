@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::attempt::Verdict;
+use crate::json::{DEEPEST, depth};
 use crate::output::{LogReader, STDERR, STDOUT, Streams, VALUE, plain_result};
 
 /// The most bytes and lines of stderr that an error repeats.
@@ -66,7 +67,12 @@ fn value(log: &mut LogReader) -> Result<Value, String> {
     if text.is_empty() {
         return Err("`params.code` ended the interpreter before `process` returned".to_owned());
     }
-    serde_json::from_slice(&text).map_err(|error| format!("the returned value cannot be kept as JSON: {error}"))
+    let value =
+        serde_json::from_slice(&text).map_err(|error| format!("the returned value cannot be kept as JSON: {error}"))?;
+    if depth(&value) > DEEPEST {
+        return Err(format!("the returned value is nested too deep: at most {DEEPEST} levels are possible"));
+    }
+    Ok(value)
 }
 
 fn error(exit_code: Option<i32>, signal: Option<i32>, log: &mut LogReader) -> String {

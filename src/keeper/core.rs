@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
@@ -17,6 +16,7 @@ use super::process::{self, is_dead, next_dead, signal_group};
 use super::protocol::{EndAnswer, How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
 use super::slots::SlotTable;
 use super::table::{Pipe, Running, Table, Timer};
+use crate::home::Home;
 use crate::output;
 use crate::sys;
 use crate::task::{ClaimId, Order};
@@ -30,7 +30,7 @@ const OUTPUT_BUDGET: usize = 1024 * 1024;
 const READ_AT_ONCE: usize = 4 * 64 * 1024;
 
 pub(super) struct Core {
-    output_dir: PathBuf,
+    home: Home,
     log_cap: u64,
     pub table: Table,
     /// Nothing starts: there is no daemon, or it said so.
@@ -53,10 +53,10 @@ pub(super) struct Core {
 
 impl Core {
     /// A core that holds what is in `table`, the attempts that run included.
-    pub(super) fn new(output_dir: PathBuf, log_cap: u64, slots: SlotTable, mut table: Table) -> Self {
+    pub(super) fn new(home: Home, log_cap: u64, slots: SlotTable, mut table: Table) -> Self {
         let running = std::mem::take(&mut table.running);
         let mut core = Self {
-            output_dir,
+            home,
             log_cap,
             table,
             held: true,
@@ -125,7 +125,7 @@ impl Core {
 
     fn start(&mut self, launch: Launch) {
         let claim = launch.claim;
-        let path = output::log_file(&self.output_dir, launch.task_id, launch.attempt);
+        let path = output::log_file(&self.home.output_dir(), launch.task_id, launch.attempt);
         let mut running = Running {
             pid: None,
             pipes: Vec::new(),
@@ -278,7 +278,7 @@ impl Core {
             }
         }
         if sweep {
-            self.table.orphans.sweep(&self.mains);
+            self.table.orphans.sweep(&self.mains, &self.home.lock());
         }
     }
 
@@ -292,8 +292,13 @@ impl Core {
         let room = self.has_memory();
         for (stream, pipe) in std::mem::take(&mut running.pipes) {
             let capture = &mut running.capture;
-            let (orphans, mains) = (&mut self.table.orphans, &self.mains);
-            pipes::drain(&pipe, &mut self.buffer, |bytes| capture.take(stream, bytes, room), || orphans.sweep(mains));
+            let (orphans, mains, home) = (&mut self.table.orphans, &self.mains, &self.home);
+            pipes::drain(
+                &pipe,
+                &mut self.buffer,
+                |bytes| capture.take(stream, bytes, room),
+                || orphans.sweep(mains, &home.lock()),
+            );
         }
         let how = match sys::reap(pid) {
             Some(reaped) => How::Process {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -75,7 +76,7 @@ impl Untaken {
     /// Writes the events to a file that the next keeper reads; durable when this returns.
     pub(super) fn store(&self, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("new");
-        let mut file = File::create(&temporary)?;
+        let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
         for (_, event) in &self.events {
             file.write_all(&encode(event)?)?;
         }

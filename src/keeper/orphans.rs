@@ -1,9 +1,11 @@
 //! What left its process group: the keeper is the subreaper, so it becomes the keeper's child.
 //!
 //! An orphan belongs to the attempt whose mark it carries or in whose session it is; one of which neither can be
-//! said belongs to those that run when it is first seen, and is ended when none of them is left.
+//! said belongs to those that run when it is first seen, and is ended when none of them is left. The daemon is
+//! spared: one that a client within a task started is such an orphan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,7 +22,8 @@ pub(super) struct Orphans {
 
 impl Orphans {
     /// Looks at the children; ends those whose attempt has ended. `mains`: the pids of running attempts.
-    pub(super) fn sweep(&mut self, mains: &BTreeMap<i32, ClaimId>) {
+    /// `daemon_lock`: the file with the daemon's pid.
+    pub(super) fn sweep(&mut self, mains: &BTreeMap<i32, ClaimId>, daemon_lock: &Path) {
         let children = children();
         self.unmarked.retain(|pid, _| children.contains(pid));
         let running: BTreeSet<ClaimId> = mains.values().copied().collect();
@@ -36,12 +39,16 @@ impl Orphans {
                     owners.is_empty()
                 }
             };
-            if ended {
+            if ended && !is_daemon(pid, daemon_lock) {
                 // It may have died meanwhile; it is our child, so its pid cannot be another's.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
         }
     }
+}
+
+fn is_daemon(pid: i32, lock: &Path) -> bool {
+    std::fs::read_to_string(lock).is_ok_and(|holder| holder.trim() == pid.to_string())
 }
 
 /// The pids of this process's children.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::json::{DEEPEST, depth};
+
 use crate::task::TaskId;
 
 /// More seconds than this are refused: some 317 years, and in milliseconds still far from the end of an `i64`.
 const MOST_SECONDS: f64 = 1e10;
-/// The levels of what is kept; common readers of JSON give up at 128, and an answer has some of its own around it.
-const DEEPEST: usize = 100;
 /// The most characters of a value that a message repeats.
 const SHOWN: usize = 80;
 
@@ -133,15 +133,6 @@ impl<'a> Fields<'a> {
             .filter(|name| !known.contains(name.as_str()))
             .map(|name| format!("unknown field `{name}` was ignored{}", did_you_mean(name, known.iter().copied())))
             .collect()
-    }
-}
-
-/// How many lists and objects are within each other.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
-        Value::Object(object) => 1 + object.values().map(depth).max().unwrap_or(0),
-        _ => 0,
     }
 }
 
