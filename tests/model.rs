@@ -18,7 +18,7 @@ use model::{driver, strategy};
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestCaseError, TestError, TestRunner};
 
 /// As many as run in about a minute on two cores.
-const CASES: u32 = 240;
+const CASES: u32 = 200;
 const SEED: u64 = 20_250_101;
 /// Each has its share of the cases.
 const THREADS: u32 = 2;
@@ -46,7 +46,7 @@ fn hold(cases: u32, seed: u64) {
         cases,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/model.proptest-regressions"))),
-        max_shrink_time: 300_000,
+        max_shrink_time: 120_000,
         ..Config::default()
     };
     let still = Cell::new(STILL);

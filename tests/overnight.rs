@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Daemon, shell, signal};
+use support::{Daemon, lives, shell, signal};
 
 const NIGHT: i64 = 1_000;
 const LATE: i64 = 30;
@@ -41,7 +42,7 @@ fn completed(home: &Daemon) -> i64 {
 /// A line in `marks` for each execution, sorted.
 fn marks(home: &Daemon) -> Vec<String> {
     let mut marks: Vec<String> =
-        std::fs::read_to_string(home.work().join("marks")).expect("marks").lines().map(str::to_owned).collect();
+        std::fs::read_to_string(home.work().join("marks")).unwrap_or_default().lines().map(str::to_owned).collect();
     marks.sort_unstable();
     marks
 }
@@ -60,8 +61,8 @@ fn write_tasks(home: &Daemon, tasks: impl Iterator<Item = Value>) {
 #[test]
 fn a_night_of_kills_loses_nothing_and_runs_nothing_twice() {
     let home = Daemon::home_only();
-    write_tasks(&home, (0..NIGHT).map(|i| shell(&format!("echo night {i} >> marks"))));
-    assert_eq!(insisted(&home, &["add-batch", "night.jsonl"])["added"], NIGHT);
+    write_tasks(&home, (0..NIGHT).map(|i| shell(&format!("echo night {i} $MARK >> marks"))));
+    assert_eq!(insisted(&home, &["add-batch", "night.jsonl", "--env", "MARK=kept"])["added"], NIGHT);
     let doomed =
         insisted(&home, &["add", "doomed", "--function", "simulate", "--delay", "3600"])["task_id"].to_string();
     insisted(&home, &["start", "--max-concurrent", "8"]);
@@ -98,7 +99,7 @@ fn a_night_of_kills_loses_nothing_and_runs_nothing_twice() {
     let expected = json!({"total": NIGHT + 2 * LATE + 1, "completed": NIGHT + LATE, "cancelled": LATE + 1,
         "failed": 0, "queued": 0, "running": 0});
     assert_eq!(counts, expected);
-    let night = (0..NIGHT).map(|i| format!("night {i}"));
+    let night = (0..NIGHT).map(|i| format!("night {i} kept"));
     assert_eq!(marks(&home), sorted(night.chain((0..LATE).map(|i| format!("late {i}"))).collect()));
     assert!(
         insisted(&home, &["results"])["tasks"]
@@ -107,6 +108,30 @@ fn a_night_of_kills_loses_nothing_and_runs_nothing_twice() {
             .iter()
             .all(|task| task["interruptions"] == 0)
     );
+}
+
+#[test]
+fn what_ended_while_nobody_came_for_long_is_known_to_the_next_daemon() {
+    let mut daemon = Daemon::start();
+    let code = |exit| format!("echo begun >> marks; while [ ! -e gate ]; do sleep 0.01; done; echo said; exit {exit}");
+    daemon.ok(json!({"action": "add_batch", "tasks": [shell(&code(0)), shell(&code(3))]}));
+    daemon.ok(json!({"action": "start"}));
+    daemon.until(&json!({"action": "status"}), |_| marks(&daemon).len() == 2);
+    let keeper = daemon.keeper_pid();
+    daemon.kill();
+    std::fs::write(daemon.work().join("gate"), "").expect("the gate opens");
+    // It waits half a minute for a daemon, then writes down what it knows.
+    while lives(keeper) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    daemon.serve();
+    daemon.until(&json!({"action": "status"}), |data| data["state"] == "stopped");
+    let tasks = daemon.tasks();
+    let ends: Vec<_> = tasks.iter().map(|task| (&task["status"], &task["exit_code"], &task["interruptions"])).collect();
+    let zero = json!(0);
+    assert_eq!(ends, [(&json!("completed"), &zero, &zero), (&json!("failed"), &json!(3), &zero)]);
+    assert_eq!(tasks[0]["result"]["stdout"], "said\n");
+    assert_eq!(marks(&daemon).len(), 2, "neither ran again");
 }
 
 /// `run night.jsonl`, once it has said that it goes on or has begun.
