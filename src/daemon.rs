@@ -235,6 +235,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Some(fd) => UnixListener::from_std(fd.into())?,
         None => server::bind(&home)?,
     };
+    let bound = socket_inode(&home);
     let held = listener.as_fd().try_clone_to_owned()?;
     tracing::info!(pid = std::process::id(), home = %home.root().display(), "serving");
     let serving = tokio::spawn(server::serve(listener, service.clone()));
@@ -245,8 +246,6 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Ending::Stop { grace_ms } => {
             drop(held);
             end(&executor, grace_ms, &mut signals).await;
-            // The socket goes last: a client that waits for the end sees it gone only when all is written.
-            drop(std::fs::remove_file(home.socket()));
             Ended::Stopped
         }
         Ending::Replace => {
@@ -259,7 +258,19 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         tracing::error!("the server ended by a defect");
     }
     opened.queue.close().await;
+    if opened.writer.await.is_err() {
+        tracing::error!("the queue's writer ended by a defect");
+    }
+    // The socket goes last: a client that waits for the end sees it gone only when all is written. One of another
+    // inode is another daemon's: this one's home was deleted under it.
+    if matches!(ended, Ended::Stopped) && socket_inode(&home) == bound {
+        drop(std::fs::remove_file(home.socket()));
+    }
     Ok(ended)
+}
+
+fn socket_inode(home: &Home) -> Option<u64> {
+    std::fs::metadata(home.socket()).ok().map(|socket| socket.ino())
 }
 
 /// Resolves when the daemon is told to end, and how; the queue's damage ends it too.

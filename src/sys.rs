@@ -1,8 +1,8 @@
 //! The only unsafe code of the crate: what the keeper needs of the kernel and no safe wrapper offers.
 //!
-//! Invariants: [`spawn`] is called from a single-threaded process (the keeper), so between fork and
-//! exec no lock can be held by another thread; the child calls async-signal-safe functions only
-//! (signal-safety(7)) and everything it needs was allocated before the fork.
+//! Invariants: [`spawn`] is called from a single-threaded process (the keeper) that has no signal handlers, so between
+//! clone and exec nothing else runs in the memory that parent and child share; the child calls async-signal-safe
+//! functions only (signal-safety(7)) and everything it needs was allocated before. [`adopt`] is given each number once.
 #![expect(unsafe_code, reason = "the one audited module")]
 
 use std::ffi::CString;
@@ -45,59 +45,67 @@ pub enum SpawnError {
 
 const STEP_CWD: u8 = 1;
 const STEP_EXEC: u8 = 2;
+/// What the child needs until exec, in bytes.
+const STACK: usize = 64 * 1024;
+
+/// What the child of [`spawn`] works with, in memory that it shares with its parent.
+struct Child<'a> {
+    what: &'a Spawn<'a>,
+    argv: *const *const libc::c_char,
+    environment: *const *const libc::c_char,
+    /// The step that failed (0: none), and the error's number; written by the child.
+    failed: (u8, i32),
+}
 
 /// Starts a program in a session and process group of its own; it dies with this process.
-/// `started` is called with the pid before the program runs its first instruction at the latest.
+///
+/// As posix_spawn(3) does it: the child borrows this process's memory on a stack of its own, and this process waits
+/// until it has called exec or ended (`CLONE_VM | CLONE_VFORK`), so that no page table is copied.
 ///
 /// # Errors
 /// When there is no process to be had, or the program or its folder cannot be used.
-pub fn spawn(what: &Spawn<'_>, started: impl FnOnce(i32)) -> Result<i32, SpawnError> {
+pub fn spawn(what: &Spawn<'_>) -> Result<i32, SpawnError> {
     let argv = pointers(what.argv);
     let environment = pointers(what.environment);
-    let (failure, in_child) = pipe().map_err(SpawnError::Fork)?;
-    // SAFETY: the process has one thread, and the child only calls `child`, which is async-signal-safe.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: the pointers were made above from what lives until exec; this is the child of fork.
-        unsafe { child(what, argv.as_ptr(), environment.as_ptr(), in_child.as_raw_fd()) }
-    }
+    let mut child = Child { what, argv: argv.as_ptr(), environment: environment.as_ptr(), failed: (0, 0) };
+    let mut stack = Box::<[u128]>::new_uninit_slice(STACK / size_of::<u128>());
+    let top = stack.as_mut_ptr_range().end;
+    // SAFETY: the stack is aligned, large enough for `run`, and lives until the child has left it, for CLONE_VFORK
+    // returns only then; so does `child`. This process has one thread, so nobody else looks at the shared memory.
+    let pid = unsafe {
+        libc::clone(run, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, (&raw mut child).cast())
+    };
     if pid < 0 {
         return Err(SpawnError::Fork(io::Error::last_os_error()));
     }
-    drop(in_child);
-    started(pid);
-    let mut report = [0_u8; 5];
-    let mut file = std::fs::File::from(failure);
-    match io::Read::read_exact(&mut file, &mut report) {
-        // Closed by exec: it runs.
-        Err(_) => Ok(pid),
-        Ok(()) => {
-            let [step, code @ ..] = report;
-            reap(pid);
-            let error = io::Error::from_raw_os_error(i32::from_ne_bytes(code));
-            Err(if step == STEP_CWD { SpawnError::Cwd(error) } else { SpawnError::Exec(error) })
-        }
+    // SAFETY: the child wrote it through the pointer that it was given, and is done.
+    let (step, code) = unsafe { (&raw const child.failed).read_volatile() };
+    let error = || {
+        reap(pid);
+        io::Error::from_raw_os_error(code)
+    };
+    match step {
+        0 => Ok(pid),
+        STEP_CWD => Err(SpawnError::Cwd(error())),
+        _ => Err(SpawnError::Exec(error())),
     }
 }
 
-/// # Safety
-/// Only in the child of a fork of a single-threaded process; `argv` and `environment` end with null.
-unsafe fn child(
-    what: &Spawn<'_>,
-    argv: *const *const libc::c_char,
-    environment: *const *const libc::c_char,
-    report: i32,
-) -> ! {
-    // SAFETY: every call is on the list of signal-safety(7) or a bare system call, with valid pointers.
+/// The child of [`spawn`] until exec.
+extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `spawn` passes a `Child` that outlives this. Every call is on the list of signal-safety(7) or a bare
+    // system call, with valid pointers; none allocates or takes a lock.
     unsafe {
+        let child = child.cast::<Child<'_>>();
+        let what = (*child).what;
         libc::setsid();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
         for signal in [libc::SIGPIPE, libc::SIGCHLD, libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT] {
             libc::signal(signal, libc::SIG_DFL);
         }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
         libc::dup2(what.stdin.as_raw_fd(), 0);
         libc::dup2(what.stdout.as_raw_fd(), 1);
         libc::dup2(what.stderr.as_raw_fd(), 2);
@@ -107,11 +115,9 @@ unsafe fn child(
         let mut step = STEP_CWD;
         if libc::chdir(what.cwd.as_ptr()) == 0 {
             step = STEP_EXEC;
-            libc::execve(what.program.as_ptr(), argv, environment);
+            libc::execve(what.program.as_ptr(), (*child).argv, (*child).environment);
         }
-        let [a, b, c, d] = (*errno()).to_ne_bytes();
-        let failed = [step, a, b, c, d];
-        libc::write(report, failed.as_ptr().cast(), failed.len());
+        (&raw mut (*child).failed).write_volatile((step, *errno()));
         libc::_exit(127)
     }
 }

@@ -29,7 +29,15 @@ impl Executor {
         if let Some(cap) = start.max_concurrent.filter(|cap| *cap < before) {
             self.with_backend(|backend| async move { backend.set_caps(cap, caps).await }).await?;
         }
-        let outcome = self.inner.queue.write(start).await?;
+        // With a limit on failures nothing waits ahead: the attempt after the last that may fail must not start.
+        let limited = start.max_failures.flatten().is_some();
+        let yielded =
+            if limited { self.with_backend(|backend| async move { backend.hold().await }).await? } else { Vec::new() };
+        let written = self.inner.queue.write(start).await;
+        if limited {
+            self.give_back(yielded);
+        }
+        let outcome = written.inspect_err(|_| drop(tokio::spawn(self.clone().resume_in_order())))?;
         let run = self.inner.queue.snapshot().run.clone();
         let (cap, runs) = (run.max_concurrent, run.state == RunState::Running);
         self.with_backend(|backend| async move {

@@ -149,15 +149,15 @@ impl Core {
             }
             LaunchWork::Process(launch) => {
                 let environment = self.table.environments.get(&launch.environment);
-                let slots = &mut self.slots;
-                match process::start(launch, environment, claim, |pid| slots.put(claim, pid)) {
+                match process::start(launch, environment, claim) {
                     Ok(started) => {
+                        // Until this is written the parent-death signal and the mark are all that finds it.
+                        self.slots.put(claim, started.pid);
                         running.pid = Some(started.pid);
                         running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
                         self.adopt(running);
                     }
                     Err(failed) => {
-                        self.slots.remove(claim);
                         self.ended(running, How::NotRun { error: failed.error, permanent: failed.permanent });
                     }
                 }

@@ -54,7 +54,6 @@ pub(super) fn start(
     launch: &LaunchProcess,
     environment: Option<&BTreeMap<String, String>>,
     claim: ClaimId,
-    forked: impl FnOnce(i32),
 ) -> Result<Started, NotStarted> {
     let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
     let stdin = stdin(launch).map_err(descriptors)?;
@@ -85,19 +84,16 @@ pub(super) fn start(
     let program = CString::new(launch.program.as_str()).map_err(|_| NotStarted::nul("the program's name"))?;
     let cwd = CString::new(launch.cwd.as_str()).map_err(|_| NotStarted::nul("`cwd`"))?;
 
-    let pid = sys::spawn(
-        &Spawn {
-            program: &program,
-            argv: &argv,
-            environment: &environment,
-            cwd: &cwd,
-            stdin: stdin.as_fd(),
-            stdout: stdout.as_fd(),
-            stderr: stderr.as_fd(),
-            value: value.as_ref().map(|(_, writing)| writing.as_fd()),
-        },
-        forked,
-    )
+    let pid = sys::spawn(&Spawn {
+        program: &program,
+        argv: &argv,
+        environment: &environment,
+        cwd: &cwd,
+        stdin: stdin.as_fd(),
+        stdout: stdout.as_fd(),
+        stderr: stderr.as_fd(),
+        value: value.as_ref().map(|(_, writing)| writing.as_fd()),
+    })
     .map_err(|error| match error {
         SpawnError::Fork(error) => NotStarted::by("no process can be started", &error),
         SpawnError::Cwd(error) => {

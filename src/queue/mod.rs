@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::SqlitePool;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use open::known_schema;
@@ -46,6 +46,7 @@ pub struct Queue {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     damage: watch::Receiver<Option<QueueError>>,
     gate: Arc<AtomicUsize>,
+    closing: Arc<Notify>,
     clock: Arc<QueueClock>,
 }
 
@@ -54,7 +55,7 @@ pub struct Opened {
     pub queue: Queue,
     /// The tasks that are claimed, after each commit that claimed some.
     pub claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
-    /// Ends when every handle is gone.
+    /// Ends after [`Queue::close`], or when every handle is gone.
     pub writer: JoinHandle<()>,
     /// Whether the machine has booted since the queue was last written.
     pub rebooted: bool,
@@ -86,20 +87,23 @@ impl Queue {
         let (claimed, to_launch) = mpsc::unbounded_channel();
         let (damage, damaged) = watch::channel(None);
         let gate = Arc::new(AtomicUsize::new(0));
+        let closing = Arc::new(Notify::new());
         let writer = Writer {
             connection,
             memory,
             clock: clock.clone(),
+            clock_stored: clock.now(),
             jobs: waiting,
             snapshot,
             claimed,
             gate: gate.clone(),
+            closing: closing.clone(),
             damage,
             output_dir: output_dir.to_owned(),
         };
         let readers = open::readers(database).await?;
         let writer = tokio::spawn(writer.run());
-        let queue = Self { jobs, readers, snapshot: seen, damage: damaged, gate, clock };
+        let queue = Self { jobs, readers, snapshot: seen, damage: damaged, gate, closing, clock };
         Ok(Opened { queue, claimed: to_launch, writer, rebooted })
     }
 
@@ -144,9 +148,12 @@ impl Queue {
         &self.clock
     }
 
-    /// Closes the readers; the writer ends with the last handle.
-    pub async fn close(self) {
+    /// Closes the queue: what was handed in is carried out, everything after is refused. When the writer has ended
+    /// after this, the write-ahead log is in the file.
+    pub async fn close(&self) {
+        // Before the writer, which can only then be the last connection.
         self.readers.close().await;
+        self.closing.notify_one();
     }
 }
 

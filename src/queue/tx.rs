@@ -87,56 +87,34 @@ impl<'c> Tx<'c> {
         self.tallied(batch, priority, to, 1, of(to));
     }
 
-    /// Writes what changed of the tallies, the executor's row and the clock.
+    /// Writes what changed of the tallies and the executor's row: several statements, and one way to SQLite's thread.
     pub(super) async fn flush(&mut self) -> Result<(), QueueError> {
         let cells: Vec<_> = self.memory.tally.since(&self.before).cells().filter(|c| c.2 != 0 || c.3 != 0).collect();
-        if !cells.is_empty() {
-            sqlx::query(
-                "UPDATE tally SET tasks = tasks + (j.value ->> 2), run_ms = run_ms + (j.value ->> 3)
-                 FROM json_each(?1) AS j WHERE state = (j.value ->> 0) AND priority = (j.value ->> 1)",
-            )
-            .bind(json(&cells)?)
-            .execute(&mut *self.connection)
-            .await?;
-        }
         let batches: Vec<_> = self
             .batches
             .iter()
             .filter(|(_, change)| **change != BatchChange::default())
             .map(|(id, c)| (id, c.queued, c.running, c.completed, c.failed, c.cancelled, c.run_ms))
             .collect();
-        if !batches.is_empty() {
-            sqlx::query(
-                "UPDATE batch SET queued = queued + (j.value ->> 1), running = running + (j.value ->> 2),
-                     completed = completed + (j.value ->> 3), failed = failed + (j.value ->> 4),
-                     cancelled = cancelled + (j.value ->> 5), run_ms = run_ms + (j.value ->> 6)
-                 FROM json_each(?1) AS j WHERE batch.id = (j.value ->> 0)",
-            )
-            .bind(json(&batches)?)
-            .execute(&mut *self.connection)
-            .await?;
+        if cells.is_empty() && batches.is_empty() && self.emptied.is_empty() && self.memory.run == self.run_before {
+            return Ok(());
         }
-        if !self.emptied.is_empty() {
-            sqlx::query(
-                "DELETE FROM batch WHERE id IN (SELECT value FROM json_each(?1))
-                     AND expecting + queued + running + completed + failed + cancelled = 0",
-            )
-            .bind(json(&self.emptied)?)
-            .execute(&mut *self.connection)
-            .await?;
-        }
-        if self.memory.run != self.run_before {
-            self.store_run().await?;
-        }
-        self.clock.store(&mut *self.connection).await
-    }
-
-    async fn store_run(&mut self) -> Result<(), QueueError> {
         let run = &self.memory.run;
         sqlx::query(
-            "UPDATE executor SET state = ?1, reason = ?2, max_concurrent = ?3, keep = ?4, deadline = ?5,
-                 max_failures = ?6, failures = ?7, next_claim = ?8 WHERE id = 1",
+            "UPDATE tally SET tasks = tasks + (j.value ->> 2), run_ms = run_ms + (j.value ->> 3)
+             FROM json_each(?1) AS j WHERE state = (j.value ->> 0) AND priority = (j.value ->> 1);
+             UPDATE batch SET queued = queued + (j.value ->> 1), running = running + (j.value ->> 2),
+                 completed = completed + (j.value ->> 3), failed = failed + (j.value ->> 4),
+                 cancelled = cancelled + (j.value ->> 5), run_ms = run_ms + (j.value ->> 6)
+             FROM json_each(?2) AS j WHERE batch.id = (j.value ->> 0);
+             DELETE FROM batch WHERE id IN (SELECT value FROM json_each(?3))
+                 AND expecting + queued + running + completed + failed + cancelled = 0;
+             UPDATE executor SET state = ?4, reason = ?5, max_concurrent = ?6, keep = ?7, deadline = ?8,
+                 max_failures = ?9, failures = ?10, next_claim = ?11 WHERE id = 1",
         )
+        .bind(json(&cells)?)
+        .bind(json(&batches)?)
+        .bind(json(&self.emptied)?)
         .bind(run.state.code())
         .bind(&run.reason)
         .bind(run.max_concurrent)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{Instrument, Span};
 
 use super::clock::QueueClock;
@@ -24,6 +24,9 @@ use crate::attempt::Attempt;
 
 /// The most operations in one transaction.
 const GROUP: usize = 256;
+/// The clock's row is stored at most so often. It pairs queue time with the wall clock: an old pair says the same as
+/// a new one, unless the wall clock was set in between.
+const CLOCK_EVERY_MS: i64 = 1000;
 /// How many operations may wait for the writer; more wait at the door.
 pub(super) const WAITING: usize = 1024;
 
@@ -129,22 +132,26 @@ pub(super) struct Writer {
     pub connection: SqliteConnection,
     pub memory: Memory,
     pub clock: Arc<QueueClock>,
+    /// When the clock was stored last, in queue time.
+    pub clock_stored: i64,
     pub jobs: mpsc::Receiver<Box<dyn Job>>,
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// Claimed tasks, to the executor. Unbounded, for the claim window bounds what is on its way.
     pub claimed: mpsc::UnboundedSender<Vec<Attempt>>,
     /// How many want that nothing is claimed now; written by the executor.
     pub gate: Arc<AtomicUsize>,
+    /// Told when the queue is closed.
+    pub closing: Arc<Notify>,
     /// Set when the file must not be written any more.
     pub damage: watch::Sender<Option<QueueError>>,
     pub output_dir: std::path::PathBuf,
 }
 
 impl Writer {
-    /// Runs until every handle is gone or the file is damaged.
+    /// Runs until the queue is closed, every handle is gone, or the file is damaged.
     pub(super) async fn run(mut self) {
         let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
-        while self.jobs.recv_many(&mut group, GROUP).await > 0 {
+        while self.next_group(&mut group).await > 0 {
             match self.commit(&mut group).await {
                 Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
                 Err(error) if group.len() == 1 || matches!(error, QueueError::Damaged(_)) => {
@@ -169,6 +176,15 @@ impl Writer {
         }
     }
 
+    async fn next_group(&mut self, group: &mut Vec<Box<dyn Job>>) -> usize {
+        tokio::select! {
+            // Once closed it gives what is waiting, then nothing.
+            () = self.closing.notified() => self.jobs.close(),
+            jobs = self.jobs.recv_many(group, GROUP) => return jobs,
+        }
+        self.jobs.recv_many(group, GROUP).await
+    }
+
     fn refuse(&self, group: &mut Vec<Box<dyn Job>>, error: &QueueError) {
         if matches!(error, QueueError::Damaged(_)) {
             self.damage.send_replace(Some(error.clone()));
@@ -180,8 +196,8 @@ impl Writer {
     async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
         let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock);
-        let worked = Self::work(&mut tx, group, self.gate.load(Ordering::Acquire) == 0).await;
-        let (memory, claimed, ends, unlink) = (tx.memory, tx.claimed, tx.ends, tx.unlink);
+        let worked = Self::work(&mut tx, group, self.gate.load(Ordering::Acquire) == 0, self.clock_stored).await;
+        let (memory, claimed, ends, unlink, now) = (tx.memory, tx.claimed, tx.ends, tx.unlink, tx.now);
         let committed = match worked {
             Ok(()) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(drop).map_err(QueueError::from),
             Err(error) => Err(error),
@@ -192,17 +208,25 @@ impl Writer {
             return Err(error);
         }
         self.memory = memory;
+        if now - self.clock_stored >= CLOCK_EVERY_MS {
+            self.clock_stored = now;
+        }
         self.publish(claimed, ends);
         self.unlink(&unlink).await;
         Ok(())
     }
 
-    async fn work(tx: &mut Tx<'_>, group: &mut [Box<dyn Job>], open: bool) -> Result<(), QueueError> {
+    /// `stored` is when the clock was stored, in queue time.
+    async fn work(tx: &mut Tx<'_>, group: &mut [Box<dyn Job>], open: bool, stored: i64) -> Result<(), QueueError> {
         for job in group {
             job.apply(tx).await?;
         }
         settle::settle(tx, open).await?;
-        tx.flush().await
+        tx.flush().await?;
+        if tx.now - stored >= CLOCK_EVERY_MS {
+            tx.clock.store(&mut *tx.connection).await?;
+        }
+        Ok(())
     }
 
     fn publish(&self, claimed: Vec<Attempt>, ends: u32) {

@@ -287,11 +287,8 @@ pub(in crate::queue) struct Writes {
 
 impl Writes {
     pub(in crate::queue) async fn write(self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        if !self.tasks.is_empty() {
-            self.write_tasks(tx).await?;
-        }
-        if !self.attempts.is_empty() {
-            self.write_attempts(tx).await?;
+        if !self.tasks.is_empty() || !self.attempts.is_empty() {
+            self.write_rows(tx).await?;
         }
         for (task_id, number, frames) in self.outputs {
             sqlx::query("INSERT OR REPLACE INTO output (task_id, number, frames) VALUES (?1, ?2, ?3)")
@@ -304,8 +301,9 @@ impl Writes {
         Ok(())
     }
 
-    async fn write_tasks(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        let rows: Vec<_> = self
+    /// Both tables in one way to SQLite's thread.
+    async fn write_rows(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let tasks: Vec<_> = self
             .tasks
             .iter()
             .map(|t| {
@@ -316,23 +314,7 @@ impl Writes {
                 )
             })
             .collect();
-        sqlx::query(
-            "UPDATE task SET state = (j.value ->> '$[0][1]'), ready_at = (j.value ->> '$[0][2]'),
-                 claim = (j.value ->> '$[0][3]'), cancel_requested = (j.value ->> '$[0][4]'),
-                 attempts = (j.value ->> '$[0][5]'), retry_count = (j.value ->> '$[1][0]'),
-                 interruptions = (j.value ->> '$[1][1]'), first_started_at = (j.value ->> '$[2][0]'),
-                 started_at = (j.value ->> '$[2][1]'), finished_at = (j.value ->> '$[2][2]'),
-                 run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]')
-             FROM json_each(?1) AS j WHERE task.id = (j.value ->> '$[0][0]')",
-        )
-        .bind(json(&rows)?)
-        .execute(&mut *tx.connection)
-        .await?;
-        Ok(())
-    }
-
-    async fn write_attempts(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        let rows: Vec<_> = self
+        let attempts: Vec<_> = self
             .attempts
             .iter()
             .map(|a| {
@@ -344,14 +326,22 @@ impl Writes {
             })
             .collect();
         sqlx::query(
-            "INSERT INTO attempt (task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal,
+            "UPDATE task SET state = (j.value ->> '$[0][1]'), ready_at = (j.value ->> '$[0][2]'),
+                 claim = (j.value ->> '$[0][3]'), cancel_requested = (j.value ->> '$[0][4]'),
+                 attempts = (j.value ->> '$[0][5]'), retry_count = (j.value ->> '$[1][0]'),
+                 interruptions = (j.value ->> '$[1][1]'), first_started_at = (j.value ->> '$[2][0]'),
+                 started_at = (j.value ->> '$[2][1]'), finished_at = (j.value ->> '$[2][2]'),
+                 run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]')
+             FROM json_each(?1) AS j WHERE task.id = (j.value ->> '$[0][0]');
+             INSERT INTO attempt (task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal,
                  cpu_us, max_rss, result, process, spilled, dropped)
              SELECT value ->> '$[0][0]', value ->> '$[0][1]', value ->> '$[0][2]', value ->> '$[0][3]',
                  value ->> '$[0][4]', value ->> '$[0][5]', value ->> '$[1][0]', value ->> '$[1][1]',
                  value ->> '$[1][2]', value ->> '$[1][3]', value ->> '$[1][4]', value ->> '$[2][0]',
-                 value ->> '$[2][1]', value ->> '$[2][2]', value ->> '$[2][3]' FROM json_each(?1)",
+                 value ->> '$[2][1]', value ->> '$[2][2]', value ->> '$[2][3]' FROM json_each(?2)",
         )
-        .bind(json(&rows)?)
+        .bind(json(&tasks)?)
+        .bind(json(&attempts)?)
         .execute(&mut *tx.connection)
         .await?;
         Ok(())
