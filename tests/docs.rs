@@ -1,0 +1,158 @@
+//! The pages are true: the commands of README.md and docs/guide.md are run as written, and print what the pages show.
+//!
+//! A `console` block is run: what follows `$ ` (and `> `, which continues it) in bash, all of a page in one home and one
+//! folder. Other blocks are not. `UPDATE_DOCS=1 cargo test --test docs` puts the real output into the pages.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use batch_executor::config::SETTINGS;
+
+/// Left as they are where the program is missing; `make setup` installs them.
+const OPTIONAL: &[&str] = &["jq", "nc"];
+
+#[test]
+fn the_readme_is_true() {
+    let desk = Desk::new();
+    check("README.md", &run_blocks(&read("README.md"), &desk));
+}
+
+#[test]
+fn the_guide_is_true() {
+    let desk = Desk::new();
+    check("docs/guide.md", &run_blocks(&read("docs/guide.md"), &desk));
+}
+
+#[test]
+fn the_guide_lists_every_setting() {
+    let desk = Desk::new();
+    let effective = desk.bash("batch-executor config");
+    let rows = SETTINGS.iter().map(|setting| {
+        let line = effective.lines().find(|line| line.split(' ').next() == Some(setting.name));
+        let value = line.and_then(|line| line[setting.name.len()..].trim().strip_suffix("[default]"));
+        let value = value.unwrap_or_else(|| panic!("`{}` is not in\n{effective}", setting.name)).trim();
+        format!("| `{}` | {value} | {} | {} |\n", setting.name, setting.allowed, setting.description)
+    });
+    let guide = read("docs/guide.md");
+    let (before, rest) = guide.split_once("| --- | --- | --- | --- |\n").expect("the table of settings");
+    let after = rest.find("\n\n").map_or("", |end| &rest[end + 1..]);
+    let rows: String = rows.collect();
+    check("docs/guide.md", &format!("{before}| --- | --- | --- | --- |\n{rows}{after}"));
+}
+
+fn source(page: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(page)
+}
+
+fn read(page: &str) -> String {
+    std::fs::read_to_string(source(page)).expect("the page")
+}
+
+/// The page as it is must be the page as it should be.
+fn check(page: &str, should: &str) {
+    let is = read(page);
+    if is == should {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(source(page), should).expect("the page is written");
+        return;
+    }
+    let line = is.lines().zip(should.lines()).take_while(|(is, should)| is == should).count();
+    let part = |text: &str| text.lines().skip(line).take(12).collect::<Vec<_>>().join("\n");
+    panic!("{page}:{}: the page says\n{}\n\nbut it should be\n{}", line + 1, part(&is), part(should));
+}
+
+/// The page with what its commands print now, where that differs in more than what changes from run to run.
+fn run_blocks(page: &str, desk: &Desk) -> String {
+    let mut lines = page.lines().peekable();
+    let mut result = String::new();
+    let mut runs = false;
+    while let Some(line) = lines.next() {
+        result += line;
+        result += "\n";
+        runs = line == "```console" || (runs && line != "```");
+        let Some(first) = line.strip_prefix("$ ").filter(|_| runs) else { continue };
+        let mut command = first.to_owned();
+        while let Some(line) = lines.next_if(|line| line.starts_with("> ")) {
+            result += line;
+            result += "\n";
+            command += "\n";
+            command += &line[2..];
+        }
+        let mut shown = String::new();
+        while let Some(line) = lines.next_if(|line| !line.starts_with("$ ") && *line != "```") {
+            shown += line;
+            shown += "\n";
+        }
+        if desk.lacks(&command) {
+            result += &shown;
+            continue;
+        }
+        let printed = desk.bash(&command);
+        result += if steady(&shown) == steady(&printed) { &shown } else { &printed };
+    }
+    result
+}
+
+/// Without what changes from run to run: fractions, times, pids, sizes, and the widths of columns that follow from them.
+fn steady(text: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let word = |at: usize| {
+            let bare = words[at].trim_matches(|c: char| !c.is_ascii_alphanumeric());
+            let fraction = bare.contains('.') && bare.starts_with(|c: char| c.is_ascii_digit());
+            let process = at > 0 && matches!(words[at - 1], "pid" | "keeper");
+            let size = words.get(at + 1).is_some_and(|unit| unit.contains("iB")) && bare.parse::<u64>().is_ok();
+            if fraction || process || size { "#" } else { words[at] }
+        };
+        lines.push((0..words.len()).map(word).collect::<Vec<_>>().join(" "));
+    }
+    lines.join("\n").trim_end().to_owned()
+}
+
+/// Where a page's commands are typed: a user with an empty home.
+struct Desk {
+    root: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let root = tempfile::Builder::new().prefix("bx-").tempdir().expect("a temporary folder");
+        std::fs::create_dir(root.path().join("work")).expect("a folder");
+        Self { root }
+    }
+
+    /// What a command prints, on both streams, with the user's folder called `/home/me`.
+    fn bash(&self, command: &str) -> String {
+        let program = Path::new(env!("CARGO_BIN_EXE_batch-executor")).parent().expect("a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let ours = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("BATCH_EXECUTOR_"));
+        let mut bash = Command::new("bash");
+        for name in ours.chain(["XDG_DATA_HOME", "XDG_CONFIG_HOME", "COLUMNS", "RUST_LOG"].map(str::to_owned)) {
+            bash.env_remove(name);
+        }
+        bash.args(["-c", &format!("exec 2>&1\n{command}")])
+            .current_dir(self.root.path().join("work"))
+            .env("HOME", self.root.path())
+            .env("PATH", format!("{}:{path}", program.display()))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        let output = bash.output().expect("bash");
+        let root = self.root.path().display().to_string();
+        let text = String::from_utf8_lossy(&output.stdout).replace(&root, "/home/me");
+        if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
+    }
+
+    fn lacks(&self, command: &str) -> bool {
+        let missing = |program: &&&str| self.bash(&format!("command -v {program}")).is_empty();
+        OPTIONAL.iter().filter(|program| command.split_whitespace().any(|word| word == **program)).any(|p| missing(&&p))
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.bash("batch-executor daemon stop --grace 0");
+    }
+}
