@@ -104,7 +104,8 @@ fn steady(text: &str) -> String {
             let bare = words[at].trim_matches(|c: char| !c.is_ascii_alphanumeric());
             let fraction = bare.contains('.') && bare.starts_with(|c: char| c.is_ascii_digit());
             let process = at > 0 && matches!(words[at - 1], "pid" | "keeper");
-            let size = words.get(at + 1).is_some_and(|unit| unit.contains("iB") || unit.contains("bytes")) && bare.parse::<u64>().is_ok();
+            let size = words.get(at + 1).is_some_and(|unit| unit.contains("iB") || unit.contains("bytes"))
+                && bare.parse::<u64>().is_ok();
             if fraction || process || size { "#" } else { words[at] }
         };
         lines.push((0..words.len()).map(word).collect::<Vec<_>>().join(" "));
@@ -146,8 +147,8 @@ impl Desk {
     }
 
     fn lacks(&self, command: &str) -> bool {
-        let missing = |program: &&&str| self.bash(&format!("command -v {program}")).is_empty();
-        OPTIONAL.iter().filter(|program| command.split_whitespace().any(|word| word == **program)).any(|p| missing(&&p))
+        let missing = |program: &&str| self.bash(&format!("command -v {program}")).is_empty();
+        OPTIONAL.iter().filter(|program| command.split_whitespace().any(|word| word == **program)).any(missing)
     }
 }
 
