@@ -73,14 +73,14 @@ impl Recent {
         cell.1 += ends;
     }
 
-    /// Ends per second over the last minute, or since the first end if that is less.
-    pub fn per_second(&self) -> f64 {
+    /// Ends per second over the last minute, or since the first end if that is less; and over how many seconds.
+    pub fn rate(&self) -> (f64, u32) {
         let now = crate::time::boottime_ms() / 1000;
         let live = || self.0.iter().filter(|(second, _)| *second > now - 60);
         let ends: u32 = live().map(|(_, ends)| ends).sum();
         let first = live().map(|(second, _)| *second).min().unwrap_or(now);
         let seconds = u32::try_from((now - first + 1).clamp(1, 60)).unwrap_or(60);
-        f64::from(ends) / f64::from(seconds)
+        (f64::from(ends) / f64::from(seconds), seconds)
     }
 }
 

@@ -38,12 +38,12 @@ pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> 
     };
     let again = if inserted.repeated { "was added before (same request key) as" } else { "added as" };
     let message = format!(
-        "task `{name}` {again} {}{place}; if it fails it is tried again {}.{}",
+        "task `{name}` {again} {}{place}; if it fails it is {}.{}",
         inserted.first,
         match retries {
-            0 => "never".to_owned(),
-            1 => "once".to_owned(),
-            times => format!("up to {times} times"),
+            0 => "not tried again".to_owned(),
+            1 => "tried again once".to_owned(),
+            times => format!("tried again up to {times} times"),
         },
         what_next(service)
     );
@@ -94,19 +94,20 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         queued: inserted.queued,
         repeated: inserted.repeated,
     };
-    let again = if data.repeated { "were added before (same request key)" } else { "added" };
+    let again = match (data.repeated, added) {
+        (false, _) => "added",
+        (true, 1) => "was added before (same request key)",
+        (true, _) => "were added before (same request key)",
+    };
+    let ids = match added {
+        1 => format!("id {}", inserted.first),
+        _ => format!("ids {} to {}", inserted.first, inserted.last),
+    };
     let bad = match data.errors.len() {
         0 => String::new(),
         count => format!("; {} refused, see `errors`", tasks(count)),
     };
-    let message = format!(
-        "{} {again} as batch {} (ids {} to {}){bad}.{}",
-        tasks(added),
-        data.batch_id,
-        inserted.first,
-        inserted.last,
-        what_next(service)
-    );
+    let message = format!("{} {again} as batch {} ({ids}){bad}.{}", tasks(added), data.batch_id, what_next(service));
     Ok(Reply::new(message, &data)?.warn(counted(warnings)))
 }
 

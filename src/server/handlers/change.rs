@@ -74,7 +74,11 @@ pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Ref
     }
     service.executor.settled().await;
     let stopped = service.queue.snapshot().run.state == crate::task::RunState::Stopped;
-    let next = if stopped && data.requeued > 0 { " `start` runs them." } else { "" };
+    let next = match data.requeued {
+        1 if stopped => " `start` runs it.",
+        2.. if stopped => " `start` runs them.",
+        _ => "",
+    };
     let rest = not_done(&data.not_requeued, "not");
     Reply::new(format!("{} back in the queue{rest}.{next}", tasks(data.requeued)), &data)
 }

@@ -150,7 +150,11 @@ fn brief(result: &serde_json::Value) -> String {
 pub(super) async fn show(service: &Shared, request: &Show) -> Result<Reply, Refusal> {
     let id = request.task_id;
     let task = service.queue.task(id).await?.ok_or_else(|| Refusal::not_found(format!("no task {id}")))?;
-    let why = task.error.as_ref().or(task.reason.as_ref()).map(|why| format!(": {why}")).unwrap_or_default();
+    let said = match task.status {
+        Status::Failed | Status::Completed => task.error.as_ref().or(task.reason.as_ref()),
+        Status::Queued | Status::Running | Status::Cancelled => task.reason.as_ref(),
+    };
+    let why = said.map(|why| format!(": {why}")).unwrap_or_default();
     let next = match task.status {
         Status::Failed => " `logs` shows its output, `retry` runs it again.",
         Status::Cancelled => " `retry` runs it.",

@@ -9,6 +9,9 @@ use crate::server::Shared;
 use crate::task::{BatchId, RunState, Status};
 use crate::time::rfc3339;
 
+/// Seconds of ends from which on their rate says more than the average time of a task.
+const STEADY: u32 = 10;
+
 pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<Reply, Refusal> {
     let selected = match request.batch_id {
         None => all(service),
@@ -46,12 +49,14 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
     let timed = counts.completed + counts.failed;
     let total_execution_time = run_ms as f64 / 1000.0;
     let average = (timed > 0).then(|| total_execution_time / timed as f64);
-    let throughput = snapshot.recent.per_second();
+    let (throughput, over) = snapshot.recent.rate();
     let left = (counts.queued + counts.running) as f64;
     let eta = (run.state == RunState::Running && left > 0.0)
         .then(|| {
-            let by_rate = (throughput > 0.0).then(|| left / throughput);
-            by_rate.or_else(|| average.map(|average| left * average / f64::from(run.max_concurrent)))
+            let by_rate = || (throughput > 0.0).then(|| left / throughput);
+            let by_average = || average.map(|average| left * average / f64::from(run.max_concurrent));
+            // After a few seconds a rate says little yet, right after a crash above all.
+            if over >= STEADY { by_rate().or_else(by_average) } else { by_average().or_else(by_rate) }
         })
         .flatten();
     StatusData {
