@@ -50,6 +50,16 @@ pub enum Event {
     Ended(Box<Ended>),
 }
 
+impl Event {
+    /// Whose it is.
+    pub fn claim(&self) -> ClaimId {
+        match self {
+            Self::Started { claim, .. } => *claim,
+            Self::Ended(ended) => ended.claim,
+        }
+    }
+}
+
 /// The end of an attempt.
 #[derive(Debug, Clone)]
 pub struct Ended {

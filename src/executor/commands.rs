@@ -1,9 +1,10 @@
 //! What clients ask of the executor.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, watch};
 
 use super::events::STORAGE_RETRY;
 use super::{Executor, ExecutorError};
@@ -15,6 +16,7 @@ use crate::queue::ops::control::{Nudge, Start, StartOutcome, Stop};
 use crate::queue::ops::recover::Release;
 use crate::queue::ops::update::{Update, UpdateOutcome};
 use crate::queue::state::State;
+use crate::queue::writer::Snapshot;
 use crate::task::{ClaimId, Order, RunState, TaskId};
 
 impl Executor {
@@ -113,7 +115,7 @@ impl Executor {
             if claims.is_empty() {
                 // What is ahead has started; its start is on its way into the queue.
                 if self.inner.queue.snapshot().ahead > 0 {
-                    commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
+                    self.next_commit(&mut commits).await?;
                 }
             } else {
                 let release = Release { claims: claims.clone() };
@@ -204,7 +206,7 @@ impl Executor {
             claimed = outcome.claimed;
             if !claimed.is_empty() && !settled {
                 // Their ends are on their way into the queue.
-                commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
+                self.next_commit(&mut commits).await?;
             }
         }
         Ok(())
@@ -238,7 +240,7 @@ impl Executor {
                 })
                 .await?;
             if yielded.is_empty() {
-                commits.changed().await.map_err(|_| ExecutorError::ShuttingDown)?;
+                self.next_commit(&mut commits).await?;
             }
             update.task_ids = outcome.claimed.into_iter().map(|(task, _)| task).collect();
             update.yielded = yielded;
@@ -292,6 +294,17 @@ impl Executor {
         tokio::select! {
             _ = self.handed_over(claim) => {}
             _ = backend.wait_for(Option::is_none) => {}
+        }
+    }
+
+    /// Waits for what is on its way into the queue; not while nothing can be written.
+    async fn next_commit(&self, commits: &mut watch::Receiver<Arc<Snapshot>>) -> Result<(), ExecutorError> {
+        let mut storage_error = self.inner.storage_error.subscribe();
+        tokio::select! {
+            changed = commits.changed() => changed.map_err(|_| ExecutorError::ShuttingDown),
+            stands = storage_error.wait_for(Option::is_some) => {
+                Err(stands.ok().and_then(|error| error.clone()).map_or(ExecutorError::ShuttingDown, Into::into))
+            }
         }
     }
 

@@ -123,11 +123,18 @@ impl Executor {
     /// nothing, nothing new starts, and it is tried again.
     async fn apply(&self, upto: u64, events: Vec<Event>) {
         let events = Arc::new(events);
-        while let Err(error) = self.try_apply(&events).await {
-            tracing::error!(err = %error, "ends cannot be written; trying again");
-            self.inner.storage_error.send_replace(Some(error.to_string()));
-            self.set_cap(0).await;
-            tokio::time::sleep(STORAGE_RETRY).await;
+        loop {
+            match self.try_apply(&events).await {
+                Ok(()) => break,
+                Err(error @ QueueError::Unavailable(_)) => {
+                    tracing::error!(err = %error, "ends cannot be written; trying again");
+                    self.inner.storage_error.send_replace(Some(error));
+                    self.set_cap(0).await;
+                    tokio::time::sleep(STORAGE_RETRY).await;
+                }
+                // The daemon is ending: the backend keeps them for the next one.
+                Err(_) => return,
+            }
         }
         if self.inner.storage_error.send_if_modified(|error| error.take().is_some()) {
             self.set_cap(self.inner.queue.snapshot().run.max_concurrent).await;
@@ -147,23 +154,20 @@ impl Executor {
         }
     }
 
-    /// The error is one that passes. An event that cannot be written for another reason is left out, alone.
-    async fn try_apply(&self, events: &Arc<Vec<Event>>) -> Result<(), Arc<sqlx::Error>> {
-        let alone = events.len() == 1;
-        match self.inner.queue.write(Apply { events: events.clone() }).await {
-            Ok(()) => Ok(()),
-            Err(QueueError::Unavailable(error)) => Err(error),
-            Err(error) if alone => {
-                tracing::error!(err = %error, event = ?events.first(), "an event cannot be written");
-                Ok(())
-            }
-            Err(_) => {
-                for event in events.iter() {
-                    Box::pin(self.try_apply(&Arc::new(vec![event.clone()]))).await?;
-                }
-                Ok(())
-            }
+    /// An event that can never be written, by a defect of ours, is left out, alone.
+    async fn try_apply(&self, events: &Arc<Vec<Event>>) -> Result<(), QueueError> {
+        let error = match self.inner.queue.write(Apply { events: events.clone() }).await {
+            Err(error @ (QueueError::Statement(_) | QueueError::Value(_))) => error,
+            done => return done,
+        };
+        if events.len() == 1 {
+            tracing::error!(err = %error, claim = events[0].claim(), "an event cannot be written");
+            return Ok(());
         }
+        for event in events.iter() {
+            Box::pin(self.try_apply(&Arc::new(vec![event.clone()]))).await?;
+        }
+        Ok(())
     }
 
     async fn set_cap(&self, cap: u32) {

@@ -47,7 +47,7 @@ struct Inner {
     /// Claims whose followed output has grown.
     grew: broadcast::Sender<ClaimId>,
     /// The storage error that stands, if one does.
-    storage_error: watch::Sender<Option<String>>,
+    storage_error: watch::Sender<Option<QueueError>>,
 }
 
 /// The settings that the executor follows.
@@ -110,7 +110,7 @@ impl Executor {
 
     /// The storage error that stands, if one does.
     pub fn storage_error(&self) -> Option<String> {
-        self.inner.storage_error.borrow().clone()
+        self.inner.storage_error.borrow().as_ref().map(ToString::to_string)
     }
 
     /// The connected backend; waits while the keeper is being replaced.

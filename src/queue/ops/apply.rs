@@ -25,7 +25,7 @@ impl Operation for Apply {
     type Answer = ();
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        let claims: Vec<ClaimId> = self.events.iter().map(claim_of).collect();
+        let claims: Vec<ClaimId> = self.events.iter().map(Event::claim).collect();
         let mut open = open_tasks(tx, &claims).await?;
         let mut writes = Writes::default();
         for event in self.events.iter() {
@@ -45,13 +45,6 @@ impl Operation for Apply {
         }
         writes.tasks.extend(open.into_values().filter(|task| task.changed));
         writes.write(tx).await
-    }
-}
-
-fn claim_of(event: &Event) -> ClaimId {
-    match event {
-        Event::Started { claim, .. } => *claim,
-        Event::Ended(ended) => ended.claim,
     }
 }
 
@@ -121,6 +114,14 @@ impl OpenTask {
         if !ended.output.frames.is_empty() {
             writes.outputs.push((self.id, self.attempts, ended.output.frames.clone()));
         }
+        tracing::debug!(
+            task = self.id,
+            attempt = self.attempts,
+            batch = self.batch_id,
+            outcome = %decision.outcome,
+            error = decision.error,
+            "an attempt ended"
+        );
         tx.ends += 1;
         self.settle(tx, decision);
         Ok(())

@@ -61,7 +61,11 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         .flatten();
     StatusData {
         state: run.state,
-        reason: run.reason.clone(),
+        reason: service
+            .executor
+            .storage_error()
+            .map(|error| format!("storage: {error}"))
+            .or_else(|| run.reason.clone()),
         max_concurrent: run.max_concurrent,
         keep: run.keep,
         deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),

@@ -1,0 +1,105 @@
+//! A disk that is full, and has room again: what is refused says so, no end is lost, and it goes on by itself.
+//!
+//! The disk is a small tmpfs, which only root may mount; elsewhere the tests say that they did not run.
+
+mod support;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+use support::{Daemon, shell};
+
+/// A daemon whose home is a disk of its own.
+struct Small {
+    daemon: Daemon,
+    disk: PathBuf,
+}
+
+impl Small {
+    fn start() -> Option<Self> {
+        let mut daemon = Daemon::home_only();
+        let disk = daemon.home();
+        std::fs::create_dir(&disk).expect("a folder");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs"]).arg(&disk).status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            eprintln!("not run: no tmpfs can be mounted here");
+            return None;
+        }
+        daemon.serve();
+        Some(Self { daemon, disk })
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.disk.join("filler")).expect("a file");
+        for size in [65_536, 512, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.disk.join("filler")).expect("removed");
+    }
+
+    /// Two tasks that run until the gate opens, and one behind them.
+    fn run_three(&self) {
+        let held = shell("while [ ! -e gate ]; do sleep 0.01; done; echo x >> marks");
+        self.daemon.ok(json!({"action": "add_batch", "tasks": [held, held, shell("echo x >> marks")]}));
+        self.daemon.ok(json!({"action": "start", "max_concurrent": 2}));
+        self.daemon.running(2);
+    }
+
+    fn open_gate(&self) {
+        std::fs::write(self.daemon.work().join("gate"), "").expect("the gate opens");
+    }
+
+    fn storage_error_stands(&self) {
+        self.daemon.until(&json!({"action": "status"}), |data| {
+            data["reason"].as_str().is_some_and(|reason| reason.starts_with("storage: "))
+        });
+    }
+
+    fn all_ran_once(&self) {
+        assert_eq!(self.daemon.wait()["counts"]["completed"], 3);
+        let marks = std::fs::read_to_string(self.daemon.work().join("marks")).expect("marks");
+        assert_eq!(marks, "x\nx\nx\n");
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(self.daemon.command(&["daemon", "stop", "--grace", "0"]).output());
+        // Lazily: the keeper leaves a moment after the daemon.
+        drop(Command::new("umount").arg("-l").arg(&self.disk).status());
+    }
+}
+
+#[test]
+fn ends_wait_for_room_and_what_is_refused_says_so() {
+    let Some(small) = Small::start() else { return };
+    small.run_three();
+    small.fill();
+    let refused = small.daemon.call(&json!({"action": "add", "name": "n", "function": "simulate"}));
+    assert_eq!(refused["error"]["code"], "storage", "{refused}");
+    small.open_gate();
+    small.storage_error_stands();
+    assert_eq!(small.daemon.ok(json!({"action": "status"}))["counts"]["completed"], 0);
+    small.make_room();
+    small.all_ran_once();
+    assert_eq!(small.daemon.ok(json!({"action": "status"}))["reason"], "done");
+}
+
+#[test]
+fn a_daemon_that_ends_on_a_full_disk_leaves_the_ends_to_the_next() {
+    let Some(mut small) = Small::start() else { return };
+    small.run_three();
+    small.fill();
+    small.open_gate();
+    small.storage_error_stands();
+    assert_eq!(small.daemon.stop(), Some(0));
+    small.make_room();
+    small.daemon.serve();
+    small.all_ran_once();
+}
