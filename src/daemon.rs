@@ -148,7 +148,7 @@ async fn check(program: &Path) -> Result<(), String> {
 fn become_program(program: &Path, lock: &Flock<File>, listener: &OwnedFd) -> io::Error {
     let handed_over = format!("--{INHERITED}={}:{}", lock.as_raw_fd(), listener.as_raw_fd());
     // A signal in between would end the process: it waits until the new program's handlers are in.
-    let ready = stays_open(&**lock, true).and_then(|()| stays_open(listener, true)).and_then(|()| {
+    let ready = stays_open(&**lock).and_then(|()| stays_open(listener)).and_then(|()| {
         Signals::all().thread_block()?;
         Ok(())
     });
@@ -158,10 +158,9 @@ fn become_program(program: &Path, lock: &Flock<File>, listener: &OwnedFd) -> io:
     }
 }
 
-/// Whether a descriptor outlives the next program in this process.
-fn stays_open(fd: impl AsFd, stays: bool) -> io::Result<()> {
-    let flags = if stays { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
-    fcntl(fd, FcntlArg::F_SETFD(flags))?;
+/// Lets a descriptor outlive this program in this process.
+fn stays_open(fd: impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
 }
 

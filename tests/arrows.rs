@@ -1,7 +1,12 @@
 //! The arrows between the rooms go one way, and no file grows past a room's size.
 
+#[path = "support/sources.rs"]
+mod sources;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use sources::files;
 
 /// What each room may use. `daemon` wires the parts and sees everything.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -29,17 +34,6 @@ const ARROWS: &[(&str, &[&str])] = &[
 const LONGEST: usize = 400;
 /// Longer ones, and why.
 const LONGER: &[(&str, &str)] = &[("src/protocol/request.rs", "one struct for each action")];
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files(&path, found);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,8 +1,12 @@
 //! No statement of the queue reads or sorts more than it answers with: every literal of SQL under
 //! `src/queue` is explained on a migrated database. A new statement is checked without being listed here.
 
-use std::path::{Path, PathBuf};
+#[path = "support/sources.rs"]
+mod sources;
 
+use std::path::Path;
+
+use sources::files;
 use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
 /// `doctor` compares the tallies with all rows; nothing else may.
@@ -13,17 +17,6 @@ const SMALL: &[&str] = &["tally", "executor", "clock", "sqlite_sequence", "j", "
 const OPEN: &[&str] = &["task_ready", "task_waiting", "task_waiting_id", "task_claimed", "task_running"];
 /// What may be sorted: a batch that is smaller than the queue is long.
 const SORTED: &[&str] = &["INDEXED BY task_batch WHERE batch_id = ?1 AND state = 0"];
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files(&path, found);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// The string literals of a source, without its tests and comments; none of ours has an escaped quote.
 fn literals(source: &str) -> Vec<&str> {

@@ -103,6 +103,14 @@ mod tests {
         }
     }
 
+    /// A queue that runs three tasks, one at once.
+    async fn with_three_tasks(folder: &std::path::Path) -> Opened {
+        let opened = open(folder).await;
+        opened.queue.write(three_tasks()).await.expect("written").expect("inserted");
+        opened.queue.write(Start { max_concurrent: Some(1), ..Start::default() }).await.expect("started");
+        opened
+    }
+
     async fn after_power_cut(opened: &Opened) -> Recovered {
         let recover = Recover {
             held: BTreeSet::new(),
@@ -125,9 +133,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_takes_the_machine_down_counts_from_its_second_time_on() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut opened = open(folder.path()).await;
-        opened.queue.write(three_tasks()).await.expect("written").expect("inserted");
-        opened.queue.write(Start { max_concurrent: Some(1), ..Start::default() }).await.expect("started");
+        let mut opened = with_three_tasks(folder.path()).await;
         assert_eq!(claimed(&mut opened).await.len(), 3, "claimed ahead");
         close(opened).await;
 
@@ -151,9 +157,7 @@ mod tests {
     #[tokio::test]
     async fn a_start_that_was_written_ahead_is_taken_back_with_the_attempt() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut opened = open(folder.path()).await;
-        opened.queue.write(three_tasks()).await.expect("written").expect("inserted");
-        opened.queue.write(Start { max_concurrent: Some(1), ..Start::default() }).await.expect("started");
+        let mut opened = with_three_tasks(folder.path()).await;
         claimed(&mut opened).await;
         after_power_cut(&opened).await;
         let careful = claimed(&mut opened).await;
