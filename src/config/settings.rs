@@ -1,0 +1,213 @@
+//! The table of settings: name, what is allowed, default. Where values come from is the room's `mod.rs`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// A function that the user declared under `[functions.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserFunction {
+    /// Program and arguments; not empty.
+    pub command: Vec<String>,
+    /// Seconds an attempt may take.
+    pub timeout: Option<f64>,
+    /// How many may run at once, within the executor's own cap.
+    pub max_concurrent: Option<u32>,
+}
+
+/// The effective settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Seconds between SIGTERM and SIGKILL.
+    pub grace: f64,
+    /// Whether a client starts a daemon when none answers.
+    pub autostart: bool,
+    /// The longest request line, in bytes.
+    pub max_request_bytes: u64,
+    /// Where a page of `results` ends early, in bytes.
+    pub max_page_bytes: u64,
+    /// Connections at once; one more is answered `busy`.
+    pub max_connections: u32,
+    /// Bytes of each stream that the result keeps.
+    pub output_keep_bytes: u64,
+    /// The cap of an attempt's log file, in bytes.
+    pub log_cap_bytes: u64,
+    /// How long a `request_key` is remembered, in days.
+    pub request_key_days: f64,
+    /// The number of interruptions at which a task fails.
+    pub max_interruptions: u32,
+    /// Names of the client's environment that go with its tasks; a final `*` matches the rest of a name.
+    pub env_pass: Vec<String>,
+    /// A `tracing` filter.
+    pub log_level: String,
+    /// The size at which `HOME/daemon.log` is rotated, in bytes.
+    pub daemon_log_bytes: u64,
+    pub functions: BTreeMap<String, UserFunction>,
+}
+
+/// One line of the table.
+pub struct Setting {
+    pub name: &'static str,
+    /// What is allowed, for messages and the reference.
+    pub allowed: &'static str,
+    pub description: &'static str,
+    pub(super) set: fn(&mut Settings, &str) -> Option<()>,
+    pub(super) get: fn(&Settings) -> Value,
+}
+
+impl Setting {
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("BATCH_EXECUTOR_{}", self.name.to_uppercase())
+    }
+}
+
+const BYTES: &str = "a number of bytes, 1KiB, 1MiB or 1GiB at a time";
+
+/// Every setting.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "grace",
+        allowed: "seconds from 0 to 86400",
+        description: "between SIGTERM and SIGKILL: stop, cancel, timeout, `daemon stop`",
+        set: |s, text| within(text, 0.0, 86_400.0).map(|v| s.grace = v),
+        get: |s| json!(s.grace),
+    },
+    Setting {
+        name: "autostart",
+        allowed: "true or false",
+        description: "whether a client starts a daemon when none answers",
+        set: |s, text| text.parse().ok().map(|v| s.autostart = v),
+        get: |s| json!(s.autostart),
+    },
+    Setting {
+        name: "max_request_bytes",
+        allowed: BYTES,
+        description: "the longest request line",
+        set: |s, text| bytes(text, 1024).map(|v| s.max_request_bytes = v),
+        get: |s| json!(s.max_request_bytes),
+    },
+    Setting {
+        name: "max_page_bytes",
+        allowed: BYTES,
+        description: "where a page of `results` ends early",
+        set: |s, text| bytes(text, 1024).map(|v| s.max_page_bytes = v),
+        get: |s| json!(s.max_page_bytes),
+    },
+    Setting {
+        name: "max_connections",
+        allowed: "a whole number from 1 to 100000",
+        description: "connections at once; one more is answered `busy`",
+        set: |s, text| count(text, 1, 100_000).map(|v| s.max_connections = v),
+        get: |s| json!(s.max_connections),
+    },
+    Setting {
+        name: "output_keep_bytes",
+        allowed: BYTES,
+        description: "what a result keeps of each stream, head and tail",
+        set: |s, text| bytes(text, 0).map(|v| s.output_keep_bytes = v),
+        get: |s| json!(s.output_keep_bytes),
+    },
+    Setting {
+        name: "log_cap_bytes",
+        allowed: BYTES,
+        description: "the cap of an attempt's log file",
+        set: |s, text| bytes(text, 64 * 1024).map(|v| s.log_cap_bytes = v),
+        get: |s| json!(s.log_cap_bytes),
+    },
+    Setting {
+        name: "request_key_days",
+        allowed: "days from 0 to 3650",
+        description: "how long a `request_key` is remembered",
+        set: |s, text| within(text, 0.0, 3650.0).map(|v| s.request_key_days = v),
+        get: |s| json!(s.request_key_days),
+    },
+    Setting {
+        name: "max_interruptions",
+        allowed: "a whole number from 1 to 1000",
+        description: "the number of interruptions at which a task fails",
+        set: |s, text| count(text, 1, 1000).map(|v| s.max_interruptions = v),
+        get: |s| json!(s.max_interruptions),
+    },
+    Setting {
+        name: "env_pass",
+        allowed: "names, a final * matches the rest; a list in the file, with commas elsewhere",
+        description: "the client's variables that go with its tasks",
+        set: |s, text| {
+            s.env_pass = text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            Some(())
+        },
+        get: |s| json!(s.env_pass),
+    },
+    Setting {
+        name: "log_level",
+        allowed: "a tracing filter such as info or batch_executor=debug",
+        description: "what the daemon logs",
+        set: |s, text| text.parse::<tracing_subscriber::EnvFilter>().ok().map(|_| text.clone_into(&mut s.log_level)),
+        get: |s| json!(s.log_level),
+    },
+    Setting {
+        name: "daemon_log_bytes",
+        allowed: BYTES,
+        description: "the size at which HOME/daemon.log is begun anew",
+        set: |s, text| bytes(text, 4096).map(|v| s.daemon_log_bytes = v),
+        get: |s| json!(s.daemon_log_bytes),
+    },
+];
+
+fn within(text: &str, low: f64, high: f64) -> Option<f64> {
+    text.parse().ok().filter(|v| (low..=high).contains(v))
+}
+
+fn count(text: &str, low: u32, high: u32) -> Option<u32> {
+    text.parse().ok().filter(|v| (low..=high).contains(v))
+}
+
+/// `1048576`, `1MiB`, `1 MiB`.
+fn bytes(text: &str, low: u64) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    let value = number.parse::<u64>().ok()?.checked_mul(1 << shift)?;
+    (value >= low).then_some(value)
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let env_pass = [
+            "PATH",
+            "LANG",
+            "LC_*",
+            "TZ",
+            "VIRTUAL_ENV",
+            "CONDA_PREFIX",
+            "PYTHONPATH",
+            "NODE_PATH",
+            "LD_LIBRARY_PATH",
+            "LD_PRELOAD",
+            "PREFIX",
+            "TMPDIR",
+        ];
+        Self {
+            grace: 10.0,
+            autostart: true,
+            max_request_bytes: 64 << 20,
+            max_page_bytes: 16 << 20,
+            max_connections: 512,
+            output_keep_bytes: 1 << 20,
+            log_cap_bytes: 1 << 30,
+            request_key_days: 7.0,
+            max_interruptions: 5,
+            env_pass: env_pass.map(str::to_owned).to_vec(),
+            log_level: "info".to_owned(),
+            daemon_log_bytes: 8 << 20,
+            functions: BTreeMap::new(),
+        }
+    }
+}
