@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use nix::libc::SIGKILL;
 use serde_json::{Map, Value};
 
 use crate::task::{BatchId, ClaimId, Order, Priority, TaskId};
@@ -58,6 +59,11 @@ impl Event {
             Self::Ended(ended) => ended.claim,
         }
     }
+
+    /// Whether it is the end of an attempt that somebody else killed.
+    pub fn is_outside_kill(&self) -> bool {
+        matches!(self, Self::Ended(ended) if ended.is_outside_kill())
+    }
 }
 
 /// The end of an attempt.
@@ -78,11 +84,20 @@ pub struct Ended {
     pub verdict: Verdict,
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
+    /// The kernel killed processes for want of memory when it died of SIGKILL.
+    pub out_of_memory: bool,
     /// User and system, µs.
     pub cpu_us: Option<i64>,
     /// Bytes.
     pub max_rss: Option<i64>,
     pub output: Output,
+}
+
+impl Ended {
+    /// Whether a SIGKILL ended it that nobody here sent.
+    pub fn is_outside_kill(&self) -> bool {
+        self.order.is_none() && self.signal == Some(SIGKILL)
+    }
 }
 
 /// What an attempt that nobody ended came to.

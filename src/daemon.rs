@@ -27,6 +27,7 @@ use crate::protocol::milliseconds;
 use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
 use crate::server::{self, Ending, Service};
+use crate::space::Floor;
 use crate::sys;
 
 /// Why the daemon did not run, or ended by itself.
@@ -206,12 +207,14 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         .iter()
         .filter_map(|(name, function)| Some((name.clone(), function.max_concurrent?)))
         .collect();
-    let opened = Queue::open(&home.database(), &home.output_dir(), &caps).await?;
+    let floor = Floor::new(home.root().to_owned(), settings.min_free_bytes);
+    let opened = Queue::open(&home.database(), &home.output_dir(), &caps, floor.clone()).await?;
     let options = Options {
         home: home.clone(),
         program: program.clone(),
         keep_bytes: settings.output_keep_bytes,
         log_cap_bytes: settings.log_cap_bytes,
+        floor_bytes: settings.min_free_bytes,
         grace_ms: milliseconds(settings.grace),
         functions: settings.functions.clone(),
         base_environment: base_environment(),
@@ -220,6 +223,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         grace_ms: milliseconds(settings.grace),
         max_interruptions: settings.max_interruptions,
         function_caps: caps,
+        floor,
     };
     let executor = Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted).await?;
     let service = Arc::new(Service {

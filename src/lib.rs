@@ -8,6 +8,7 @@
 //! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
 //! - [`config`], [`home`], [`time`], [`json`]: the settings, the folder that the daemon owns, clocks, nesting.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
+//! - `space`: the floor of free disk below which nothing new is begun.
 //! - `queue`: the only code that knows SQL: one writer, many readers, claims, recovery.
 //! - `executor`: run state and scheduling: decides what runs next, never how.
 //! - `function`: what the named functions mean: checks at `add`, the process to start, the result to keep.
@@ -51,5 +52,7 @@ pub mod output;
 pub mod queue;
 #[cfg(feature = "daemon")]
 pub mod server;
+#[cfg(feature = "daemon")]
+pub mod space;
 #[cfg(feature = "daemon")]
 mod sys;

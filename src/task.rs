@@ -58,7 +58,7 @@ pub enum Outcome {
 }
 
 /// Why an attempt was ended from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     KeeperLost,
@@ -150,6 +150,13 @@ words!(Cause {
     TimedOut = "timed_out",
 });
 words!(RunState { Stopped = "stopped", Running = "running", Stopping = "stopping" });
+
+impl Cause {
+    /// Whether nobody ordered it.
+    pub const fn is_a_loss(self) -> bool {
+        matches!(self, Self::KeeperLost | Self::Reboot | Self::Killed | Self::OutOfMemory)
+    }
+}
 
 impl Status {
     /// Whether a task in this state has ended.

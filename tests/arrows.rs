@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("home", &[]),
     ("config", &[]),
+    ("space", &[]),
     ("sys", &[]),
     ("logging", &[]),
     ("attempt", &["task"]),
@@ -22,11 +23,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["json", "task"]),
     ("client", &["config", "home", "protocol", "task"]),
     ("function", &["attempt", "config", "home", "json", "output", "protocol", "task"]),
-    ("keeper", &["home", "output", "sys", "task", "time"]),
+    ("keeper", &["home", "output", "space", "sys", "task", "time"]),
     ("backend", &["attempt", "config", "function", "home", "keeper", "output", "task"]),
     ("export", &["protocol", "task"]),
-    ("queue", &["attempt", "output", "protocol", "task", "time"]),
-    ("executor", &["attempt", "backend", "queue", "task"]),
+    ("queue", &["attempt", "output", "protocol", "space", "task", "time"]),
+    ("executor", &["attempt", "backend", "queue", "space", "task"]),
     ("server", &["config", "executor", "export", "function", "home", "output", "protocol", "queue", "task", "time"]),
 ];
 

@@ -18,8 +18,13 @@ struct Small {
 }
 
 impl Small {
+    /// Without a floor: what is tried here is what comes after it.
     fn start() -> Option<Self> {
-        let mut daemon = Daemon::home_only();
+        Self::start_with(&[("BATCH_EXECUTOR_MIN_FREE_BYTES", "0")])
+    }
+
+    fn start_with(environment: &[(&str, &str)]) -> Option<Self> {
+        let mut daemon = Daemon::home_with(environment);
         let disk = daemon.home();
         std::fs::create_dir(&disk).expect("a folder");
         let mounted =
@@ -102,4 +107,41 @@ fn a_daemon_that_ends_on_a_full_disk_leaves_the_ends_to_the_next() {
     small.make_room();
     small.daemon.serve();
     small.all_ran_once();
+}
+
+#[test]
+fn at_the_floor_nothing_is_added_or_started_until_there_is_room() {
+    let Some(small) = Small::start_with(&[]) else { return };
+    small.run_three();
+    // Of 16 MiB an eighth stays free.
+    std::fs::write(small.disk.join("filler"), vec![1; 15 << 20]).expect("not full");
+    let refused = small.daemon.call(&json!({"action": "add", "name": "n", "function": "simulate"}));
+    assert_eq!(refused["error"]["code"], "storage", "{refused}");
+    assert!(refused["message"].as_str().is_some_and(|text| text.contains("min_free_bytes")), "{refused}");
+    // Answered when the keeper knows that nothing is to start.
+    small.daemon.ok(json!({"action": "start", "max_concurrent": 2}));
+    small.open_gate();
+    // There is room for the ends, and the third does not start.
+    small.daemon.until(&json!({"action": "status"}), |data| data["counts"]["completed"] == 2);
+    let status = small.daemon.ok(json!({"action": "status"}));
+    assert_eq!((&status["counts"]["queued"], &status["counts"]["running"]), (&json!(1), &json!(0)), "{status}");
+    assert!(status["reason"].as_str().is_some_and(|reason| reason.starts_with("storage: ")), "{status}");
+    small.make_room();
+    small.all_ran_once();
+    assert_eq!(small.daemon.ok(json!({"action": "status"}))["reason"], "done");
+}
+
+#[test]
+fn a_task_that_writes_the_disk_full_is_cut_short_at_the_floor() {
+    let Some(small) = Small::start_with(&[]) else { return };
+    let task = shell("echo first; head -c 40000000 /dev/zero | tr '\\0' 'x'; echo last");
+    small.daemon.ok(json!({"action": "add_batch", "tasks": [task]}));
+    small.daemon.ok(json!({"action": "start"}));
+    assert_eq!(small.daemon.wait()["counts"]["completed"], 1);
+    let logs = small.daemon.ok(json!({"action": "logs", "task_id": 1}));
+    let text = logs["text"].as_str().expect("text");
+    assert!(text.starts_with("first\n") && text.ends_with("last\n"), "{} bytes", text.len());
+    assert!(logs["dropped"].as_i64().is_some_and(|dropped| dropped > 39_000_000), "{}", logs["dropped"]);
+    // Its file is gone, and the queue goes on.
+    small.daemon.ok(json!({"action": "add", "name": "n", "function": "simulate", "params": {"duration": 0}}));
 }

@@ -14,6 +14,7 @@ use batch_executor::queue::ops::retry::Retry;
 use batch_executor::queue::ops::update::Update;
 use batch_executor::queue::writer::Operation;
 use batch_executor::queue::{Opened, Queue};
+use batch_executor::space::Floor;
 use batch_executor::task::{Cause, ClaimId, Order, Priority, TaskId, TaskSpec};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -47,7 +48,9 @@ impl Bench {
     async fn with(tasks: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("queue.db");
-        let opened = Queue::open(&path, folder.path(), &BTreeMap::new()).await.expect("a queue");
+        let opened = Queue::open(&path, folder.path(), &BTreeMap::new(), Floor::new(folder.path().into(), 0))
+            .await
+            .expect("a queue");
         let Opened { queue, claimed, .. } = opened;
         let eye = SqliteConnectOptions::new().filename(&path).connect().await.expect("a connection");
         let mut bench = Self { queue, claimed, eye, _folder: folder };
@@ -139,6 +142,7 @@ fn ended((task_id, claim): (TaskId, ClaimId), exit_code: i32, order: Option<Orde
         verdict,
         exit_code: Some(exit_code),
         signal: None,
+        out_of_memory: false,
         cpu_us: None,
         max_rss: None,
         output: Output { frames: vec![1, 1, 0, 0, 0, b'x'], ..Output::default() },

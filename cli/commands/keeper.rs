@@ -11,6 +11,9 @@ pub struct KeeperArgs {
     /// The cap of an attempt's log file, in bytes
     #[arg(long, default_value_t = 1 << 30)]
     log_cap_bytes: u64,
+    /// What must stay free on the disk, in bytes
+    #[arg(long, default_value_t = 64 << 20)]
+    floor_bytes: u64,
     /// How long it waits for the next daemon before it stores what nobody took and leaves, in ms
     #[arg(long, default_value_t = 30_000)]
     patience_ms: i64,
@@ -30,8 +33,12 @@ pub fn run(global: &Global, args: &KeeperArgs) -> Result<u8, Failure> {
     // A daemon that takes another one's process over has them blocked until it serves.
     nix::sys::signal::SigSet::all().thread_unblock().map_err(std::io::Error::from)?;
     let home = Home::locate(global.home.as_deref())?;
-    let options =
-        keeper::Options { log_cap_bytes: args.log_cap_bytes, patience_ms: args.patience_ms, adopt: args.adopt };
+    let options = keeper::Options {
+        log_cap_bytes: args.log_cap_bytes,
+        floor_bytes: args.floor_bytes,
+        patience_ms: args.patience_ms,
+        adopt: args.adopt,
+    };
     Ok(keeper::run(&home, options))
 }
 

@@ -17,7 +17,8 @@ const LABEL: usize = 10;
 pub fn write(out: &mut dyn Write, status: &StatusData) -> io::Result<()> {
     let reason = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let keep = if status.keep { ", stays for tasks to come" } else { "" };
-    let executor = format!("{}{reason}, at most {} at once{keep}", status.state, status.max_concurrent);
+    let cap = status.lowered_to.unwrap_or(status.max_concurrent);
+    let executor = format!("{}{reason}, at most {cap} at once{keep}", status.state);
     field(out, LABEL, "executor", &executor)?;
     if let Some(deadline) = &status.deadline {
         field(out, LABEL, "deadline", deadline)?;
@@ -27,6 +28,11 @@ pub fn write(out: &mut dyn Write, status: &StatusData) -> io::Result<()> {
         let eta = status.eta.map(|eta| format!(", about {} to go", text::seconds(eta))).unwrap_or_default();
         let pace = format!("{:.0} % done, {:.1} tasks/s in the last minute{eta}", status.progress, status.throughput);
         field(out, LABEL, "progress", &pace)?;
+    }
+    let lost: Vec<String> =
+        status.causes.iter().filter(|(cause, _)| cause.is_a_loss()).map(|(cause, n)| format!("{n} {cause}")).collect();
+    if !lost.is_empty() {
+        field(out, LABEL, "lost", &format!("attempts: {}", lost.join(", ")))?;
     }
     if let Some(average) = status.average_task_time {
         let total = text::seconds(status.total_execution_time);

@@ -92,6 +92,8 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<Vec<ClaimId>, Backen
         .arg(options.home.root())
         .arg("--log-cap-bytes")
         .arg(options.log_cap_bytes.to_string())
+        .arg("--floor-bytes")
+        .arg(options.floor_bytes.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -32,6 +32,8 @@ pub struct Options {
     pub keep_bytes: u64,
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
+    /// What must stay free on the home's disk, in bytes.
+    pub floor_bytes: u64,
     /// Between SIGTERM and SIGKILL when an attempt runs out of its time, ms.
     pub grace_ms: i64,
     pub functions: BTreeMap<String, UserFunction>,

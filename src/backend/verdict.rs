@@ -20,6 +20,7 @@ pub(super) fn judged(options: &Options, event: KeeperEvent) -> Event {
 
 fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
     let (mut exit_code, mut signal, mut usage) = (None, None, None);
+    let mut short_of_memory = false;
     let verdict = match end.how {
         How::Simulated { failed: true, .. } => {
             Verdict::Failure { error: "simulated failure".to_owned(), permanent: false, result: None }
@@ -32,8 +33,9 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
             Verdict::Success { result: Some(serde_json::json!({"status": "simulated", "duration": duration})) }
         }
         How::NotRun { error, permanent } => Verdict::Failure { error, permanent, result: None },
-        How::Process { exit_code: code, signal: by, cpu_us, max_rss } => {
+        How::Process { exit_code: code, signal: by, cpu_us, max_rss, out_of_memory } => {
             (exit_code, signal, usage) = (code, by, Some((cpu_us, max_rss)));
+            short_of_memory = out_of_memory;
             let log = if end.spilled {
                 LogReader::open(&log_file(&options.home.output_dir(), end.task_id, end.attempt))
             } else {
@@ -55,6 +57,7 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
         verdict,
         exit_code,
         signal,
+        out_of_memory: short_of_memory,
         cpu_us: usage.map(|(cpu_us, _)| cpu_us),
         max_rss: usage.map(|(_, max_rss)| max_rss),
         output: Output { frames: end.frames, spilled: end.spilled, dropped: end.dropped },

@@ -32,6 +32,8 @@ pub struct Settings {
     pub output_keep_bytes: u64,
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
+    /// What must stay free on the home's disk, in bytes.
+    pub min_free_bytes: u64,
     /// How long a `request_key` is remembered, in days.
     pub request_key_days: f64,
     /// The number of interruptions at which a task fails.
@@ -114,6 +116,13 @@ pub const SETTINGS: &[Setting] = &[
         description: "the cap of an attempt's log file",
         set: |s, text| bytes(text, 64 * 1024).map(|v| s.log_cap_bytes = v),
         get: |s| json!(s.log_cap_bytes),
+    },
+    Setting {
+        name: "min_free_bytes",
+        allowed: BYTES,
+        description: "what must stay free on the home's disk: below it nothing is added or started; at most an eighth of the disk, 0 is no floor",
+        set: |s, text| bytes(text, 0).map(|v| s.min_free_bytes = v),
+        get: |s| json!(s.min_free_bytes),
     },
     Setting {
         name: "request_key_days",
@@ -202,6 +211,7 @@ impl Default for Settings {
             max_connections: 512,
             output_keep_bytes: 1 << 20,
             log_cap_bytes: 1 << 30,
+            min_free_bytes: 64 << 20,
             request_key_days: 7.0,
             max_interruptions: 5,
             env_pass: env_pass.map(str::to_owned).to_vec(),

@@ -27,7 +27,7 @@ impl Executor {
     pub async fn run(&self, start: Start) -> Result<StartOutcome, ExecutorError> {
         let _turn = self.turn().await?;
         let caps = &self.inner.rules.function_caps;
-        let before = self.inner.queue.snapshot().run.max_concurrent;
+        let before = self.cap();
         if let Some(cap) = start.max_concurrent.filter(|cap| *cap < before) {
             self.with_backend(|backend| async move { backend.set_caps(cap, caps).await }).await?;
         }
@@ -41,7 +41,7 @@ impl Executor {
         }
         let outcome = written.inspect_err(|_| drop(tokio::spawn(self.clone().resume_in_order())))?;
         let run = self.inner.queue.snapshot().run.clone();
-        let (cap, runs) = (run.max_concurrent, run.state == RunState::Running);
+        let (cap, runs) = (self.cap(), run.state == RunState::Running);
         self.with_backend(|backend| async move {
             backend.set_caps(cap, caps).await?;
             if runs { backend.resume().await } else { Ok(()) }

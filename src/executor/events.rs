@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Executor, StartError};
 use crate::attempt::{Attempt, Event};
@@ -15,6 +16,9 @@ use crate::queue::ops::control::Nudge;
 use crate::queue::ops::recover::Recover;
 use crate::task::{Cause, Order, RunState};
 
+/// How long an attempt that was killed from outside waits for others that are killed with it, before it counts as
+/// failed.
+const BURST: Duration = Duration::from_millis(300);
 /// Between tries while the queue cannot be written. The one timer that repeats, and only then.
 pub(super) const STORAGE_RETRY: Duration = Duration::from_secs(1);
 
@@ -55,14 +59,13 @@ impl Executor {
                 "attempts of an earlier keeper were lost"
             );
         }
-        let run = inner.queue.snapshot().run.clone();
         // A keeper that is lost now says so by its last signal; nothing of this is answered to anybody.
         let grace_ms = inner.rules.grace_ms;
         let orders = [(recovered.foreign, Order::Stop), (recovered.to_cancel, Order::Cancel)];
         for (claims, order) in orders.into_iter().filter(|(claims, _)| !claims.is_empty()) {
             drop(backend.end(Some(claims), order, grace_ms).await);
         }
-        let _ = backend.set_caps(run.max_concurrent, &inner.rules.function_caps).await;
+        let _ = backend.set_caps(self.cap(), &inner.rules.function_caps).await;
         tracing::info!(keeper = backend.keeper_pid, adopted = found.adopted, "the keeper is connected");
         inner.backend.send_replace(Some(backend));
         Ok(signals)
@@ -98,6 +101,7 @@ impl Executor {
         mut claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
         mut signals: mpsc::UnboundedReceiver<Signal>,
     ) {
+        let mut held = Held::default();
         loop {
             tokio::select! {
                 // Claims first: an order to end must find them with the keeper.
@@ -107,13 +111,22 @@ impl Executor {
                     (Some(_), None) => {}
                     (None, _) => return,
                 },
+                () = held.is_over() => self.apply(held.take()).await,
                 signal = signals.recv() => match signal {
-                    Some(Signal::Events { upto, events }) => self.apply(upto, events).await,
+                    Some(Signal::Events { upto, events }) => {
+                        held.add(upto, events);
+                        if !held.waits() {
+                            self.apply(held.take()).await;
+                        }
+                    }
                     Some(Signal::Grew { claim }) => drop(self.inner.grew.send(claim)),
-                    Some(Signal::Lost) | None => match self.reconnect(&mut claimed).await {
-                        Some(again) => signals = again,
-                        None => return,
-                    },
+                    Some(Signal::Lost) | None => {
+                        self.apply(held.take()).await;
+                        match self.reconnect(&mut claimed).await {
+                            Some(again) => signals = again,
+                            None => return,
+                        }
+                    }
                 },
             }
         }
@@ -121,7 +134,11 @@ impl Executor {
 
     /// Events into the queue, and then the backend may forget them. An end is never dropped: while the disk takes
     /// nothing, nothing new starts, and it is tried again.
-    async fn apply(&self, upto: u64, events: Vec<Event>) {
+    async fn apply(&self, (upto, events): (u64, Vec<Event>)) {
+        if events.is_empty() {
+            return;
+        }
+        let cap = self.inner.queue.snapshot().run.cap();
         let events = Arc::new(events);
         loop {
             match self.try_apply(&events).await {
@@ -129,15 +146,16 @@ impl Executor {
                 Err(error @ QueueError::Unavailable(_)) => {
                     tracing::error!(err = %error, "ends cannot be written; trying again");
                     self.inner.storage_error.send_replace(Some(error));
-                    self.set_cap(0).await;
+                    self.set_cap().await;
                     tokio::time::sleep(STORAGE_RETRY).await;
                 }
                 // The daemon is ending: the backend keeps them for the next one.
                 Err(_) => return,
             }
         }
-        if self.inner.storage_error.send_if_modified(|error| error.take().is_some()) {
-            self.set_cap(self.inner.queue.snapshot().run.max_concurrent).await;
+        let writable_again = self.inner.storage_error.send_if_modified(|error| error.take().is_some());
+        if writable_again || self.inner.queue.snapshot().run.cap() != cap {
+            self.set_cap().await;
         }
         if let Some(backend) = self.inner.backend.borrow().as_ref() {
             backend.taken(upto);
@@ -170,14 +188,6 @@ impl Executor {
         Ok(())
     }
 
-    async fn set_cap(&self, cap: u32) {
-        let backend = self.inner.backend.borrow().clone();
-        if let Some(backend) = backend {
-            // A keeper that is gone has no cap; the next one gets it when it is connected.
-            let _ = backend.set_caps(cap, &self.inner.rules.function_caps).await;
-        }
-    }
-
     async fn reconnect(
         &self,
         claimed: &mut mpsc::UnboundedReceiver<Vec<Attempt>>,
@@ -200,5 +210,40 @@ impl Executor {
                 }
             }
         }
+    }
+}
+
+/// Events that are not written yet: those from the first kill from outside on, for a moment.
+#[derive(Default)]
+struct Held {
+    upto: u64,
+    events: Vec<Event>,
+    until: Option<Instant>,
+}
+
+impl Held {
+    fn add(&mut self, upto: u64, events: Vec<Event>) {
+        self.upto = upto;
+        if self.until.is_none() && events.iter().any(Event::is_outside_kill) {
+            self.until = Some(Instant::now() + BURST);
+        }
+        self.events.extend(events);
+    }
+
+    fn waits(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Never, where nothing waits.
+    async fn is_over(&self) {
+        match self.until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self) -> (u64, Vec<Event>) {
+        let Self { upto, events, .. } = std::mem::take(self);
+        (upto, events)
     }
 }

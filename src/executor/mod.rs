@@ -2,9 +2,10 @@
 //!
 //! What restricts (stop, cancel, a lower cap, take-back) goes to the backend first, is committed second
 //! and answered last; what permits is committed first. `events` carries starts and ends from the
-//! backend to the queue, `timer` waits for what is due, `commands` is what clients ask for, `follow` is for those
+//! backend to the queue, `cap` is how many may run now, `timer` waits for what is due, `commands` is what clients ask for, `follow` is for those
 //! who look on.
 
+mod cap;
 mod commands;
 mod events;
 mod follow;
@@ -20,6 +21,7 @@ use crate::attempt::Attempt;
 use crate::backend::{BackendError, Local, Options};
 use crate::queue::Queue;
 use crate::queue::error::QueueError;
+use crate::space::Floor;
 use crate::task::ClaimId;
 
 pub use follow::Follower;
@@ -56,6 +58,8 @@ pub struct Rules {
     /// Between SIGTERM and SIGKILL, ms.
     pub grace_ms: i64,
     pub max_interruptions: u32,
+    /// What must stay free on the home's disk.
+    pub floor: Floor,
     /// Functions with a cap of their own.
     pub function_caps: BTreeMap<String, u32>,
 }
@@ -100,6 +104,7 @@ impl Executor {
         tokio::spawn(executor.clone().run_events(claimed, signals));
         executor.open(closed).await?;
         tokio::spawn(executor.clone().run_timer());
+        tokio::spawn(executor.clone().run_room());
         Ok(executor)
     }
 
@@ -108,9 +113,13 @@ impl Executor {
         self.inner.backend.borrow().as_ref().map(|backend| backend.keeper_pid)
     }
 
-    /// The storage error that stands, if one does.
+    /// What of the disk stands in the way now, if something does.
     pub fn storage_error(&self) -> Option<String> {
-        self.inner.storage_error.borrow().as_ref().map(ToString::to_string)
+        let failed = self.inner.storage_error.borrow().as_ref().map(ToString::to_string);
+        failed.or_else(|| {
+            let shortage = self.inner.queue.snapshot().shortage?;
+            Some(format!("{shortage}: nothing new starts until there is room"))
+        })
     }
 
     /// The connected backend; waits while the keeper is being replaced.

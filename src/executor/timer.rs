@@ -1,4 +1,4 @@
-//! Waits for the next retry, delay or deadline: one timer on `CLOCK_BOOTTIME`, set to queue time.
+//! Waits for the next retry, delay, deadline or raise of the cap: one timer on `CLOCK_BOOTTIME`, set to queue time.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -86,6 +86,9 @@ impl Executor {
             // Else the timer, due at once, would spin while the disk takes nothing.
             tokio::time::sleep(STORAGE_RETRY).await;
         }
+        if snapshot.run.raise_at.is_some_and(|at| at <= now) {
+            self.raise().await;
+        }
         if let Some(deadline) = deadline(&snapshot, *passed).filter(|deadline| *deadline <= now) {
             *passed = Some(deadline);
             let executor = self.clone();
@@ -104,7 +107,7 @@ impl Executor {
 }
 
 fn next_due(snapshot: &Snapshot, passed: Option<i64>) -> Option<i64> {
-    [snapshot.next_due, deadline(snapshot, passed)].into_iter().flatten().min()
+    [snapshot.next_due, snapshot.run.raise_at, deadline(snapshot, passed)].into_iter().flatten().min()
 }
 
 fn deadline(snapshot: &Snapshot, passed: Option<i64>) -> Option<i64> {

@@ -5,6 +5,7 @@
 //! stream stay in memory, and the rest is counted.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -110,6 +111,11 @@ impl Capture {
         }
     }
 
+    /// Whether it is in its file.
+    pub(super) fn is_in_file(&self) -> bool {
+        matches!(self.kept, Kept::File(_))
+    }
+
     /// Takes what was read from a pipe. `room`: whether the total budget has room for it in memory.
     pub(super) fn take(&mut self, stream: u8, bytes: &[u8], room: bool) {
         if let Kept::Memory(frames) = &mut self.kept {
@@ -144,8 +150,8 @@ impl Capture {
     }
 
     /// The disk gives nothing more: what there is shrinks to both ends of each stream, and its files go.
-    fn shorten(&mut self, error: &io::Error) {
-        tracing::warn!(path = %self.path.display(), err = %error, "output is cut short: it cannot be written");
+    pub(super) fn shorten(&mut self, why: &dyn Display) {
+        tracing::warn!(path = %self.path.display(), err = %why, "output is cut short: it cannot be written");
         let mut log = match &mut self.kept {
             Kept::Memory(frames) => LogReader::from_bytes(std::mem::take(&mut frames.bytes)),
             Kept::File(_) => LogReader::open(&self.path).unwrap_or_else(|_| LogReader::from_bytes(Vec::new())),
@@ -386,7 +392,7 @@ mod tests {
         let total: usize = lines.iter().map(String::len).sum();
         for (i, chunk) in lines.chunks(1000).enumerate() {
             if i == 10 {
-                capture.shorten(&io::ErrorKind::StorageFull.into());
+                capture.shorten(&io::ErrorKind::StorageFull);
             }
             capture.take(STDOUT, chunk.concat().as_bytes(), true);
         }

@@ -10,22 +10,24 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::sys::signal::Signal;
 
+use super::Options;
 use super::capture::Capture;
+use super::oom::OomKills;
 use super::pipes::{self, Read};
 use super::process::{self, is_dead, next_dead, signal_group};
 use super::protocol::{EndAnswer, How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
+use super::room::Room;
 use super::slots::SlotTable;
 use super::table::{Pipe, Running, Table, Timer};
 use crate::home::Home;
 use crate::output;
+use crate::space::Floor;
 use crate::sys;
 use crate::task::{ClaimId, Order};
 use crate::time;
 
 /// With more ends than this that the daemon has not taken, nothing starts.
 const MOST_UNTAKEN: usize = 256;
-/// What all attempts together may keep of their output in memory.
-const OUTPUT_BUDGET: usize = 1024 * 1024;
 /// What one turn reads from one pipe at most, so that none starves the others.
 const READ_AT_ONCE: usize = 4 * 64 * 1024;
 
@@ -46,18 +48,17 @@ pub(super) struct Core {
     timers: BTreeSet<(i64, ClaimId, Timer)>,
     /// How many run of each function.
     open: BTreeMap<String, u32>,
-    /// Bytes of output that running attempts hold in memory.
-    in_memory: usize,
+    room: Room,
+    oom_kills: OomKills,
     buffer: Vec<u8>,
 }
 
 impl Core {
     /// A core that holds what is in `table`, the attempts that run included.
-    pub(super) fn new(home: Home, log_cap: u64, slots: SlotTable, mut table: Table) -> Self {
+    pub(super) fn new(home: Home, options: Options, slots: SlotTable, mut table: Table) -> Self {
         let running = std::mem::take(&mut table.running);
         let mut core = Self {
-            home,
-            log_cap,
+            log_cap: options.log_cap_bytes,
             table,
             held: true,
             grew: BTreeSet::new(),
@@ -67,7 +68,9 @@ impl Core {
             by_pipe: BTreeMap::new(),
             timers: BTreeSet::new(),
             open: BTreeMap::new(),
-            in_memory: 0,
+            room: Room::new(Floor::new(home.root().to_owned(), options.floor_bytes)),
+            oom_kills: OomKills::new(),
+            home,
             buffer: vec![0; 64 * 1024],
         };
         for (claim, running) in running {
@@ -176,7 +179,7 @@ impl Core {
             self.opened.push(pipe.as_raw_fd());
         }
         self.timers.extend(running.timers());
-        self.in_memory += running.capture.in_memory();
+        self.room.add(&running.capture);
         *self.open.entry(running.launch.function.clone()).or_default() += 1;
         self.table.running.insert(claim, running);
     }
@@ -191,7 +194,7 @@ impl Core {
             self.by_pipe.remove(&pipe.as_raw_fd());
         }
         self.table.followed.remove(&claim);
-        self.in_memory -= running.capture.in_memory();
+        self.room.remove(&running.capture);
         if let Some(open) = self.open.get_mut(&running.launch.function) {
             *open -= 1;
             if *open == 0 {
@@ -306,6 +309,10 @@ impl Core {
                 signal: reaped.signal,
                 cpu_us: reaped.cpu_us,
                 max_rss: reaped.max_rss,
+                // Only where it matters: the file is read.
+                out_of_memory: running.order.is_none()
+                    && reaped.signal == Some(Signal::SIGKILL as i32)
+                    && self.oom_kills.any_since(),
             },
             None => How::NotRun { error: "the process was reaped by somebody else".to_owned(), permanent: false },
         };
@@ -340,7 +347,7 @@ impl Core {
 
     /// Whether there is room for output in memory.
     fn has_memory(&self) -> bool {
-        self.in_memory + self.table.untaken.output() < OUTPUT_BUDGET
+        self.room.in_memory(self.table.untaken.output())
     }
 
     /// Reads a pipe; at its end it is closed.
@@ -349,7 +356,8 @@ impl Core {
         let room = self.has_memory();
         let Some(running) = self.table.running.get_mut(&claim) else { return };
         let Some(place) = running.pipes.iter().position(|(_, pipe)| pipe.as_raw_fd() == fd) else { return };
-        let before = running.capture.in_memory();
+        self.room.remove(&running.capture);
+        let was_in_file = running.capture.is_in_file();
         let mut read_now = 0;
         while read_now < READ_AT_ONCE {
             let (stream, pipe) = &running.pipes[place];
@@ -367,7 +375,7 @@ impl Core {
             }
             read_now += self.buffer.len();
         }
-        self.in_memory = self.in_memory - before + running.capture.in_memory();
+        self.room.grown(&mut running.capture, was_in_file, read_now);
     }
 
     /// Hands the pipe with this number to `watch`, if it is open still.
@@ -384,9 +392,10 @@ impl Core {
     /// From now on the output of a running attempt goes to its file at once.
     pub(super) fn follow(&mut self, claim: ClaimId) {
         if let Some(running) = self.table.running.get_mut(&claim) {
-            let before = running.capture.in_memory();
+            self.room.remove(&running.capture);
+            let was_in_file = running.capture.is_in_file();
             running.capture.spill();
-            self.in_memory = self.in_memory - before + running.capture.in_memory();
+            self.room.grown(&mut running.capture, was_in_file, 0);
             self.table.followed.insert(claim);
         }
     }

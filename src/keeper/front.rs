@@ -74,7 +74,7 @@ impl Front {
         watch(&epoll, listener.as_fd())?;
         watch(&epoll, signals.as_fd())?;
         let slots = SlotTable::create(&home.keeper_slots())?;
-        let mut core = Core::new(home.clone(), options.log_cap_bytes, slots, table);
+        let mut core = Core::new(home.clone(), options, slots, table);
         // What died before the signals were watched.
         core.child_died();
         let mut front = Self {

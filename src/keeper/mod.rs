@@ -8,11 +8,13 @@ mod capture;
 mod core;
 mod events;
 mod front;
+mod oom;
 mod orphans;
 mod pipes;
 mod process;
 pub mod protocol;
 mod replace;
+mod room;
 pub mod slots;
 mod table;
 
@@ -38,6 +40,8 @@ pub const READY: &[u8] = b"ready\n";
 pub struct Options {
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
+    /// What tasks' output must leave free on the disk, in bytes.
+    pub floor_bytes: u64,
     /// How long after the last daemon left what nobody took is stored, so that the keeper may leave, in ms.
     pub patience_ms: i64,
     /// The descriptor with what an earlier program in this process left: [`protocol::ToKeeper::Become`].

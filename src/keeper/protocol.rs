@@ -207,6 +207,9 @@ pub enum How {
         signal: Option<i32>,
         cpu_us: i64,
         max_rss: i64,
+        /// It died of SIGKILL while the kernel killed processes for want of memory.
+        #[serde(default)]
+        out_of_memory: bool,
     },
 }
 

@@ -51,6 +51,7 @@ pub(super) fn replace_by(
         .arg("--home")
         .arg(home.root())
         .args(["--log-cap-bytes", &options.log_cap_bytes.to_string()])
+        .args(["--floor-bytes", &options.floor_bytes.to_string()])
         .args(["--patience-ms", &options.patience_ms.to_string()])
         .args(["--adopt", &memory.as_raw_fd().to_string()])
         .exec();

@@ -149,9 +149,15 @@ pub struct StatusData {
     pub state: RunState,
     pub reason: Option<String>,
     pub max_concurrent: u32,
+    /// The cap for now, after several tasks were killed from outside together; null: as set.
+    #[serde(default)]
+    pub lowered_to: Option<u32>,
     pub keep: bool,
     pub deadline: Option<String>,
     pub counts: Counts,
+    /// How many attempts ended by each cause, since the queue was made.
+    #[serde(default)]
+    pub causes: BTreeMap<Cause, i64>,
     /// Percent of tasks that have ended, 0 to 100.
     pub progress: f64,
     pub average_task_time: Option<f64>,
@@ -291,4 +297,7 @@ pub struct Health {
     pub processes_limit: u64,
     /// The storage error that stands, if one does.
     pub storage_error: Option<String>,
+    /// The cap for now, after several tasks were killed from outside together; null: as set.
+    #[serde(default)]
+    pub lowered_to: Option<u32>,
 }

@@ -1,5 +1,6 @@
 //! What follows from the end of an attempt. Pure: rows and ends in, decisions out.
 
+use super::outside;
 use super::state::State;
 use crate::attempt::{Ended, Verdict};
 use crate::task::{Cause, Order, Outcome, RetryPolicy};
@@ -14,6 +15,8 @@ pub(super) struct Standing {
     pub interruptions: u32,
     pub cancel_requested: bool,
     pub is_simulate: bool,
+    /// How often a kill from outside cost it no retry.
+    pub forgiven: u32,
 }
 
 /// What becomes of the task and what its attempt says.
@@ -27,6 +30,7 @@ pub(super) struct Decision {
     pub reason: Option<String>,
     pub retry_count: u32,
     pub interruptions: u32,
+    pub forgiven: u32,
     /// Before it may run again, ms; with [`State::Waiting`].
     pub delay_ms: i64,
 }
@@ -41,6 +45,7 @@ impl Decision {
             reason: None,
             retry_count: standing.retry_count,
             interruptions: standing.interruptions,
+            forgiven: standing.forgiven,
             delay_ms: 0,
         }
     }
@@ -54,15 +59,17 @@ impl Decision {
     }
 }
 
-/// After an end that the backend reported. `jitter` is from -1 to 1.
-pub(super) fn after_end(standing: &Standing, ended: &Ended, jitter: f64) -> Decision {
+/// After an end that the backend reported. `jitter` is from -1 to 1; `in_burst`: it was killed from outside together
+/// with others.
+pub(super) fn after_end(standing: &Standing, ended: &Ended, in_burst: bool, jitter: f64) -> Decision {
     if standing.cancel_requested {
         return Decision::cancelled(standing);
     }
     match (ended.order, &ended.verdict) {
         (Some(Order::Cancel), _) => Decision::cancelled(standing),
         (Some(order @ (Order::Stop | Order::Deadline)), _) => Decision {
-            cause: Some(if order == Order::Stop { Cause::Stopped } else { Cause::Deadline }),
+            reason: Some(interrupted_reason(stop_cause(order))),
+            cause: Some(stop_cause(order)),
             ..Decision::of(standing, State::Ready, Outcome::Stopped)
         },
         (Some(Order::Timeout), _) => {
@@ -73,6 +80,7 @@ pub(super) fn after_end(standing: &Standing, ended: &Ended, jitter: f64) -> Deci
                 ..failed(standing, format!("timed out after {} s", seconds_text(seconds)), None, jitter)
             }
         }
+        (None, _) if ended.is_outside_kill() => killed(standing, ended, in_burst, jitter),
         (None, Verdict::Success { .. }) => Decision::of(standing, State::Completed, Outcome::Completed),
         (None, Verdict::Failure { error, permanent, .. }) => {
             let why = if *permanent {
@@ -86,6 +94,39 @@ pub(super) fn after_end(standing: &Standing, ended: &Ended, jitter: f64) -> Deci
             failed(standing, error.clone(), why, jitter)
         }
     }
+}
+
+const fn stop_cause(order: Order) -> Cause {
+    if matches!(order, Order::Deadline) { Cause::Deadline } else { Cause::Stopped }
+}
+
+/// Why a task is queued again after an attempt that did not end by itself.
+pub(super) fn interrupted_reason(cause: Cause) -> String {
+    format!("its last attempt was interrupted: {cause}")
+}
+
+/// After a SIGKILL that nobody here sent.
+fn killed(standing: &Standing, ended: &Ended, in_burst: bool, jitter: f64) -> Decision {
+    let cause = outside::cause(ended);
+    let how = match &ended.verdict {
+        Verdict::Failure { error, .. } => error.as_str(),
+        Verdict::Success { .. } => "killed by SIGKILL (signal 9)",
+    };
+    let who = match cause {
+        Cause::OutOfMemory => "the kernel was out of memory",
+        _ => "not by batch-executor",
+    };
+    let error = format!("{who}: {how}");
+    if in_burst && standing.forgiven < outside::FORGIVEN {
+        return Decision {
+            cause: Some(cause),
+            error: Some(error),
+            reason: Some(interrupted_reason(cause)),
+            forgiven: standing.forgiven + 1,
+            ..Decision::of(standing, State::Ready, Outcome::Interrupted)
+        };
+    }
+    Decision { cause: Some(cause), ..failed(standing, error, None, jitter) }
 }
 
 /// After an attempt that was lost. At `limit` interruptions the task fails.
@@ -107,7 +148,13 @@ pub(super) fn after_loss(standing: &Standing, cause: Cause, counts: bool, limit:
             ..Decision::of(standing, State::Failed, Outcome::Interrupted)
         };
     }
-    Decision { cause: Some(cause), error, interruptions, ..Decision::of(standing, State::Ready, Outcome::Interrupted) }
+    Decision {
+        cause: Some(cause),
+        error,
+        reason: Some(interrupted_reason(cause)),
+        interruptions,
+        ..Decision::of(standing, State::Ready, Outcome::Interrupted)
+    }
 }
 
 fn failed(standing: &Standing, error: String, permanent: Option<String>, jitter: f64) -> Decision {
@@ -154,6 +201,7 @@ mod tests {
             interruptions: 0,
             cancel_requested: false,
             is_simulate: false,
+            forgiven: 0,
         }
     }
 
@@ -174,6 +222,7 @@ mod tests {
             verdict,
             exit_code: Some(exit_code),
             signal: None,
+            out_of_memory: false,
             cpu_us: None,
             max_rss: None,
             output: Output::default(),
@@ -189,31 +238,31 @@ mod tests {
             (Some(Order::Deadline), State::Ready, Outcome::Stopped),
             (Some(Order::Timeout), State::Waiting, Outcome::TimedOut),
         ] {
-            let decision = after_end(&standing(), &ended(order, 0), 0.0);
+            let decision = after_end(&standing(), &ended(order, 0), false, 0.0);
             assert_eq!((decision.state, decision.outcome), (state, outcome), "{order:?}");
         }
     }
 
     #[test]
     fn a_failure_is_retried_until_the_retries_are_used_up() {
-        let first = after_end(&standing(), &ended(None, 3), 0.0);
+        let first = after_end(&standing(), &ended(None, 3), false, 0.0);
         assert_eq!((first.state, first.retry_count, first.delay_ms), (State::Waiting, 1, 1000));
         let used = Standing { retry_count: 1, ..standing() };
-        let second = after_end(&used, &ended(None, 3), 0.0);
+        let second = after_end(&used, &ended(None, 3), false, 0.0);
         assert_eq!((second.state, second.retry_count), (State::Failed, 1));
         assert_eq!(second.reason.as_deref(), Some("failed again after 1 retry"));
     }
 
     #[test]
     fn a_permanent_exit_code_is_not_retried() {
-        let decision = after_end(&standing(), &ended(None, 4), 0.0);
+        let decision = after_end(&standing(), &ended(None, 4), false, 0.0);
         assert_eq!((decision.state, decision.retry_count), (State::Failed, 0));
     }
 
     #[test]
     fn a_requested_cancel_beats_a_good_end() {
         let asked = Standing { cancel_requested: true, ..standing() };
-        assert_eq!(after_end(&asked, &ended(None, 0), 0.0).state, State::Cancelled);
+        assert_eq!(after_end(&asked, &ended(None, 0), false, 0.0).state, State::Cancelled);
         assert_eq!(after_loss(&asked, Cause::Reboot, true, 5).state, State::Cancelled);
     }
 

@@ -4,12 +4,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::space::Shortage;
+
 /// Why an operation on the queue failed. Cloneable: one failed commit answers every caller of its group.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueueError {
     /// Disk full, read-only, busy: rolled back, and tried again by whoever asks again.
     #[error("the queue cannot be written now: {0}; nothing was changed")]
     Unavailable(Arc<sqlx::Error>),
+    /// The disk is at its floor: what would add to it is refused.
+    #[error("{0}; nothing was added: make room, and ask again")]
+    NoRoom(Shortage),
     /// An I/O error or corruption: the daemon ends (exit 74) and what was asked may or may not be in the queue.
     #[error("the queue is damaged or its disk fails: {0}; this may or may not be in the queue")]
     Damaged(Arc<sqlx::Error>),

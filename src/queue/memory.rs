@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::SqliteConnection;
 
 use super::error::QueueError;
+use super::outside::{Causes, Kills};
 use super::state::{State, Tally};
 use crate::task::{ClaimId, Priority, RunState, TaskId};
 
@@ -28,6 +29,10 @@ pub struct Run {
     /// Tasks that have failed since it was started.
     pub failures: u32,
     pub next_claim: ClaimId,
+    /// The cap while tasks are being killed from outside.
+    pub lowered_to: Option<u32>,
+    /// When it is raised again, queue time.
+    pub raise_at: Option<i64>,
 }
 
 /// A task that is claimed and has not started. Ordered as it will start.
@@ -52,6 +57,8 @@ pub struct Memory {
     pub capped: BTreeMap<String, FunctionCap>,
     /// Queued tasks that may have taken the machine down.
     pub suspects: BTreeSet<TaskId>,
+    pub(super) kills: Kills,
+    pub causes: Causes,
 }
 
 /// A function's own cap and its use.
@@ -85,6 +92,8 @@ impl Memory {
                 .await?
                 .into_iter()
                 .collect(),
+            kills: Kills::default(),
+            causes: Causes::load(&mut *connection).await?,
         };
         let claimed: Vec<(TaskId, i64, i64, String)> =
             sqlx::query_as("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL")
@@ -104,7 +113,7 @@ impl Memory {
         let running = self.tally.in_state(State::Running);
         // With a limit on failures nothing may start before the last end is known.
         let beyond = if self.run.max_failures.is_some() || self.is_careful() { 0 } else { AHEAD };
-        let mut room = (i64::from(self.run.max_concurrent) - running).max(0) + beyond;
+        let mut room = (i64::from(self.run.cap()) - running).max(0) + beyond;
         let mut wanted = 0;
         for priority in Priority::ALL.iter().rev() {
             let ready = self.tally.tasks(State::Ready, *priority);
@@ -174,11 +183,14 @@ struct RunRow {
     max_failures: Option<u32>,
     failures: u32,
     next_claim: i64,
+    lowered_to: Option<u32>,
+    raise_at: Option<i64>,
 }
 
 async fn load_run(connection: &mut SqliteConnection) -> Result<Run, QueueError> {
     let row: RunRow = sqlx::query_as(
-        "SELECT state, reason, max_concurrent, keep, deadline, max_failures, failures, next_claim
+        "SELECT state, reason, max_concurrent, keep, deadline, max_failures, failures, next_claim,
+             lowered_to, raise_at
          FROM executor WHERE id = 1",
     )
     .fetch_one(connection)
@@ -192,5 +204,7 @@ async fn load_run(connection: &mut SqliteConnection) -> Result<Run, QueueError> 
         max_failures: row.max_failures,
         failures: row.failures,
         next_claim: row.next_claim,
+        lowered_to: row.lowered_to,
+        raise_at: row.raise_at,
     })
 }

@@ -1,7 +1,7 @@
 //! The only code that knows SQL: one writer, many readers, claims, recovery.
 //!
 //! - [`writer`]: the group commit and what an operation is; `settle`: what is claimed at the end of each group;
-//!   `suspects`: care after the machine went down.
+//!   `suspects`: care after the machine went down; [`outside`]: care while somebody else kills tasks.
 //! - [`ops`]: the operations, a file for each. `decide`: what follows from an attempt's end, pure.
 //! - [`read`]: status, pages of tasks, attempts, output; on connections that cannot write.
 //! - `open`: pragmas and migrations. [`clock`]: queue time. `memory`, `state`, `tx`: what the writer works with.
@@ -14,6 +14,7 @@ pub mod error;
 pub mod memory;
 mod open;
 pub mod ops;
+pub mod outside;
 pub mod read;
 mod settle;
 pub mod state;
@@ -33,6 +34,7 @@ use tokio::task::JoinHandle;
 pub use open::known_schema;
 
 use crate::attempt::Attempt;
+use crate::space::Floor;
 use clock::QueueClock;
 use error::{OpenError, QueueError};
 use memory::Memory;
@@ -63,11 +65,16 @@ pub struct Opened {
 
 impl Queue {
     /// Opens the queue at `database`, migrates it and starts its writer. `caps` are the functions
-    /// with a cap of their own. Whoever must not have anything claimed holds a [`Closed`] gate.
+    /// with a cap of their own; at `floor` nothing is added or claimed. Whoever must not have anything claimed holds a [`Closed`] gate.
     ///
     /// # Errors
     /// When the file is newer, foreign, damaged or cannot be used.
-    pub async fn open(database: &Path, output_dir: &Path, caps: &BTreeMap<String, u32>) -> Result<Opened, OpenError> {
+    pub async fn open(
+        database: &Path,
+        output_dir: &Path,
+        caps: &BTreeMap<String, u32>,
+        floor: Floor,
+    ) -> Result<Opened, OpenError> {
         let mut connection = open::writer(database).await?;
         let stored_boot = QueueClock::stored_boot(&mut connection).await?;
         let rebooted = stored_boot.is_some_and(|boot| boot != crate::time::boot_id());
@@ -80,6 +87,8 @@ impl Queue {
             tally: memory.tally,
             next_due: memory.next_due,
             ahead: memory.ahead.len(),
+            causes: memory.causes,
+            shortage: floor.shortage(),
             recent: writer::Recent::default(),
         };
         let (jobs, waiting) = mpsc::channel(WAITING);
@@ -97,6 +106,7 @@ impl Queue {
             snapshot,
             claimed,
             gate: gate.clone(),
+            floor,
             closing: closing.clone(),
             damage,
             output_dir: output_dir.to_owned(),

@@ -68,10 +68,13 @@ mod tests {
     use crate::queue::ops::insert::{Batch, Insert};
     use crate::queue::ops::recover::{Recover, Recovered, Release};
     use crate::queue::{Opened, Queue};
+    use crate::space::Floor;
     use crate::task::{Cause, DEFAULT_RETRY_DELAY_MS, Priority, TaskSpec};
 
     async fn open(folder: &std::path::Path) -> Opened {
-        Queue::open(&folder.join("queue.db"), folder, &BTreeMap::new()).await.expect("a queue")
+        Queue::open(&folder.join("queue.db"), folder, &BTreeMap::new(), Floor::new(folder.into(), 0))
+            .await
+            .expect("a queue")
     }
 
     async fn close(opened: Opened) {

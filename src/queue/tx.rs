@@ -9,6 +9,7 @@ use super::error::QueueError;
 use super::memory::Memory;
 use super::state::{State, Tally};
 use crate::attempt::Attempt;
+use crate::space::Shortage;
 use crate::task::{BatchId, Priority};
 use crate::time;
 
@@ -29,6 +30,8 @@ pub struct Tx<'c> {
     pub unlink: Vec<String>,
     /// Batches that may have no task any more.
     pub emptied: BTreeSet<BatchId>,
+    /// Less is free on the disk than must stay free.
+    pub shortage: Option<Shortage>,
     before: Tally,
     run_before: super::memory::Run,
     batches: BTreeMap<BatchId, BatchChange>,
@@ -46,7 +49,12 @@ struct BatchChange {
 }
 
 impl<'c> Tx<'c> {
-    pub(super) fn new(connection: &'c mut SqliteConnection, memory: Memory, clock: &'c QueueClock) -> Self {
+    pub(super) fn new(
+        connection: &'c mut SqliteConnection,
+        memory: Memory,
+        clock: &'c QueueClock,
+        shortage: Option<Shortage>,
+    ) -> Self {
         Self {
             connection,
             clock,
@@ -56,6 +64,7 @@ impl<'c> Tx<'c> {
             ends: 0,
             unlink: Vec::new(),
             emptied: BTreeSet::new(),
+            shortage,
             before: memory.tally,
             run_before: memory.run.clone(),
             memory,
@@ -110,7 +119,8 @@ impl<'c> Tx<'c> {
              DELETE FROM batch WHERE id IN (SELECT value FROM json_each(?3))
                  AND expecting + queued + running + completed + failed + cancelled = 0;
              UPDATE executor SET state = ?4, reason = ?5, max_concurrent = ?6, keep = ?7, deadline = ?8,
-                 max_failures = ?9, failures = ?10, next_claim = ?11 WHERE id = 1",
+                 max_failures = ?9, failures = ?10, next_claim = ?11,
+                 lowered_to = ?12, raise_at = ?13 WHERE id = 1",
         )
         .bind(json(&cells)?)
         .bind(json(&batches)?)
@@ -123,6 +133,8 @@ impl<'c> Tx<'c> {
         .bind(run.max_failures)
         .bind(run.failures)
         .bind(run.next_claim)
+        .bind(run.lowered_to)
+        .bind(run.raise_at)
         .execute(&mut *self.connection)
         .await?;
         Ok(())

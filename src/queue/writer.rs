@@ -17,10 +17,12 @@ use tracing::{Instrument, Span};
 use super::clock::QueueClock;
 use super::error::QueueError;
 use super::memory::{Memory, Run};
+use super::outside::Causes;
 use super::settle;
 use super::state::Tally;
 use super::tx::Tx;
 use crate::attempt::Attempt;
+use crate::space::{Floor, Shortage};
 
 /// The most operations in one transaction.
 const GROUP: usize = 256;
@@ -49,6 +51,10 @@ pub struct Snapshot {
     pub next_due: Option<i64>,
     /// Tasks claimed and not started.
     pub ahead: usize,
+    /// How many attempts ended by each cause.
+    pub causes: Causes,
+    /// The disk is at its floor: nothing is claimed.
+    pub shortage: Option<Shortage>,
     /// Attempts that ended in each of the last seconds that saw any.
     pub recent: Recent,
 }
@@ -140,6 +146,8 @@ pub(super) struct Writer {
     pub claimed: mpsc::UnboundedSender<Vec<Attempt>>,
     /// How many want that nothing is claimed now; written by the executor.
     pub gate: Arc<AtomicUsize>,
+    /// What must stay free on the disk.
+    pub floor: Floor,
     /// Told when the queue is closed.
     pub closing: Arc<Notify>,
     /// Set when the file must not be written any more.
@@ -195,8 +203,10 @@ impl Writer {
     /// One transaction with all of `group`; on an error nothing of it has happened.
     async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
-        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock);
-        let worked = Self::work(&mut tx, group, self.gate.load(Ordering::Acquire) == 0, self.clock_stored).await;
+        let shortage = self.floor.shortage();
+        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock, shortage);
+        let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
+        let worked = Self::work(&mut tx, group, open, self.clock_stored).await;
         let (memory, claimed, ends, unlink, now) = (tx.memory, tx.claimed, tx.ends, tx.unlink, tx.now);
         let committed = match worked {
             Ok(()) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(drop).map_err(QueueError::from),
@@ -205,13 +215,16 @@ impl Writer {
         if let Err(error) = committed {
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
             drop(sqlx::query("ROLLBACK").execute(&mut self.connection).await);
+            if shortage.is_some() {
+                self.publish(Vec::new(), 0, shortage);
+            }
             return Err(error);
         }
         self.memory = memory;
         if now - self.clock_stored >= CLOCK_EVERY_MS {
             self.clock_stored = now;
         }
-        self.publish(claimed, ends);
+        self.publish(claimed, ends, shortage);
         self.unlink(&unlink).await;
         Ok(())
     }
@@ -229,7 +242,7 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self, claimed: Vec<Attempt>, ends: u32) {
+    fn publish(&self, claimed: Vec<Attempt>, ends: u32, shortage: Option<Shortage>) {
         if !claimed.is_empty() {
             // Without an executor the claims stay in the queue, and recovery gives them back.
             drop(self.claimed.send(claimed));
@@ -245,6 +258,8 @@ impl Writer {
                 tally: self.memory.tally,
                 next_due: self.memory.next_due,
                 ahead: self.memory.ahead.len(),
+                causes: self.memory.causes,
+                shortage,
                 recent,
             });
         });

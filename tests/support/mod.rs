@@ -34,9 +34,15 @@ impl Daemon {
 
     /// A daemon with variables in its environment.
     pub fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::home_with(environment);
+        daemon.serve();
+        daemon
+    }
+
+    /// A home without a daemon, with variables for the environment of all that is run on it.
+    pub fn home_with(environment: &[(&str, &str)]) -> Self {
         let mut daemon = Self::home_only();
         daemon.environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        daemon.serve();
         daemon
     }
 
@@ -124,7 +130,7 @@ impl Daemon {
     }
 
     /// Asks until `holds`.
-    pub fn until(&self, request: &Value, holds: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&self, request: &Value, mut holds: impl FnMut(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
             let data = self.ok(request.clone());

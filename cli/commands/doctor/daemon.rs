@@ -4,13 +4,19 @@ use batch_executor::client::ClientError;
 use batch_executor::protocol::{Health, PROTOCOL};
 use serde_json::Map;
 
-use super::Check;
+use super::{Check, machine};
 use crate::context::{Context, data};
 use crate::failure::Failure;
 use crate::views::text;
 
 /// Files that a daemon with a few hundred connections and followed logs has open.
 const ENOUGH_FILES: u64 = 1024;
+/// What ends tasks on Android: the limit on background processes (since 12), unless it is turned off.
+const PHANTOM: &str = "Android 14 and later: Developer options, Disable child process restrictions; 12L and 13: adb shell \
+    settings put global settings_enable_monitor_phantom_procs false; or run fewer: start --max-concurrent 3";
+/// What ends tasks elsewhere.
+const SHORT_OF_MEMORY: &str = "most likely the memory was too small for all that ran (dmesg says so): run fewer at once \
+    with start --max-concurrent, which sets the cap at once";
 /// Below this a cap of a hundred tasks cannot be filled.
 const ENOUGH_PROCESSES: u64 = 256;
 
@@ -50,6 +56,10 @@ fn of(health: &Health) -> Vec<Check> {
     }));
     checks.extend(health.storage_error.as_ref().map(|error| {
         Check::broken("storage", error.clone(), "make room or mount it writable; the daemon goes on by itself then")
+    }));
+    checks.extend(health.lowered_to.map(|cap| {
+        let found = format!("several tasks were killed from outside together: at most {cap} run at once for a while");
+        Check::warning("kills", found, if machine::is_termux() { PHANTOM } else { SHORT_OF_MEMORY })
     }));
     checks.push(limit("open files", health.open_files_limit, ENOUGH_FILES, "raise it: ulimit -n, or LimitNOFILE="));
     checks.push(limit("processes", health.processes_limit, ENOUGH_PROCESSES, "raise it: ulimit -u, or TasksMax="));

@@ -101,7 +101,8 @@ fn clock() -> Check {
     }
 }
 
-fn is_termux() -> bool {
+/// Whether this is Termux.
+pub fn is_termux() -> bool {
     std::env::var_os("TERMUX_VERSION").is_some()
 }
 

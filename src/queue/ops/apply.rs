@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::super::decide::{self, Standing};
 use super::super::error::QueueError;
 use super::super::memory::{Ahead, priority_of, state_of};
+use super::super::outside;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
 use super::super::writer::Operation;
@@ -27,6 +28,7 @@ impl Operation for Apply {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         let claims: Vec<ClaimId> = self.events.iter().map(Event::claim).collect();
         let mut open = open_tasks(tx, &claims).await?;
+        let burst = outside::burst(tx, &self.events, |claim| open.contains_key(&claim)).await?;
         let mut writes = Writes::default();
         for event in self.events.iter() {
             match event {
@@ -37,7 +39,7 @@ impl Operation for Apply {
                 }
                 Event::Ended(ended) => {
                     if let Some(mut task) = open.remove(&ended.claim) {
-                        task.end(tx, ended, &mut writes)?;
+                        task.end(tx, ended, burst.contains(&ended.claim), &mut writes)?;
                         writes.tasks.push(task);
                     }
                 }
@@ -85,9 +87,9 @@ impl OpenTask {
         self.changed = true;
     }
 
-    fn end(&mut self, tx: &mut Tx<'_>, ended: &Ended, writes: &mut Writes) -> Result<(), QueueError> {
+    fn end(&mut self, tx: &mut Tx<'_>, ended: &Ended, in_burst: bool, writes: &mut Writes) -> Result<(), QueueError> {
         self.start(tx, ended.started_at);
-        let decision = decide::after_end(&self.standing, ended, fastrand::f64().mul_add(2.0, -1.0));
+        let decision = decide::after_end(&self.standing, ended, in_burst, fastrand::f64().mul_add(2.0, -1.0));
         self.started_at = Some(ended.started_at);
         self.finished_at = Some(ended.finished_at);
         self.run_ms = Some(ended.run_ms);
@@ -163,6 +165,7 @@ impl OpenTask {
         self.reason = decision.reason;
         self.standing.retry_count = decision.retry_count;
         self.standing.interruptions = decision.interruptions;
+        self.standing.forgiven = decision.forgiven;
         self.standing.cancel_requested = false;
         self.ready_at = None;
         match decision.state {
@@ -203,6 +206,7 @@ struct Row {
     permanent_exit_codes: Option<String>,
     interruptions: u32,
     cancel_requested: bool,
+    forgiven: u32,
     first_started_at: Option<i64>,
     started_at: Option<i64>,
     finished_at: Option<i64>,
@@ -217,7 +221,7 @@ pub(in crate::queue) async fn open_tasks(
 ) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, claim, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
-             permanent_exit_codes, interruptions, cancel_requested, first_started_at, started_at,
+             permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
              finished_at, run_ms, reason
          FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
     )
@@ -247,6 +251,7 @@ fn open_task(row: Row) -> Result<OpenTask, QueueError> {
             interruptions: row.interruptions,
             cancel_requested: row.cancel_requested,
             is_simulate: row.function == "simulate",
+            forgiven: row.forgiven,
         },
         function: row.function,
         ready_at: None,
@@ -291,6 +296,7 @@ impl Writes {
         if !self.tasks.is_empty() || !self.attempts.is_empty() {
             self.write_rows(tx).await?;
         }
+        outside::count(tx, self.attempts.iter().filter_map(|attempt| attempt.cause)).await?;
         for (task_id, number, frames) in self.outputs {
             sqlx::query("INSERT OR REPLACE INTO output (task_id, number, frames) VALUES (?1, ?2, ?3)")
                 .bind(task_id)
@@ -310,7 +316,7 @@ impl Writes {
             .map(|t| {
                 (
                     (t.id, t.state.code(), t.ready_at, t.claim, t.standing.cancel_requested, t.attempts),
-                    (t.standing.retry_count, t.standing.interruptions),
+                    (t.standing.retry_count, t.standing.interruptions, t.standing.forgiven),
                     (t.first_started_at, t.started_at, t.finished_at, t.run_ms, &t.reason),
                 )
             })
@@ -330,7 +336,7 @@ impl Writes {
             "UPDATE task SET state = (j.value ->> '$[0][1]'), ready_at = (j.value ->> '$[0][2]'),
                  claim = (j.value ->> '$[0][3]'), cancel_requested = (j.value ->> '$[0][4]'),
                  attempts = (j.value ->> '$[0][5]'), retry_count = (j.value ->> '$[1][0]'),
-                 interruptions = (j.value ->> '$[1][1]'), first_started_at = (j.value ->> '$[2][0]'),
+                 interruptions = (j.value ->> '$[1][1]'), forgiven = (j.value ->> '$[1][2]'), first_started_at = (j.value ->> '$[2][0]'),
                  started_at = (j.value ->> '$[2][1]'), finished_at = (j.value ->> '$[2][2]'),
                  run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]')
              FROM json_each(?1) AS j WHERE task.id = (j.value ->> '$[0][0]');

@@ -42,7 +42,7 @@ impl Operation for Start {
             if idle && self.keep != Some(true) {
                 return Ok(StartOutcome::NothingToRun);
             }
-            run.max_concurrent = DEFAULT_MAX_CONCURRENT;
+            run.set_cap(DEFAULT_MAX_CONCURRENT);
             run.keep = false;
             run.max_failures = None;
         }
@@ -53,7 +53,7 @@ impl Operation for Start {
             run.failures = 0;
         }
         if let Some(max_concurrent) = self.max_concurrent {
-            run.max_concurrent = max_concurrent;
+            run.set_cap(max_concurrent);
         }
         if let Some(keep) = self.keep {
             run.keep = keep;
@@ -115,6 +115,20 @@ impl Operation for Promote {
         }
         tx.memory.next_due =
             sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1").fetch_one(&mut *tx.connection).await?;
+        Ok(())
+    }
+}
+
+/// Raises a cap that was lowered, when that is due.
+#[derive(Debug, Clone, Copy)]
+pub struct Raise;
+
+impl Operation for Raise {
+    type Answer = ();
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let now = tx.now;
+        tx.memory.run.raise(now);
         Ok(())
     }
 }

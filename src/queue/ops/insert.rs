@@ -77,6 +77,9 @@ impl Operation for Insert {
     type Answer = Result<Inserted, InsertRefused>;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
+        if let Some(shortage) = tx.shortage {
+            return Err(QueueError::NoRoom(shortage));
+        }
         if let Some(key) = &self.key
             && let Some(answer) = self.earlier(tx, key).await?
         {

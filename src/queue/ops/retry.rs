@@ -87,7 +87,7 @@ impl Operation for Retry {
         outcome.requeued = again.len() as u64;
         outcome.not_requeued.truncate(LISTED);
         sqlx::query(
-            "UPDATE task SET state = 0, ready_at = NULL, retry_count = 0, interruptions = 0, finished_at = NULL,
+            "UPDATE task SET state = 0, ready_at = NULL, retry_count = 0, interruptions = 0, forgiven = 0, finished_at = NULL,
                  reason = NULL, cancel_requested = 0
              WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (4, 5)",
         )

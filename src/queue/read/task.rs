@@ -155,14 +155,14 @@ impl Queue {
                     format!("delayed for {left:.1} s")
                 })
             }
-            State::Ready => Some(
-                match run.state {
+            State::Ready => {
+                let why = match run.state {
                     RunState::Stopped => "executor stopped",
                     RunState::Stopping => "executor stopping",
                     RunState::Running => "waiting for a free slot",
-                }
-                .to_owned(),
-            ),
+                };
+                Some(row.reason.as_ref().map_or_else(|| why.to_owned(), |before| format!("{why}; {before}")))
+            }
             State::Running | State::Completed | State::Failed | State::Cancelled => row.reason.clone(),
         }
     }

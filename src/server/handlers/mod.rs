@@ -69,7 +69,7 @@ impl Reply {
 impl From<QueueError> for Refusal {
     fn from(error: QueueError) -> Self {
         let code = match error {
-            QueueError::Unavailable(_) | QueueError::Damaged(_) => ErrorCode::Storage,
+            QueueError::Unavailable(_) | QueueError::NoRoom(_) | QueueError::Damaged(_) => ErrorCode::Storage,
             QueueError::Closed => ErrorCode::ShuttingDown,
             QueueError::Statement(_) | QueueError::Value(_) => ErrorCode::Internal,
         };
@@ -143,6 +143,7 @@ async fn health(service: &Shared) -> Result<Reply, Refusal> {
         open_files_limit: limit(nix::sys::resource::Resource::RLIMIT_NOFILE),
         processes_limit: limit(nix::sys::resource::Resource::RLIMIT_NPROC),
         storage_error: service.executor.storage_error(),
+        lowered_to: service.queue.snapshot().run.lowered_to,
     };
     let message = if health.database == "ok" && health.tally_difference.is_none() && health.storage_error.is_none() {
         "the queue is healthy".to_owned()

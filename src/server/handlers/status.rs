@@ -61,15 +61,13 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         .flatten();
     StatusData {
         state: run.state,
-        reason: service
-            .executor
-            .storage_error()
-            .map(|error| format!("storage: {error}"))
-            .or_else(|| run.reason.clone()),
+        reason: reason(service),
         max_concurrent: run.max_concurrent,
+        lowered_to: run.lowered_to,
         keep: run.keep,
         deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),
         counts,
+        causes: snapshot.causes.counted().collect(),
         progress: if counts.total == 0 { 0.0 } else { ended as f64 * 100.0 / counts.total as f64 },
         average_task_time: average,
         total_execution_time,
@@ -82,6 +80,24 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         home: service.home.root().display().to_string(),
         tasks: None,
     }
+}
+
+/// Why it is as it is: what stands in the way comes first.
+fn reason(service: &Shared) -> Option<String> {
+    let run = &service.queue.snapshot().run;
+    if let Some(error) = service.executor.storage_error() {
+        return Some(format!("storage: {error}"));
+    }
+    let lowered = run.lowered_to.filter(|_| run.state == RunState::Running);
+    lowered.map_or_else(
+        || run.reason.clone(),
+        |cap| {
+            Some(format!(
+                "at most {cap} of {} at once for a while: several tasks were killed from outside together, see `doctor`",
+                run.max_concurrent
+            ))
+        },
+    )
 }
 
 /// The status in a line or two.
