@@ -9,7 +9,7 @@ setup:
 	@tests/setup.sh
 
 test: setup
-	cargo test --all-targets
+	cargo test --no-fail-fast --features failpoints --all-targets
 	cargo test --doc
 
 lint:

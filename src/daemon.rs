@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::backend::{Options, base_environment};
 use crate::config::Settings;
 use crate::executor::{Executor, Rules, StartError};
+use crate::failpoint;
 use crate::home::{Home, HomeError};
 use crate::protocol::milliseconds;
 use crate::queue::Queue;
@@ -154,7 +155,10 @@ fn become_program(program: &Path, lock: &Flock<File>, listener: &OwnedFd) -> io:
         Ok(())
     });
     match ready {
-        Ok(()) => Command::new(program).args(own_arguments()).arg(handed_over).exec(),
+        Ok(()) => {
+            failpoint::reach("before-exec");
+            Command::new(program).args(own_arguments()).arg(handed_over).exec()
+        }
         Err(error) => error,
     }
 }

@@ -131,9 +131,14 @@ impl Home {
         self.root.join("keeper.lock")
     }
 
-    /// The keeper's table of running processes, a shared mapping.
+    /// The keeper's table of claims that have a process, or had one.
     pub fn keeper_slots(&self) -> PathBuf {
         self.root.join("keeper.slots")
+    }
+
+    /// Claims that had a process under a keeper that is dead, until the queue knows.
+    pub fn keeper_lost(&self) -> PathBuf {
+        self.root.join("keeper.lost")
     }
 
     /// Ends that a leaving keeper could not hand over.

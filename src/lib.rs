@@ -8,6 +8,7 @@
 //! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
 //! - [`config`], [`home`], [`time`], [`json`]: the settings, the folder that the daemon owns, clocks, nesting.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
+//! - `failpoint`: where tests end the process.
 //! - `space`: the floor of free disk below which nothing new is begun.
 //! - `queue`: the only code that knows SQL: one writer, many readers, claims, recovery.
 //! - `executor`: run state and scheduling: decides what runs next, never how.
@@ -40,6 +41,8 @@ pub mod daemon;
 pub mod executor;
 #[cfg(feature = "daemon")]
 pub mod export;
+#[cfg(feature = "daemon")]
+pub mod failpoint;
 #[cfg(feature = "daemon")]
 pub mod function;
 #[cfg(feature = "daemon")]

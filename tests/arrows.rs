@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("home", &[]),
     ("config", &[]),
+    ("failpoint", &[]),
     ("space", &[]),
     ("sys", &[]),
     ("logging", &[]),
@@ -23,11 +24,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["json", "task"]),
     ("client", &["config", "home", "protocol", "task"]),
     ("function", &["attempt", "config", "home", "json", "output", "protocol", "task"]),
-    ("keeper", &["home", "output", "space", "sys", "task", "time"]),
+    ("keeper", &["failpoint", "home", "output", "space", "sys", "task", "time"]),
     ("backend", &["attempt", "config", "function", "home", "keeper", "output", "task"]),
-    ("export", &["protocol", "task"]),
-    ("queue", &["attempt", "output", "protocol", "space", "task", "time"]),
-    ("executor", &["attempt", "backend", "queue", "space", "task"]),
+    ("export", &["failpoint", "protocol", "task"]),
+    ("queue", &["attempt", "failpoint", "output", "protocol", "space", "task", "time"]),
+    ("executor", &["attempt", "backend", "failpoint", "queue", "space", "task"]),
     ("server", &["config", "executor", "export", "function", "home", "output", "protocol", "queue", "task", "time"]),
 ];
 

@@ -11,7 +11,6 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::{BackendError, Options, remains};
 use crate::keeper::protocol::{FromKeeper, Inbox, KEEPER_PROTOCOL, ToKeeper, Welcome, encode};
-use crate::task::ClaimId;
 
 /// A living keeper that has said what it holds.
 pub(super) struct Keeper {
@@ -79,10 +78,10 @@ impl Keeper {
     }
 }
 
-/// Starts a keeper once the old one is proved dead and nothing of it is left; gives the claims that had a process.
-pub(super) async fn start(options: &Arc<Options>) -> Result<Vec<ClaimId>, BackendError> {
+/// Starts a keeper once the old one is proved dead and nothing of it is left.
+pub(super) async fn start(options: &Arc<Options>) -> Result<(), BackendError> {
     let home = options.home.clone();
-    let had_process = tokio::task::spawn_blocking(move || remains::clear(&home))
+    tokio::task::spawn_blocking(move || remains::clear(&home))
         .await
         .map_err(|error| BackendError::Io(io::Error::other(error)))??;
     let program = program_path(&options.program);
@@ -109,7 +108,7 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<Vec<ClaimId>, Backen
     }
     // Reaped whenever it leaves while this daemon lives.
     tokio::spawn(async move { child.wait().await });
-    Ok(had_process)
+    Ok(())
 }
 
 /// On Termux from the Play store the kernel runs a linker, and the variable has the program's path.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::find::{Keeper, start};
 use super::launch::launch_of;
 use super::verdict::judged;
-use super::{BackendError, Found, Gone, Options, Signal};
+use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
 use crate::function;
 use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, encode};
@@ -61,20 +61,20 @@ impl Local {
         options: Arc<Options>,
         handed_over: watch::Sender<ClaimId>,
     ) -> Result<(Self, Found, mpsc::UnboundedReceiver<Signal>), BackendError> {
-        let (keeper, left) = match Keeper::find(&options).await? {
-            Some(keeper) => (keeper, None),
+        let (keeper, adopted) = match Keeper::find(&options).await? {
+            Some(keeper) => (keeper, true),
             None => {
-                let left = start(&options).await?;
+                start(&options).await?;
                 let keeper =
                     Keeper::greet(&options).await?.ok_or(BackendError::Io(io::ErrorKind::UnexpectedEof.into()))?;
-                (keeper, Some(left))
+                (keeper, false)
             }
         };
         let Keeper { reading, writing, inbox, welcome } = keeper;
         let found = Found {
-            adopted: left.is_none(),
+            adopted,
             held: welcome.waiting.iter().chain(&welcome.running).chain(&welcome.ended).copied().collect(),
-            had_process: left.unwrap_or_default(),
+            had_process: remains::lost(&options.home)?,
         };
         let (to_keeper, outgoing) = mpsc::unbounded_channel();
         // Unbounded, or an answer could wait behind events that nobody takes yet; the keeper starts nothing while
@@ -91,6 +91,11 @@ impl Local {
         tokio::spawn(write(writing, outgoing, handed_over));
         tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));
         Ok((local, found, received))
+    }
+
+    /// The queue has settled what [`Found`] said.
+    pub fn settled(&self) {
+        remains::forget(&self.options.home);
     }
 
     /// Hands attempts over, in order with everything else that is asked.

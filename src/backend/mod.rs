@@ -73,8 +73,8 @@ pub struct Found {
     pub adopted: bool,
     /// What it has: waiting, running, ended and not taken.
     pub held: BTreeSet<ClaimId>,
-    /// What a dead keeper of this boot had given a process.
-    pub had_process: Vec<ClaimId>,
+    /// What keepers that are dead had given a process; until [`Local::settled`].
+    pub had_process: BTreeSet<ClaimId>,
 }
 
 /// What comes from the backend, in order.

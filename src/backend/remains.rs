@@ -1,5 +1,10 @@
 //! What a dead keeper left: proof of its death, its processes, its ends.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -8,22 +13,25 @@ use crate::home::Home;
 use crate::keeper::{self, slots};
 use crate::task::ClaimId;
 
-/// Waits until the old keeper's lock is free, ends what it left running and gives the claims that had a
-/// process. Blocking.
-pub(super) fn clear(home: &Home) -> Result<Vec<ClaimId>, BackendError> {
+/// Waits until the old keeper's lock is free, ends what it left running and notes the claims that had a process for
+/// [`lost`]: the next keeper begins its table anew. Blocking.
+pub(super) fn clear(home: &Home) -> Result<(), BackendError> {
     // One that is leaving holds its lock a moment longer than its socket.
     keeper::wait_for_its_death(&home.keeper_lock())?;
     let left = slots::read(&home.keeper_slots()).unwrap_or_default();
+    let processes = left.iter().filter(|slot| slot.pid > 0);
     let mut remaining: Vec<(i32, Option<u64>)> =
-        left.iter().map(|slot| (slot.pid, Some(slot.start_time).filter(|t| *t > 0))).collect();
+        processes.map(|slot| (slot.pid, Some(slot.start_time).filter(|t| *t > 0))).collect();
     let root = home.root().display().to_string();
-    remaining.extend(
-        keeper::all_pids()
-            .filter(|pid| {
-                keeper::mark(*pid).is_some() && keeper::variable(*pid, "BATCH_EXECUTOR_HOME").as_ref() == Some(&root)
-            })
-            .map(|pid| (pid, slots::start_time(pid))),
-    );
+    let mut claims: BTreeSet<ClaimId> = left.iter().map(|slot| slot.claim).collect();
+    for pid in keeper::all_pids() {
+        if let Some(claim) = keeper::mark(pid)
+            && keeper::variable(pid, "BATCH_EXECUTOR_HOME").as_ref() == Some(&root)
+        {
+            remaining.push((pid, slots::start_time(pid)));
+            claims.insert(claim);
+        }
+    }
     for (pid, start_time) in &remaining {
         let same = start_time.is_some_and(|noted| slots::start_time(*pid) == Some(noted));
         if same {
@@ -41,5 +49,32 @@ pub(super) fn clear(home: &Home) -> Result<Vec<ClaimId>, BackendError> {
         // Code and input of attempts that are gone; one that stays costs its room and nothing else.
         drop(std::fs::remove_file(left.path()));
     }
-    Ok(left.into_iter().map(|slot| slot.claim).collect())
+    note(home, &claims)?;
+    Ok(())
+}
+
+/// Adds claims to those that had a process under a keeper that is dead. It stands until the queue knows: a daemon may
+/// die in between.
+fn note(home: &Home, claims: &BTreeSet<ClaimId>) -> io::Result<()> {
+    let lines: String = claims.iter().map(|claim| format!("{claim}\n")).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut file = File::options().create(true).append(true).mode(0o600).open(home.keeper_lost())?;
+    file.write_all(lines.as_bytes())
+}
+
+/// The claims that had a process under keepers that are dead.
+pub(super) fn lost(home: &Home) -> io::Result<BTreeSet<ClaimId>> {
+    match std::fs::read_to_string(home.keeper_lost()) {
+        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The queue knows them now.
+pub(super) fn forget(home: &Home) {
+    // Claims are never given again, so a list that stays says nothing wrong.
+    drop(std::fs::remove_file(home.keeper_lost()));
 }

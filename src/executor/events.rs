@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Executor, StartError};
 use crate::attempt::{Attempt, Event};
 use crate::backend::{Local, Signal};
+use crate::failpoint;
 use crate::queue::Closed;
 use crate::queue::error::QueueError;
 use crate::queue::ops::apply::Apply;
@@ -38,16 +39,19 @@ impl Executor {
             (false, true) => Cause::Killed,
             (false, false) => Cause::KeeperLost,
         };
+        failpoint::reach("before-recover");
         let recovered = inner
             .queue
             .write(Recover {
                 held: found.held,
-                had_process: found.had_process.into_iter().collect(),
+                had_process: found.had_process,
                 cause,
                 max_interruptions: inner.rules.max_interruptions,
                 output_dir: inner.options.home.output_dir(),
             })
             .await?;
+        failpoint::reach("after-recover");
+        backend.settled();
         // Claims that no keeper has seen are void now, too: the gate is closed since before they were read.
         while claimed.try_recv().is_ok() {}
         inner.handed_over.send_replace(inner.queue.snapshot().run.next_claim - 1);
@@ -107,7 +111,10 @@ impl Executor {
                 // Claims first: an order to end must find them with the keeper.
                 biased;
                 attempts = claimed.recv() => match (attempts, self.inner.backend.borrow().as_ref()) {
-                    (Some(attempts), Some(backend)) => backend.launch(attempts),
+                    (Some(attempts), Some(backend)) => {
+                        failpoint::reach("before-launch");
+                        backend.launch(attempts);
+                    }
                     (Some(_), None) => {}
                     (None, _) => return,
                 },
@@ -138,6 +145,7 @@ impl Executor {
         if events.is_empty() {
             return;
         }
+        failpoint::reach("before-apply");
         let cap = self.inner.queue.snapshot().run.cap();
         let events = Arc::new(events);
         loop {
@@ -157,6 +165,7 @@ impl Executor {
         if writable_again || self.inner.queue.snapshot().run.cap() != cap {
             self.set_cap().await;
         }
+        failpoint::reach("before-taken");
         if let Some(backend) = self.inner.backend.borrow().as_ref() {
             backend.taken(upto);
         }

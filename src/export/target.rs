@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use tempfile::NamedTempFile;
 
+use crate::failpoint;
 use crate::protocol::ExportFormat;
 
 /// Why there is no export.
@@ -55,6 +56,7 @@ impl Target {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;
         let bytes = file.as_file().metadata()?.len();
+        failpoint::reach("before-publish");
         if self.overwrite {
             file.persist(&self.path).map_err(|error| error.error)?;
         } else {

@@ -19,6 +19,7 @@ use super::protocol::{EndAnswer, How, KeeperEnd, KeeperEvent, Launch, LaunchWork
 use super::room::Room;
 use super::slots::SlotTable;
 use super::table::{Pipe, Running, Table, Timer};
+use crate::failpoint;
 use crate::home::Home;
 use crate::output;
 use crate::space::Floor;
@@ -55,7 +56,10 @@ pub(super) struct Core {
 
 impl Core {
     /// A core that holds what is in `table`, the attempts that run included.
-    pub(super) fn new(home: Home, options: Options, slots: SlotTable, mut table: Table) -> Self {
+    pub(super) fn new(home: Home, options: Options, mut table: Table) -> io::Result<Self> {
+        let had_process = table.running.iter().filter_map(|(claim, running)| Some((*claim, Some(running.pid?))));
+        let ended = table.untaken.ended().iter().map(|claim| (*claim, None));
+        let slots = SlotTable::create(&home.keeper_slots(), had_process.chain(ended))?;
         let running = std::mem::take(&mut table.running);
         let mut core = Self {
             log_cap: options.log_cap_bytes,
@@ -73,13 +77,10 @@ impl Core {
             home,
             buffer: vec![0; 64 * 1024],
         };
-        for (claim, running) in running {
-            if let Some(pid) = running.pid {
-                core.slots.put(claim, pid);
-            }
+        for running in running.into_values() {
             core.adopt(running);
         }
-        core
+        Ok(core)
     }
 
     pub(super) fn waiting_claims(&self) -> Vec<ClaimId> {
@@ -129,6 +130,7 @@ impl Core {
     fn start(&mut self, launch: Launch) {
         let claim = launch.claim;
         let path = output::log_file(&self.home.output_dir(), launch.task_id, launch.attempt);
+        failpoint::reach("keeper-before-start");
         let mut running = Running {
             pid: None,
             pipes: Vec::new(),
@@ -152,10 +154,11 @@ impl Core {
             }
             LaunchWork::Process(launch) => {
                 let environment = self.table.environments.get(&launch.environment);
+                self.slots.put(claim, None);
                 match process::start(launch, environment, claim) {
                     Ok(started) => {
-                        // Until this is written the parent-death signal and the mark are all that finds it.
-                        self.slots.put(claim, started.pid);
+                        failpoint::reach("keeper-after-start");
+                        self.slots.put(claim, Some(started.pid));
                         running.pid = Some(started.pid);
                         running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
                         self.adopt(running);
@@ -316,8 +319,11 @@ impl Core {
             },
             None => How::NotRun { error: "the process was reaped by somebody else".to_owned(), permanent: false },
         };
-        self.slots.remove(claim);
+        failpoint::reach("keeper-before-end");
+        // The pid is free for others now.
+        self.slots.put(claim, None);
         self.ended(running, how);
+        failpoint::reach("keeper-after-end");
     }
 
     fn ended(&mut self, running: Running, how: How) {
@@ -397,6 +403,13 @@ impl Core {
             running.capture.spill();
             self.room.grown(&mut running.capture, was_in_file, 0);
             self.table.followed.insert(claim);
+        }
+    }
+
+    /// The daemon has every event up to this one on its disk.
+    pub(super) fn taken(&mut self, upto: u64) {
+        for claim in self.table.untaken.taken(upto) {
+            self.slots.remove(claim);
         }
     }
 

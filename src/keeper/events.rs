@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Inbox, KeeperEvent, encode};
+use crate::failpoint;
 use crate::task::ClaimId;
 
 /// Events that the daemon has not taken.
@@ -38,14 +39,17 @@ impl Untaken {
         self.next_seq += 1;
     }
 
-    /// Forgets the events up to `upto`.
-    pub(super) fn taken(&mut self, upto: u64) {
+    /// Forgets the events up to `upto`; gives the claims whose ends were among them.
+    pub(super) fn taken(&mut self, upto: u64) -> Vec<ClaimId> {
+        let mut ended = Vec::new();
         while self.events.front().is_some_and(|(seq, _)| *seq <= upto) {
             if let Some((_, KeeperEvent::Ended(end))) = self.events.pop_front() {
                 self.ended.remove(&end.claim);
                 self.output -= end.frames.len();
+                ended.push(end.claim);
             }
         }
+        ended
     }
 
     /// The events from number `from` on.
@@ -81,6 +85,7 @@ impl Untaken {
             file.write_all(&encode(event)?)?;
         }
         file.sync_all()?;
+        failpoint::reach("keeper-storing-ends");
         std::fs::rename(&temporary, path)?;
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         File::open(folder)?.sync_all()

@@ -16,7 +16,6 @@ use super::Options;
 use super::core::Core;
 use super::protocol::{FromKeeper, Inbox, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, encode};
 use super::replace::{Adopted, replace_by};
-use super::slots::SlotTable;
 use crate::home::Home;
 use crate::time;
 
@@ -73,8 +72,7 @@ impl Front {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         watch(&epoll, listener.as_fd())?;
         watch(&epoll, signals.as_fd())?;
-        let slots = SlotTable::create(&home.keeper_slots())?;
-        let mut core = Core::new(home.clone(), options, slots, table);
+        let mut core = Core::new(home.clone(), options, table)?;
         // What died before the signals were watched.
         core.child_died();
         let mut front = Self {
@@ -256,7 +254,7 @@ impl Front {
     }
 
     fn taken(&mut self, upto: u64) {
-        self.core.table.untaken.taken(upto);
+        self.core.taken(upto);
         if self.core.table.untaken.is_empty() {
             self.forget_ends();
         }

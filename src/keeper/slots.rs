@@ -1,4 +1,5 @@
-//! The slot table: which pids run for which claims, in a file that outlives a killed keeper.
+//! The slot table: which claims had a process, and its pid while it runs, in a file that outlives a killed keeper.
+//! A claim is in it from before its process exists until the daemon has taken its end.
 //!
 //! Fixed-width lines written by `pwrite`, so they are in the page cache whatever happens to the keeper; after
 //! a power cut the table says nothing, which its first line (the boot) tells.
@@ -18,6 +19,7 @@ const LINE: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     pub claim: ClaimId,
+    /// 0 while there is none yet, or none any more.
     pub pid: i32,
     /// Field 22 of `/proc/PID/stat`; 0 when it was not read in time.
     pub start_time: u64,
@@ -32,17 +34,28 @@ pub(super) struct SlotTable {
 }
 
 impl SlotTable {
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    /// Replaces the table at `path` by one with these claims and the pids of those that run.
+    pub(super) fn create(path: &Path, claims: impl Iterator<Item = (ClaimId, Option<i32>)>) -> io::Result<Self> {
+        let temporary = path.with_extension("new");
+        let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all_at(line(&time::boot_id()).as_slice(), 0)?;
-        Ok(Self { file, used: BTreeMap::new(), free: Vec::new() })
+        let mut table = Self { file, used: BTreeMap::new(), free: Vec::new() };
+        for (claim, pid) in claims {
+            table.put(claim, pid);
+        }
+        std::fs::rename(&temporary, path)?;
+        Ok(table)
     }
 
-    /// Notes a process that was just forked. What cannot be written is found by its mark instead.
-    pub(super) fn put(&mut self, claim: ClaimId, pid: i32) {
-        let place = self.free.pop().unwrap_or(self.used.len() as u64 + 1);
-        self.used.insert(claim, place);
-        let text = format!("{claim} {pid} {}", start_time(pid).unwrap_or(0));
+    /// Notes that a claim is about to have a process, or has this one. What cannot be written is found by its mark
+    /// instead.
+    pub(super) fn put(&mut self, claim: ClaimId, pid: Option<i32>) {
+        let new = self.used.len() as u64 + 1;
+        let place = *self.used.entry(claim).or_insert_with(|| self.free.pop().unwrap_or(new));
+        let text = match pid {
+            Some(pid) => format!("{claim} {pid} {}", start_time(pid).unwrap_or(0)),
+            None => format!("{claim} 0 0"),
+        };
         drop(self.file.write_all_at(line(&text).as_slice(), place * LINE as u64));
     }
 

@@ -22,6 +22,7 @@ use super::settle;
 use super::state::Tally;
 use super::tx::Tx;
 use crate::attempt::Attempt;
+use crate::failpoint;
 use crate::space::{Floor, Shortage};
 
 /// The most operations in one transaction.
@@ -209,7 +210,10 @@ impl Writer {
         let worked = Self::work(&mut tx, group, open, self.clock_stored).await;
         let (memory, claimed, ends, unlink, now) = (tx.memory, tx.claimed, tx.ends, tx.unlink, tx.now);
         let committed = match worked {
-            Ok(()) => sqlx::query("COMMIT").execute(&mut self.connection).await.map(drop).map_err(QueueError::from),
+            Ok(()) => {
+                failpoint::reach("before-commit");
+                sqlx::query("COMMIT").execute(&mut self.connection).await.map(drop).map_err(QueueError::from)
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = committed {
@@ -220,6 +224,7 @@ impl Writer {
             }
             return Err(error);
         }
+        failpoint::reach("after-commit");
         self.memory = memory;
         if now - self.clock_stored >= CLOCK_EVERY_MS {
             self.clock_stored = now;

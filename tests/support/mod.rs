@@ -48,14 +48,25 @@ impl Daemon {
 
     /// Starts a daemon on the home and waits until it answers.
     pub fn serve(&mut self) {
+        self.spawn(&[]);
+        self.answers();
+    }
+
+    /// Starts a daemon with more in its environment; it may die before it answers.
+    pub fn spawn(&mut self, environment: &[(&str, &str)]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.root.path().join("daemon.err"))
             .expect("a log");
-        let child = self.command(&["daemon"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        self.child = Some(child.expect("the daemon starts"));
-        self.answers();
+        let mut daemon = self.command(&["daemon"]);
+        daemon.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(daemon.spawn().expect("the daemon starts"));
+    }
+
+    /// Whether the daemon has died by itself.
+    pub fn has_died(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().expect("a child").is_some())
     }
 
     /// Waits until a daemon answers: between two lives there is no socket, or one that nobody serves.
