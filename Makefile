@@ -1,5 +1,7 @@
 # The targets that people and CI use. `make test` sets up what the tests need.
-.PHONY: build test lint setup bench ci-full clean
+.PHONY: build test lint setup next torture bench ci-full clean
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 build:
 	cargo build --release
@@ -8,7 +10,13 @@ build:
 setup:
 	@tests/setup.sh
 
-test: setup
+# A second program that says it is newer, for the tests of an upgrade.
+next:
+	cargo build --features failpoints,next
+	mkdir -p $(TARGET)/next
+	cp $(TARGET)/debug/batch-executor $(TARGET)/next/
+
+test: setup next
 	cargo test --no-fail-fast --features failpoints --all-targets
 	cargo test --doc
 
@@ -17,6 +25,10 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 	cargo check --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+# Everything dies, as often as it takes; the seed is printed, TORTURE_SEED=N repeats its choices.
+torture: setup next
+	TORTURE=full cargo test --features failpoints --test torture -- --nocapture --test-threads=1
 
 bench: build
 	python3 benches/throughput.py

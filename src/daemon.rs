@@ -95,6 +95,15 @@ pub struct Setup {
     pub inherited: Option<Inherited>,
 }
 
+/// Whether this program could serve `home`: what [`check`] asks of the one that is to take over.
+///
+/// # Errors
+/// [`DaemonError::Open`], when the queue is not for this program.
+pub fn could_serve(home: &Home) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(Queue::check(&home.database()))?)
+}
+
 /// Runs the daemon until it is told to end. At `restart`, SIGUSR2 and SIGHUP the program now installed takes
 /// this process over with the same arguments (and reads the configuration anew); the keeper keeps what runs.
 ///
@@ -134,7 +143,8 @@ fn own_arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip(1).filter(move |argument| !argument.as_bytes().starts_with(inherited.as_bytes()))
 }
 
-/// Whether the program now installed could take over: it runs, and finds a good configuration.
+/// Whether the program now installed could take over: it runs, and finds a good configuration and a queue
+/// that it knows.
 async fn check(program: &Path) -> Result<(), String> {
     let mut command = tokio::process::Command::new(program);
     command.args(own_arguments()).arg("--check").stdin(Stdio::null()).kill_on_drop(true);
@@ -237,6 +247,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         home: home.clone(),
         started: Instant::now(),
         ending: watch::Sender::new(None),
+        not_replaced: watch::Sender::default(),
     });
     let listener = match inherited {
         Some(fd) => UnixListener::from_std(fd.into())?,
@@ -300,6 +311,7 @@ async fn told(service: &Service, signals: &mut Signals, program: &Path) -> Resul
             Ok(()) => return Ok(told),
             Err(error) => {
                 tracing::error!(err = %error, "the daemon stays as it is: what is now installed cannot take over");
+                service.not_replaced.send_replace(error);
                 // Who asked for it is waiting for a yes or no.
                 service.ending.send_replace(None);
             }

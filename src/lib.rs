@@ -6,7 +6,8 @@
 //! - `attempt`: an attempt on its way between queue, executor and backend.
 //! - [`protocol`]: what crosses the socket: requests, responses, errors, framing.
 //! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
-//! - [`config`], [`home`], [`time`], [`json`]: the settings, the folder that the daemon owns, clocks, nesting.
+//! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
+//!   nesting, which program this is.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `failpoint`: where tests end the process.
 //! - `space`: the floor of free disk below which nothing new is begun.
@@ -30,6 +31,7 @@ pub mod json;
 pub mod protocol;
 pub mod task;
 pub mod time;
+pub mod version;
 
 #[cfg(feature = "daemon")]
 pub mod attempt;

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("home", &[]),
     ("config", &[]),
+    ("version", &[]),
     ("failpoint", &[]),
     ("space", &[]),
     ("sys", &[]),
@@ -24,12 +25,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["json", "task"]),
     ("client", &["config", "home", "protocol", "task"]),
     ("function", &["attempt", "config", "home", "json", "output", "protocol", "task"]),
-    ("keeper", &["failpoint", "home", "output", "space", "sys", "task", "time"]),
-    ("backend", &["attempt", "config", "function", "home", "keeper", "output", "task"]),
+    ("keeper", &["failpoint", "home", "output", "space", "sys", "task", "time", "version"]),
+    ("backend", &["attempt", "config", "function", "home", "keeper", "output", "task", "version"]),
     ("export", &["failpoint", "protocol", "task"]),
     ("queue", &["attempt", "failpoint", "output", "protocol", "space", "task", "time"]),
     ("executor", &["attempt", "backend", "failpoint", "queue", "space", "task"]),
-    ("server", &["config", "executor", "export", "function", "home", "output", "protocol", "queue", "task", "time"]),
+    (
+        "server",
+        &["config", "executor", "export", "function", "home", "output", "protocol", "queue", "task", "time", "version"],
+    ),
 ];
 
 /// Lines without tests.

@@ -12,7 +12,8 @@ use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 /// `doctor` compares the tallies with all rows; nothing else may.
 const WHOLE: &str = "src/queue/read/health.rs";
 /// Tables of a few rows, whatever the queue holds, and lists that the request itself brought.
-const SMALL: &[&str] = &["tally", "executor", "clock", "sqlite_sequence", "j", "wanted", "json_each", "suspect"];
+const SMALL: &[&str] =
+    &["tally", "executor", "clock", "sqlite_sequence", "j", "wanted", "json_each", "suspect", "cause_tally"];
 /// Indexes of what is open: bounded by what runs and is claimed, or read in order up to a limit.
 const OPEN: &[&str] = &["task_ready", "task_waiting", "task_waiting_id", "task_claimed", "task_running"];
 /// What may be sorted: a batch that is smaller than the queue is long.

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 pub struct ServeArgs {
     /// Leave the terminal and write HOME/daemon.log.
     detached: bool,
-    /// Only say whether the configuration is good.
+    /// Only say whether configuration and queue are good.
     check: bool,
     /// What the program before this one, in the same process, left open.
     inherited: Option<String>,
@@ -68,6 +68,8 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
 
     let settings = Loaded::load(context.config.as_deref(), &args.overrides)?.settings;
     if args.check {
+        let good = daemon::could_serve(&context.home);
+        good.map_err(|error| Failure::new(error.exit_code(), error.to_string()))?;
         return Ok(exit::DONE);
     }
     let inherited = args.inherited.as_deref().map(str::parse).transpose().map_err(Failure::usage)?;

@@ -11,6 +11,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::{BackendError, Options, remains};
 use crate::keeper::protocol::{FromKeeper, Inbox, KEEPER_PROTOCOL, ToKeeper, Welcome, encode};
+use crate::version::VERSION;
 
 /// A living keeper that has said what it holds.
 pub(super) struct Keeper {
@@ -24,7 +25,7 @@ impl Keeper {
     /// The living keeper, if there is one; of another version it replaces itself by this one first.
     pub(super) async fn find(options: &Options) -> Result<Option<Self>, BackendError> {
         let Some(mut keeper) = Self::greet(options).await? else { return Ok(None) };
-        if keeper.welcome.version == env!("CARGO_PKG_VERSION") {
+        if keeper.welcome.version == VERSION {
             return Ok(Some(keeper));
         }
         let path = program_path(&options.program);

@@ -18,6 +18,7 @@ use super::protocol::{FromKeeper, Inbox, KEEPER_PROTOCOL, ToKeeper, Told, Welcom
 use super::replace::{Adopted, replace_by};
 use crate::home::Home;
 use crate::time;
+use crate::version::VERSION;
 
 /// More than this on its way to the daemon, and events wait.
 const OUT_HIGH: usize = 4 * 1024 * 1024;
@@ -270,7 +271,7 @@ impl Front {
     fn greet(&mut self) {
         let welcome = FromKeeper::Welcome(Welcome {
             protocol: KEEPER_PROTOCOL,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             pid: std::process::id(),
             waiting: self.core.waiting_claims(),
             running: self.core.running_claims(),

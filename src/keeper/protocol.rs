@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::task::{ClaimId, Order, Priority, TaskId};
 
 /// The revision of this protocol.
-pub const KEEPER_PROTOCOL: u32 = 1;
+pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 2 } else { 1 };
 /// No message is longer; a longer one is damage.
 const LONGEST: usize = 256 * 1024 * 1024;
 

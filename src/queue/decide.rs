@@ -102,7 +102,7 @@ const fn stop_cause(order: Order) -> Cause {
 
 /// Why a task is queued again after an attempt that did not end by itself.
 pub(super) fn interrupted_reason(cause: Cause) -> String {
-    format!("its last attempt was interrupted: {cause}")
+    format!("interrupted: {cause}")
 }
 
 /// After a SIGKILL that nobody here sent.

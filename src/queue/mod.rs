@@ -64,6 +64,14 @@ pub struct Opened {
 }
 
 impl Queue {
+    /// Whether this program could open the queue at `database`, without touching it.
+    ///
+    /// # Errors
+    /// When the file is newer, foreign, damaged or cannot be read.
+    pub async fn check(database: &Path) -> Result<(), OpenError> {
+        open::refuse_newer(database).await
+    }
+
     /// Opens the queue at `database`, migrates it and starts its writer. `caps` are the functions
     /// with a cap of their own; at `floor` nothing is added or claimed. Whoever must not have anything claimed holds a [`Closed`] gate.
     ///

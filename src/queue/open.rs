@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -11,7 +12,26 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use super::error::{OpenError, QueueError};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(migrations);
+
+#[cfg(not(feature = "next"))]
+fn migrations() -> Migrator {
+    sqlx::migrate!()
+}
+
+/// With one more than there are.
+#[cfg(feature = "next")]
+fn migrations() -> Migrator {
+    use sqlx::migrate::{Migration, MigrationType};
+
+    let mut migrator = sqlx::migrate!();
+    let version = 1 + migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let add = sqlx::AssertSqlSafe("ALTER TABLE executor ADD COLUMN next INTEGER".to_owned());
+    let next =
+        Migration::new(version, "next".into(), MigrationType::Simple, sqlx::SqlSafeStr::into_sql_str(add), false);
+    migrator.migrations.to_mut().push(next);
+    migrator
+}
 
 /// In the file's header: "BaEx".
 const APPLICATION_ID: i64 = 0x4261_4578;
@@ -80,7 +100,7 @@ pub fn known_schema() -> i64 {
 }
 
 /// Looks at an existing file without changing it.
-async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+pub(super) async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     let empty = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
     if empty {
         return Ok(());

@@ -27,6 +27,8 @@ pub struct Service {
     pub started: Instant,
     /// Set by `shutdown`, `restart` and signals.
     pub ending: watch::Sender<Option<Ending>>,
+    /// Why the last program that was to take over could not.
+    pub not_replaced: watch::Sender<String>,
 }
 
 impl Service {

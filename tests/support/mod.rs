@@ -17,6 +17,7 @@ pub struct Daemon {
     root: tempfile::TempDir,
     child: Option<Child>,
     environment: Vec<(String, String)>,
+    program: PathBuf,
 }
 
 impl Daemon {
@@ -24,7 +25,7 @@ impl Daemon {
     pub fn home_only() -> Self {
         let root = tempfile::Builder::new().prefix("bx-").tempdir().expect("a temporary folder");
         std::fs::create_dir(root.path().join("work")).expect("a folder");
-        Self { root, child: None, environment: Vec::new() }
+        Self { root, child: None, environment: Vec::new(), program: env!("CARGO_BIN_EXE_batch-executor").into() }
     }
 
     /// A daemon that serves.
@@ -44,6 +45,11 @@ impl Daemon {
         let mut daemon = Self::home_only();
         daemon.environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         daemon
+    }
+
+    /// What is run from now on.
+    pub fn use_program(&mut self, program: PathBuf) {
+        self.program = program;
     }
 
     /// Starts a daemon on the home and waits until it answers.
@@ -101,7 +107,7 @@ impl Daemon {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_batch-executor"));
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .current_dir(self.work())

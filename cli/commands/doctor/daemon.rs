@@ -2,6 +2,7 @@
 
 use batch_executor::client::ClientError;
 use batch_executor::protocol::{Health, PROTOCOL};
+use batch_executor::version::VERSION;
 use serde_json::Map;
 
 use super::{Check, machine};
@@ -67,7 +68,7 @@ fn of(health: &Health) -> Vec<Check> {
 }
 
 fn version(health: &Health) -> Check {
-    let own = env!("CARGO_PKG_VERSION");
+    let own = VERSION;
     if health.version == own && health.protocol == PROTOCOL {
         return Check::ok("version", format!("the daemon's is {own} too (protocol {PROTOCOL})"));
     }

@@ -57,7 +57,7 @@ impl Check {
 /// When standard output cannot be written.
 pub fn run(context: &Context, _args: &DoctorArgs) -> Result<u8, Failure> {
     let mut checks = vec![
-        Check::ok("program", format!("version {}", env!("CARGO_PKG_VERSION"))),
+        Check::ok("program", format!("version {}", batch_executor::version::VERSION)),
         Check::ok("socket", context.home.socket().to_string_lossy()),
     ];
     checks.extend(daemon::checks(context));

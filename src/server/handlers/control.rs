@@ -92,9 +92,10 @@ pub(super) async fn restart(service: &Shared) -> Result<Reply, Refusal> {
             Reply::new(message, &json!({ "pid": std::process::id() }))
         }
         Some(Ending::Stop { .. }) => Err(ExecutorError::ShuttingDown.into()),
-        None => Err(Refusal::conflict(
-            "the daemon stays as it is: the program now installed, or its configuration, is not good; the daemon's log says what is wrong",
-        )),
+        None => {
+            let why = service.not_replaced.borrow().clone();
+            Err(Refusal::conflict(format!("the daemon stays as it is: what is now installed cannot take over: {why}")))
+        }
     }
 }
 

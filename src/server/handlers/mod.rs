@@ -20,6 +20,7 @@ use crate::executor::ExecutorError;
 use crate::function;
 use crate::protocol::{Action, ErrorCode, Functions, Health, PROTOCOL, Refusal};
 use crate::queue::error::QueueError;
+use crate::version::VERSION;
 
 /// What surrounds a request.
 #[derive(Debug)]
@@ -131,7 +132,7 @@ async fn health(service: &Shared) -> Result<Reply, Refusal> {
         std::fs::metadata(path).map_or(0, |file| file.len())
     });
     let health = Health {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.to_owned(),
         protocol: PROTOCOL,
         pid: std::process::id(),
         keeper_pid: service.executor.keeper_pid(),

@@ -8,6 +8,7 @@ use crate::queue::read::Selected;
 use crate::server::Shared;
 use crate::task::{BatchId, RunState, Status};
 use crate::time::rfc3339;
+use crate::version::VERSION;
 
 /// Seconds of ends from which on their rate says more than the average time of a task.
 const STEADY: u32 = 10;
@@ -73,7 +74,7 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         total_execution_time,
         throughput,
         eta,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.to_owned(),
         protocol: PROTOCOL,
         pid: std::process::id(),
         uptime: service.started.elapsed().as_secs_f64(),
