@@ -1,5 +1,8 @@
 //! Late, duplicate and stale events and orders change nothing, and the tallies are the rows, after each.
 
+#[path = "support/tallies.rs"]
+mod tallies;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,17 +20,9 @@ use batch_executor::queue::{Opened, Queue};
 use batch_executor::space::Floor;
 use batch_executor::task::{Cause, ClaimId, Order, Priority, TaskId, TaskSpec};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
+use tallies::DIFFERENCES;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// Tallies that are not the rows.
-const DIFFERENCES: &str = "SELECT 'batch ' || id FROM batch
-    WHERE (queued, running, completed, failed, cancelled, run_ms) IS NOT
-        (SELECT count(*) FILTER (WHERE state < 2), count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state = 3),
-             count(*) FILTER (WHERE state = 4), count(*) FILTER (WHERE state = 5),
-             coalesce(sum(run_ms) FILTER (WHERE state IN (3, 4)), 0) FROM task WHERE batch_id = batch.id)
-    UNION ALL SELECT 'state ' || state || ', priority ' || priority FROM tally
-    WHERE (tasks, run_ms) IS NOT (SELECT count(*), coalesce(sum(run_ms) FILTER (WHERE task.state >= 3), 0) FROM task
-        WHERE task.state = tally.state AND task.priority = tally.priority)";
 /// All that an operation on a task may change.
 const ROWS: &str = "SELECT json_array('task', id, name, priority, state, ready_at, claim, cancel_requested, attempts,
         retry_count, interruptions, first_started_at, started_at, finished_at, run_ms, reason) FROM task

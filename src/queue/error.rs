@@ -44,9 +44,17 @@ const FATAL: &[i64] = &[10 /* IOERR */, 11 /* CORRUPT */, 26 /* NOTADB */];
 /// Those of a file that is no database, or not any more.
 const DAMAGED: &[i64] = &[11 /* CORRUPT */, 26 /* NOTADB */];
 
+fn extended_code(error: &sqlx::Error) -> Option<i64> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
 fn primary_code(error: &sqlx::Error) -> Option<i64> {
-    let code = error.as_database_error()?.code()?;
-    code.parse::<i64>().ok().map(|code| code & 0xff)
+    extended_code(error).map(|code| code & 0xff)
+}
+
+/// Whether a journal must be rolled back before the file can be read.
+pub(super) fn is_rollback_needed(error: &sqlx::Error) -> bool {
+    extended_code(error) == Some(776 /* READONLY_ROLLBACK */)
 }
 
 impl From<sqlx::Error> for QueueError {

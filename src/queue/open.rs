@@ -10,7 +10,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, SqliteConnection};
 
-use super::error::{OpenError, QueueError};
+use super::error::{self, OpenError, QueueError};
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(migrations);
 
@@ -38,6 +38,8 @@ const APPLICATION_ID: i64 = 0x4261_4578;
 /// Every SQLite before it can corrupt a WAL file when two connections write or checkpoint at the same
 /// moment (sqlite.org/wal.html, "The WAL-Reset Bug").
 const SQLITE_AT_LEAST: (&str, &[u32]) = ("3.51.3", &[3, 51, 3]);
+/// The size of a page, SQLite's own default.
+pub(super) const PAGE_BYTES: u64 = 4096;
 /// Readers beside the writer; each is a thread of sqlx.
 const READERS: u32 = 4;
 
@@ -101,14 +103,20 @@ pub fn known_schema() -> i64 {
 
 /// Looks at an existing file without changing it.
 pub(super) async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
-    let empty = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
-    if empty {
+    let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    if bytes == 0 {
         return Ok(());
     }
     let open = |error| OpenError::opening(path, error);
     // A connection that may write would move the write-ahead log into the file when it is closed.
     let mut connection = SqliteConnectOptions::new().filename(path).read_only(true).connect().await.map_err(open)?;
-    let application = pragma_text(&mut connection, "application_id").await.map_err(open)?;
+    let application = match pragma_text(&mut connection, "application_id").await {
+        // A journal waits to be rolled back. A queue has one only while it is made, when there is no table yet.
+        Err(error) if error::is_rollback_needed(&error) => {
+            return if bytes <= PAGE_BYTES { Ok(()) } else { Err(OpenError::Foreign { path: path.to_owned() }) };
+        }
+        application => application.map_err(open)?,
+    };
     let migrated: bool = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
         .fetch_one(&mut connection)
         .await

@@ -52,6 +52,17 @@ impl Daemon {
         self.program = program;
     }
 
+    /// Sets a variable for what is started from here on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.unset(name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes a variable out again.
+    pub fn unset(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// Starts a daemon on the home and waits until it answers.
     pub fn serve(&mut self) {
         self.spawn(&[]);
