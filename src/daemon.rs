@@ -55,9 +55,15 @@ impl DaemonError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Home(_) => 78,
-            Self::Open(OpenError::Newer { .. } | OpenError::Foreign { .. } | OpenError::Pragma { .. }) => 78,
+            Self::Open(
+                OpenError::Newer { .. }
+                | OpenError::Foreign { .. }
+                | OpenError::Pragma { .. }
+                | OpenError::SharedMemory { .. },
+            ) => 78,
             Self::Locked { .. } => 75,
             Self::Open(_) | Self::Damaged(_) => 74,
+            Self::Start(StartError::Queue(QueueError::Damaged(_) | QueueError::Unavailable(_))) => 74,
             Self::Start(_) | Self::Io(_) => 70,
         }
     }
@@ -65,6 +71,8 @@ impl DaemonError {
 
 /// How long the program that is to take over may take to say that it can.
 const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last answers may take when the queue is damaged.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The flag with what one program leaves open for the next: `--inherited=LOCK:LISTENER`.
 const INHERITED: &str = "inherited";
 
@@ -257,7 +265,15 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
     let held = listener.as_fd().try_clone_to_owned()?;
     tracing::info!(pid = std::process::id(), home = %home.root().display(), "serving");
     let serving = tokio::spawn(server::serve(listener, service.clone()));
-    let ending = told(&service, &mut signals, &program).await?;
+    let ending = match told(&service, &mut signals, &program).await {
+        Ok(ending) => ending,
+        Err(damaged) => {
+            // Who asked is told so, if it listens.
+            service.ending.send_replace(Some(STOP));
+            drop(tokio::time::timeout(LAST_WORDS, serving).await);
+            return Err(damaged);
+        }
+    };
     service.ending.send_replace(Some(ending));
     tracing::info!(?ending, "ending");
     let ended = match ending {

@@ -5,6 +5,8 @@
 //! opened by the queue itself, a sample of them by a real daemon. `TORTURE=full` takes all syncs and 500 torn images
 //! instead of a sample; `TORTURE_SEED` repeats a run's choices.
 
+#[path = "support/disk.rs"]
+mod disk;
 #[path = "support/shim.rs"]
 mod shim;
 mod support;
@@ -15,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use batch_executor::queue::{Opened, Queue};
+use batch_executor::space::Floor;
+use disk::{Disk, Event, Fate};
 use serde_json::{Value, json};
-use shim::{Disk, Event, Fate};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use support::Daemon;
 use tallies::DIFFERENCES;
@@ -138,7 +141,7 @@ fn recorded(rounds: usize) -> Run {
         }
     }
     assert_eq!(daemon.stop(), Some(0));
-    Run { events: shim::events(&record), said, beside, _folder: folder }
+    Run { events: disk::events(&record), said, beside, _folder: folder }
 }
 
 impl Run {
@@ -231,7 +234,7 @@ fn lay(image: &BTreeMap<&str, Vec<u8>>, home: &Path) {
 /// Opens the image with the queue's own code; gives what is wrong with it.
 async fn faults(home: &Path, expected: &BTreeMap<i64, (Fact, Option<Fact>)>) -> Vec<String> {
     let path = home.join("queue.db");
-    let opened = match Queue::open(&path, home, &BTreeMap::new()).await {
+    let opened = match Queue::open(&path, home, &BTreeMap::new(), Floor::new(home.into(), 0)).await {
         Ok(Opened { queue, writer, .. }) => {
             queue.close().await;
             writer.await

@@ -16,8 +16,10 @@ pub enum QueueError {
     #[error("{0}; nothing was added: make room, and ask again")]
     NoRoom(Shortage),
     /// An I/O error or corruption: the daemon ends (exit 74) and what was asked may or may not be in the queue.
-    #[error("the queue is damaged or its disk fails: {0}; this may or may not be in the queue")]
-    Damaged(Arc<sqlx::Error>),
+    #[error(
+        "the queue is damaged or its disk fails: {0}; what was asked for may or may not be in the queue, and the daemon ends. See what to do with: batch-executor doctor"
+    )]
+    Damaged(String),
     /// A statement of ours is wrong.
     #[error("internal error in the queue: {0}")]
     Statement(Arc<sqlx::Error>),
@@ -44,6 +46,12 @@ const FATAL: &[i64] = &[10 /* IOERR */, 11 /* CORRUPT */, 26 /* NOTADB */];
 /// Those of a file that is no database, or not any more.
 const DAMAGED: &[i64] = &[11 /* CORRUPT */, 26 /* NOTADB */];
 
+/// I/O errors by their extended code that pass by themselves: no memory, and no room for the shared memory.
+const PASSING_IO: &[i64] = &[3082 /* IOERR_NOMEM */, 4874 /* IOERR_SHMSIZE */];
+/// Those of a file system on which the readers cannot share memory with the writer.
+const NO_SHARED_MEMORY: &[i64] =
+    &[4618 /* IOERR_SHMOPEN */, 5130 /* IOERR_SHMLOCK */, 5386 /* IOERR_SHMMAP */];
+
 fn extended_code(error: &sqlx::Error) -> Option<i64> {
     error.as_database_error()?.code()?.parse().ok()
 }
@@ -60,8 +68,10 @@ pub(super) fn is_rollback_needed(error: &sqlx::Error) -> bool {
 impl From<sqlx::Error> for QueueError {
     fn from(error: sqlx::Error) -> Self {
         match primary_code(&error) {
-            Some(code) if PASSING.contains(&code) => Self::Unavailable(Arc::new(error)),
-            Some(code) if FATAL.contains(&code) => Self::Damaged(Arc::new(error)),
+            Some(code) if PASSING.contains(&code) || extended_code(&error).is_some_and(|c| PASSING_IO.contains(&c)) => {
+                Self::Unavailable(Arc::new(error))
+            }
+            Some(code) if FATAL.contains(&code) => Self::Damaged(error.to_string()),
             _ => Self::Statement(Arc::new(error)),
         }
     }
@@ -72,6 +82,8 @@ impl OpenError {
         let path = path.to_owned();
         if primary_code(&error).is_some_and(|code| DAMAGED.contains(&code)) {
             Self::Damaged { path, error }
+        } else if extended_code(&error).is_some_and(|code| NO_SHARED_MEMORY.contains(&code)) {
+            Self::SharedMemory { path, error }
         } else {
             Self::Open { path, error }
         }
@@ -94,9 +106,13 @@ pub enum OpenError {
     )]
     Pragma { path: PathBuf, pragma: &'static str, found: String, wanted: &'static str },
     #[error(
-        "the queue `{path}` is damaged or no database ({error}); it was left untouched: put a backup in its place, or move it away to begin anew"
+        "the queue `{path}` is damaged or no database ({error}); it was left untouched: save what can be read with `batch-executor doctor --repair`, or put a backup in its place"
     )]
     Damaged { path: PathBuf, error: sqlx::Error },
+    #[error(
+        "the queue `{path}` is on a file system without shared memory ({error}); it was left untouched: choose a home on a local disk with --home or BATCH_EXECUTOR_HOME"
+    )]
+    SharedMemory { path: PathBuf, error: sqlx::Error },
     #[error("the queue `{path}` cannot be opened: {error}")]
     Open { path: PathBuf, error: sqlx::Error },
     #[error("the queue `{path}` cannot be migrated: {error}")]

@@ -46,7 +46,7 @@ pub struct Queue {
     jobs: mpsc::Sender<Box<dyn writer::Job>>,
     readers: SqlitePool,
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    damage: watch::Receiver<Option<QueueError>>,
+    damage: watch::Sender<Option<QueueError>>,
     gate: Arc<AtomicUsize>,
     closing: Arc<Notify>,
     clock: Arc<QueueClock>,
@@ -87,8 +87,9 @@ impl Queue {
         let stored_boot = QueueClock::stored_boot(&mut connection).await?;
         let rebooted = stored_boot.is_some_and(|boot| boot != crate::time::boot_id());
         let clock = Arc::new(QueueClock::load(&mut connection).await?);
-        clock.store(&mut connection).await?;
         let memory = Memory::load(&mut connection, caps).await?;
+        // The first that is written, after all that is read: a file that is damaged there stays as it is.
+        clock.store(&mut connection).await?;
         let first = Snapshot {
             seq: 0,
             run: memory.run.clone(),
@@ -102,7 +103,7 @@ impl Queue {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (snapshot, seen) = watch::channel(Arc::new(first));
         let (claimed, to_launch) = mpsc::unbounded_channel();
-        let (damage, damaged) = watch::channel(None);
+        let damage = watch::Sender::new(None);
         let gate = Arc::new(AtomicUsize::new(0));
         let closing = Arc::new(Notify::new());
         let writer = Writer {
@@ -116,12 +117,13 @@ impl Queue {
             gate: gate.clone(),
             floor,
             closing: closing.clone(),
-            damage,
+            damage: damage.clone(),
+            since_look: 0,
             output_dir: output_dir.to_owned(),
         };
         let readers = open::readers(database).await?;
         let writer = tokio::spawn(writer.run());
-        let queue = Self { jobs, readers, snapshot: seen, damage: damaged, gate, closing, clock };
+        let queue = Self { jobs, readers, snapshot: seen, damage, gate, closing, clock };
         Ok(Opened { queue, claimed: to_launch, writer, rebooted })
     }
 
@@ -158,7 +160,12 @@ impl Queue {
 
     /// Becomes `Some` when the file must not be written any more.
     pub fn damage(&self) -> watch::Receiver<Option<QueueError>> {
-        self.damage.clone()
+        self.damage.subscribe()
+    }
+
+    /// Tells of damage that a reader met: nothing is written any more.
+    pub fn met_damage(&self, found: &str) {
+        self.damage.send_replace(Some(QueueError::Damaged(found.to_owned())));
     }
 
     /// The clock of what is due.

@@ -1,5 +1,6 @@
 //! Opening the queue: identity, pragmas (read back, for SQLite ignores a misspelt one in silence), migrations.
 
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -43,11 +44,15 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 /// Readers beside the writer; each is a thread of sqlx.
 const READERS: u32 = 4;
 
+/// The connection that writes. It is closed by whoever means it, and never dropped: SQLite moves the log into the file
+/// when it closes, and nothing must be written any more where a sync has failed or a page is damaged.
+pub(super) type WritingConnection = ManuallyDrop<SqliteConnection>;
+
 /// Opens (or creates) the queue for writing, migrated.
-pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, OpenError> {
+pub(super) async fn writer(path: &Path) -> Result<WritingConnection, OpenError> {
     let open = |error| OpenError::opening(path, error);
     refuse_newer(path).await?;
-    let mut connection = SqliteConnectOptions::new()
+    let connection = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .pragma("application_id", APPLICATION_ID.to_string())
@@ -57,10 +62,13 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, OpenError> {
         .foreign_keys(false)
         .pragma("journal_size_limit", "67108864")
         .pragma("temp_store", "MEMORY")
+        // The writer does it, and hears of errors.
+        .pragma("wal_autocheckpoint", "0")
         .disable_statement_logging()
         .connect()
         .await
         .map_err(open)?;
+    let mut connection = ManuallyDrop::new(connection);
     for file in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(file);
@@ -75,7 +83,7 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, OpenError> {
             return Err(OpenError::Pragma { path: path.to_owned(), pragma, found, wanted });
         }
     }
-    MIGRATIONS.run(&mut connection).await.map_err(|error| OpenError::Migrate { path: path.to_owned(), error })?;
+    MIGRATIONS.run(&mut *connection).await.map_err(|error| OpenError::Migrate { path: path.to_owned(), error })?;
     Ok(connection)
 }
 

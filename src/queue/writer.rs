@@ -10,13 +10,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sqlx::{Connection, SqliteConnection};
+use std::mem::ManuallyDrop;
+
+use sqlx::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{Instrument, Span};
 
 use super::clock::QueueClock;
 use super::error::QueueError;
 use super::memory::{Memory, Run};
+use super::open::WritingConnection;
 use super::outside::Causes;
 use super::settle;
 use super::state::Tally;
@@ -30,6 +33,10 @@ const GROUP: usize = 256;
 /// The clock's row is stored at most so often. It pairs queue time with the wall clock: an old pair says the same as
 /// a new one, unless the wall clock was set in between.
 const CLOCK_EVERY_MS: i64 = 1000;
+/// After so many commits it looks how long the log has become.
+const LOOK_EVERY: u32 = 16;
+/// Frames of the log that are worth moving into the file.
+const CHECKPOINT_FRAMES: i64 = 1000;
 /// How many operations may wait for the writer; more wait at the door.
 pub(super) const WAITING: usize = 1024;
 
@@ -136,7 +143,7 @@ impl<O: Operation> Job for Pending<O> {
 }
 
 pub(super) struct Writer {
-    pub connection: SqliteConnection,
+    pub connection: WritingConnection,
     pub memory: Memory,
     pub clock: Arc<QueueClock>,
     /// When the clock was stored last, in queue time.
@@ -153,6 +160,8 @@ pub(super) struct Writer {
     pub closing: Arc<Notify>,
     /// Set when the file must not be written any more.
     pub damage: watch::Sender<Option<QueueError>>,
+    /// Commits since the length of the log was looked at.
+    pub since_look: u32,
     pub output_dir: std::path::PathBuf,
 }
 
@@ -176,17 +185,22 @@ impl Writer {
                     }
                 }
             }
-            if self.damage.borrow().is_some() {
-                break;
-            }
+            self.look_at_log().await;
         }
-        if let Err(error) = self.connection.close().await {
+        // Damaged, the file and its log stay as they are.
+        if self.damage.borrow().is_none()
+            && let Err(error) = ManuallyDrop::into_inner(self.connection).close().await
+        {
             tracing::warn!(err = %error, "closing the queue failed");
         }
     }
 
+    /// The operations that wait, at least one; none when the queue is closed or damaged.
     async fn next_group(&mut self, group: &mut Vec<Box<dyn Job>>) -> usize {
+        let mut damage = self.damage.subscribe();
         tokio::select! {
+            biased;
+            _ = damage.wait_for(Option::is_some) => return 0,
             // Once closed it gives what is waiting, then nothing.
             () = self.closing.notified() => self.jobs.close(),
             jobs = self.jobs.recv_many(group, GROUP) => return jobs,
@@ -195,15 +209,43 @@ impl Writer {
     }
 
     fn refuse(&self, group: &mut Vec<Box<dyn Job>>, error: &QueueError) {
+        self.met(error);
+        group.drain(..).for_each(|job| job.finish(Err(error.clone())));
+    }
+
+    /// After damage nothing is written any more.
+    fn met(&self, error: &QueueError) {
         if matches!(error, QueueError::Damaged(_)) {
             self.damage.send_replace(Some(error.clone()));
         }
-        group.drain(..).for_each(|job| job.finish(Err(error.clone())));
+    }
+
+    /// Moves the log into the file when it has grown long. What is busy or full is tried again after further commits.
+    async fn look_at_log(&mut self) {
+        self.since_look += 1;
+        if self.since_look < LOOK_EVERY || self.damage.borrow().is_some() {
+            return;
+        }
+        self.since_look = 0;
+        if let Err(error) = self.checkpoint().await.map_err(QueueError::from) {
+            tracing::warn!(err = %error, "the log could not be moved into the file");
+            self.met(&error);
+        }
+    }
+
+    async fn checkpoint(&mut self) -> Result<(), sqlx::Error> {
+        // Moves nothing; tells the frames of the log, and how many of them have been moved.
+        let look = sqlx::query_as("PRAGMA wal_checkpoint(NOOP)");
+        let (_, frames, moved): (i64, i64, i64) = look.fetch_one(&mut *self.connection).await?;
+        if frames - moved >= CHECKPOINT_FRAMES {
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *self.connection).await?;
+        }
+        Ok(())
     }
 
     /// One transaction with all of `group`; on an error nothing of it has happened.
     async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *self.connection).await?;
         let shortage = self.floor.shortage();
         let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock, shortage);
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
@@ -212,13 +254,13 @@ impl Writer {
         let committed = match worked {
             Ok(()) => {
                 failpoint::reach("before-commit");
-                sqlx::query("COMMIT").execute(&mut self.connection).await.map(drop).map_err(QueueError::from)
+                sqlx::query("COMMIT").execute(&mut *self.connection).await.map(drop).map_err(QueueError::from)
             }
             Err(error) => Err(error),
         };
         if let Err(error) = committed {
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
-            drop(sqlx::query("ROLLBACK").execute(&mut self.connection).await);
+            drop(sqlx::query("ROLLBACK").execute(&mut *self.connection).await);
             if shortage.is_some() {
                 self.publish(Vec::new(), 0, shortage);
             }
@@ -273,6 +315,9 @@ impl Writer {
     /// Unlinks output files whose tasks are gone. What fails stays in `stale_file` for the next start.
     async fn unlink(&mut self, files: &[String]) {
         for file in files {
+            if self.damage.borrow().is_some() {
+                return;
+            }
             let path = self.output_dir.join(file);
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -281,10 +326,12 @@ impl Writer {
                 _ => {
                     let forgotten = sqlx::query("DELETE FROM stale_file WHERE path = ?1")
                         .bind(file)
-                        .execute(&mut self.connection)
-                        .await;
+                        .execute(&mut *self.connection)
+                        .await
+                        .map_err(QueueError::from);
                     if let Err(error) = forgotten {
                         tracing::warn!(err = %error, "a removed output file stays noted");
+                        self.met(&error);
                     }
                 }
             }

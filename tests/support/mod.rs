@@ -141,6 +141,16 @@ impl Daemon {
         Client { reader: BufReader::new(stream) }
     }
 
+    /// One request to a daemon that may end before it answers.
+    pub fn ask(&self, request: &Value) -> Option<Value> {
+        let mut stream = UnixStream::connect(self.home().join("daemon.sock")).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        writeln!(stream, "{request}").ok()?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
     /// One request, one response.
     pub fn call(&self, request: &Value) -> Value {
         let mut client = self.connect();
@@ -198,6 +208,16 @@ impl Daemon {
         let mut child = self.child.take().expect("a daemon");
         child.kill().expect("killed");
         child.wait().expect("reaped");
+    }
+
+    /// Waits until the daemon has ended by itself; gives the exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while self.child.as_mut().expect("a daemon").try_wait().expect("its state").is_none() {
+            assert!(begun.elapsed() < PATIENCE, "it goes on\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.child.take()?.wait().expect("its end").code()
     }
 
     /// SIGTERM; gives the exit code.

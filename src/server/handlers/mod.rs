@@ -13,7 +13,7 @@ mod wait;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Shared;
 use crate::executor::ExecutorError;
@@ -67,6 +67,9 @@ impl Reply {
     }
 }
 
+/// `details.reason` of what was refused because the queue is damaged; the daemon ends.
+const DAMAGED: &str = "damaged";
+
 impl From<QueueError> for Refusal {
     fn from(error: QueueError) -> Self {
         let code = match error {
@@ -74,7 +77,11 @@ impl From<QueueError> for Refusal {
             QueueError::Closed => ErrorCode::ShuttingDown,
             QueueError::Statement(_) | QueueError::Value(_) => ErrorCode::Internal,
         };
-        Self::new(code, error.to_string())
+        let refusal = Self::new(code, error.to_string());
+        match error {
+            QueueError::Damaged(found) => refusal.with(json!({"reason": DAMAGED, "found": found})),
+            _ => refusal,
+        }
     }
 }
 
@@ -92,7 +99,15 @@ impl From<ExecutorError> for Refusal {
 /// # Errors
 /// A refusal; nothing was changed then, or the message says so.
 pub async fn handle(service: Shared, incoming: Incoming, action: Action) -> Result<Reply, Refusal> {
-    let service = &service;
+    act(&service, incoming, action).await.inspect_err(|refusal| {
+        // The writer tells of what it meets by itself.
+        if refusal.details["reason"] == DAMAGED {
+            service.queue.met_damage(refusal.details["found"].as_str().unwrap_or_default());
+        }
+    })
+}
+
+async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Reply, Refusal> {
     match action {
         Action::Add(request) => add::add(service, &incoming, *request).await,
         Action::AddBatch(request) => add::add_batch(service, &incoming, *request).await,
