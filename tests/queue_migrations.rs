@@ -1,5 +1,7 @@
 //! A queue of an earlier program goes on; one that is newer, foreign or damaged is refused, untouched.
 
+#[path = "support/shim.rs"]
+mod shim;
 mod support;
 
 use std::collections::BTreeMap;
@@ -44,6 +46,44 @@ fn bytes(daemon: &Daemon) -> BTreeMap<String, Vec<u8>> {
 fn refused(daemon: &Daemon) -> (Option<i32>, String) {
     let output = daemon.cli(&["daemon"]);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Starts a daemon that is killed at its `nth` write of the log; says whether it was.
+fn killed_at(daemon: &mut Daemon, library: &str, nth: usize) -> bool {
+    let (home, arm) = (daemon.home().display().to_string(), daemon.work().display().to_string());
+    let fault = format!("write queue.db-wal {nth} 0 once");
+    daemon.spawn(&[("LD_PRELOAD", library), ("SHIM_HOME", &home), ("SHIM_ARM", &arm), ("SHIM_FAULT", &fault)]);
+    loop {
+        if daemon.has_died() {
+            return true;
+        }
+        if std::os::unix::net::UnixStream::connect(daemon.home().join("daemon.sock")).is_ok() {
+            daemon.kill();
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_migration_that_is_killed_at_any_write_is_made_by_the_next_daemon() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = shim::compile(folder.path()).display().to_string();
+    let step = if std::env::var("TORTURE").is_ok_and(|form| form == "full") { 1 } else { 7 };
+    let mut lives = 0;
+    for nth in (1..).step_by(step) {
+        // Nothing runs, so that what is there stays as it was.
+        let mut daemon = home_with(&format!("{SCHEMA_1}; UPDATE executor SET state = 0;"));
+        if !killed_at(&mut daemon, &library, nth) {
+            break;
+        }
+        lives += 1;
+        daemon.serve();
+        assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 13);
+        let health = daemon.ok(json!({"action": "health"}));
+        assert_eq!((&health["database"], &health["tally_difference"]), (&json!("ok"), &Value::Null), "write {nth}");
+    }
+    assert!(lives > 3, "only {lives} were killed while they migrated");
 }
 
 #[test]

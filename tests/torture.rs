@@ -8,6 +8,8 @@
 mod check;
 #[path = "torture/client.rs"]
 mod client;
+#[path = "support/shim.rs"]
+mod shim;
 mod support;
 
 use std::sync::Mutex;
@@ -143,6 +145,29 @@ fn life_until(daemon: &mut Daemon, point: &str, chosen: &str) {
         _ => comes(point, || daemon.has_died()),
     }
     daemon.serve();
+}
+
+/// One life that ends in a checkpoint, at its `nth` write.
+fn life_until_checkpoint(daemon: &mut Daemon, library: &str, nth: u32) {
+    daemon.kill();
+    let (home, arm) = (daemon.home().display().to_string(), daemon.work().display().to_string());
+    // Only checkpoints write to the file itself.
+    let fault = format!("write queue.db {nth} 0 once");
+    daemon.spawn(&[("LD_PRELOAD", library), ("SHIM_HOME", &home), ("SHIM_ARM", &arm), ("SHIM_FAULT", &fault)]);
+    comes("a checkpoint", || daemon.has_died());
+    daemon.serve();
+}
+
+#[test]
+fn killed_in_checkpoints() {
+    let times = if is_full() { 12 } else { 2 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = shim::compile(folder.path()).display().to_string();
+    under_load(seed(), |daemon, random| {
+        for _ in 0..times {
+            life_until_checkpoint(daemon, &library, random.u32(1..60));
+        }
+    });
 }
 
 #[test]

@@ -9,7 +9,8 @@
  *                       A LENGTH          an answer is about to be sent on a socket
  *   SHIM_FAULT="WHAT NAME N ERRNO once|on"
  *                     the Nth write, sync, read, truncate or map of NAME fails with ERRNO, once or from then on;
- *                     they are counted while the file SHIM_ARM is there.
+ *                     they are counted while the file SHIM_ARM is there; ERRNO 0: instead of it the process is
+ *                     killed
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +74,10 @@ static int fails(const char *kind, const char *name) {
     if (!name || strcmp(kind, what) || strcmp(name, fault_name) || !arm || access(arm, F_OK)) return 0;
     seen++;
     if (seen < at || (seen > at && !strcmp(how, "once"))) return 0;
+    if (!error) {
+        kill(getpid(), SIGKILL);
+        pause();
+    }
     errno = error;
     return 1;
 }
