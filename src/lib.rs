@@ -18,7 +18,7 @@
 //! - `output`: what an attempt wrote: the framed log, and the result made from it.
 //! - `keeper`: the small process that owns the children and outlives the daemon.
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
-//! - `logging`: the daemon's log. `sys`: the only unsafe code.
+//! - `defect`: what a panic does. `logging`: the daemon's log. `sys`: the only unsafe code.
 //! - `daemon`: wires the parts; lifetime and signals.
 //!
 //! Arrows go one way: `cli → client → protocol → task`, `server → executor → backend → keeper`,
@@ -39,6 +39,8 @@ pub mod attempt;
 pub mod backend;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(feature = "daemon")]
+mod defect;
 #[cfg(feature = "daemon")]
 pub mod executor;
 #[cfg(feature = "daemon")]

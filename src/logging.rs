@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::defect;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::ChronoUtc;
 
@@ -37,7 +38,7 @@ pub fn init(filter: &str, destination: Destination) -> io::Result<()> {
             log.with_ansi(false).with_writer(Mutex::new(Bounded::open(path, most_bytes)?)).try_init()
         }
     };
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
+    defect::watch();
     Ok(())
 }
 

@@ -19,7 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("failpoint", &[]),
     ("space", &[]),
     ("sys", &[]),
-    ("logging", &[]),
+    ("defect", &[]),
+    ("logging", &["defect"]),
     ("attempt", &["task"]),
     ("protocol", &["json", "task"]),
     ("output", &["json", "task"]),
@@ -32,7 +33,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("executor", &["attempt", "backend", "failpoint", "queue", "space", "task"]),
     (
         "server",
-        &["config", "executor", "export", "function", "home", "output", "protocol", "queue", "task", "time", "version"],
+        &[
+            "config", "defect", "executor", "export", "function", "home", "output", "protocol", "queue", "task",
+            "time", "version",
+        ],
     ),
 ];
 

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::handlers::{self, Incoming, Reply};
+use crate::defect;
 use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
 
 /// Adds of one connection under way at once,
@@ -222,7 +222,7 @@ fn call(service: Shared, pid: Option<i32>, parsed: Parsed) -> Call {
     Box::pin(async move {
         // A defect of ours answers this request and ends nothing else.
         let done = std::future::poll_fn(|context| {
-            std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))).unwrap_or_else(|_| {
+            defect::shielded(|| work.as_mut().poll(context)).unwrap_or_else(|| {
                 Poll::Ready(Err(Refusal::new(ErrorCode::Internal, "internal error; see the daemon's log")))
             })
         })
