@@ -14,6 +14,7 @@ use crate::commands::{
     add, add_batch, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper, logs,
     results, retry, run, show, start, status, stop, update, wait,
 };
+use crate::failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -106,6 +107,9 @@ pub enum Command {
     /// Own the processes of the tasks (started by the daemon)
     #[command(hide = true)]
     Keeper(keeper::KeeperArgs),
+    /// Read the secrets of an attempt (started by the keeper)
+    #[command(hide = true)]
+    ReadSecrets,
     /// The effective settings and where each came from
     Config(config::ConfigArgs),
     /// Check what the promises rest on, and say what to do
@@ -125,6 +129,33 @@ pub struct EnvironmentArgs {
     /// Pass the whole environment (it is stored in the queue)
     #[arg(long)]
     pub env_all: bool,
+}
+
+/// Variables that take a secret of the configuration when the task starts.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SecretArgs {
+    /// Set a variable to a secret of the configuration, read when the task starts and masked in what it writes
+    #[arg(long, value_name = "VARIABLE=SECRET")]
+    secret: Vec<String>,
+}
+
+impl SecretArgs {
+    /// Adds them to the `env` of parameters or defaults. False: none was given.
+    ///
+    /// # Errors
+    /// One that is not `VARIABLE=SECRET`.
+    pub fn insert_into(&self, holder: &mut Map<String, Value>) -> Result<bool, Failure> {
+        for pair in &self.secret {
+            let Some((variable, name)) = pair.split_once('=').filter(|(v, n)| !v.is_empty() && !n.is_empty()) else {
+                return Err(Failure::usage(format!("--secret must be VARIABLE=SECRET, not `{pair}`")));
+            };
+            // An `env` that is no object is the daemon's to refuse.
+            if let Value::Object(env) = holder.entry("env").or_insert_with(|| json!({})) {
+                env.insert(variable.to_owned(), json!({ "secret": name }));
+            }
+        }
+        Ok(!self.secret.is_empty())
+    }
 }
 
 /// The fields of a task that several commands set.

@@ -239,6 +239,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         floor_bytes: settings.min_free_bytes,
         grace_ms: milliseconds(settings.grace),
         functions: settings.functions.clone(),
+        secrets: settings.secrets.clone(),
         base_environment: base_environment(),
     };
     let rules = Rules {

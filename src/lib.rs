@@ -6,6 +6,7 @@
 //! - `attempt`: an attempt on its way between queue, executor and backend.
 //! - [`protocol`]: what crosses the socket: requests, responses, errors, framing.
 //! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
+//! - [`secret`]: secrets by reference: where a value comes from, how it is read, how output is masked.
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
@@ -29,6 +30,7 @@ pub mod config;
 pub mod home;
 pub mod json;
 pub mod protocol;
+pub mod secret;
 pub mod task;
 pub mod time;
 pub mod version;

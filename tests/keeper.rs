@@ -12,6 +12,7 @@ use batch_executor::keeper::protocol::{
     FromKeeper, How, Inbox, KEEPER_PROTOCOL, KeeperEnd, KeeperEvent, Launch, LaunchProcess, LaunchWork, ToKeeper,
     Welcome, encode,
 };
+use batch_executor::secret::{Source, Wanted};
 use batch_executor::task::{Order, Priority};
 use support::lives;
 
@@ -108,6 +109,10 @@ impl Connection {
     }
 
     fn launch(&mut self, claim: i64, code: &str) {
+        self.launch_with(claim, code, Vec::new());
+    }
+
+    fn launch_with(&mut self, claim: i64, code: &str, secrets: Vec<Wanted>) {
         let process = LaunchProcess {
             program: "/bin/sh".to_owned(),
             argv: ["sh", "-c", code].map(str::to_owned).to_vec(),
@@ -118,6 +123,7 @@ impl Connection {
             stdin_file: None,
             value_pipe: false,
             script: None,
+            secrets,
         };
         self.send(&ToKeeper::Launch {
             wave: vec![Launch {
@@ -275,6 +281,63 @@ fn ends_that_nobody_took_are_there_for_the_next_keeper() {
     assert!(file.exists(), "kept until it is taken");
     connection.send(&ToKeeper::Taken { upto: seq });
     until("the file is gone", || !file.exists());
+}
+
+/// What a command writes, in the variable `TOKEN`.
+fn secret(command: &str) -> Vec<Wanted> {
+    let argv = ["sh", "-c", command].map(str::to_owned).to_vec();
+    let source = Source::Command { argv, timeout_ms: 60_000 };
+    vec![Wanted { variable: "TOKEN".to_owned(), name: "token".to_owned(), source }]
+}
+
+#[test]
+fn a_secret_is_masked_by_what_it_becomes_and_is_not_among_the_stored_ends() {
+    let mut keeper = Keeper::start();
+    let gate = |name: &str| keeper.folder.path().join(name);
+    let wait = |name: &str| format!("while [ ! -e {} ]; do sleep 0.01; done", gate(name).display());
+    let mut first = keeper.connect();
+    first.open(2);
+    // One has written half of the value, the other's is being read.
+    let half =
+        format!("printf before-s3cr; touch {}; {}; echo 3t-after; echo $TOKEN", gate("half").display(), wait("go"));
+    first.launch_with(1, &half, secret("echo s3cr3t"));
+    first.started();
+    let reading = format!("touch {}; {}; echo s3cr3t", gate("reading").display(), wait("go"));
+    first.launch_with(2, "echo it is $TOKEN", secret(&reading));
+    first.started();
+    until("both are midway", || gate("half").exists() && gate("reading").exists());
+    first.send(&ToKeeper::Become { path: env!("CARGO_BIN_EXE_batch-executor").into() });
+    while first.receive().is_some() {}
+    let mut second = keeper.connect();
+    assert_eq!(second.welcome.running, [1, 2]);
+    std::fs::write(gate("go"), "").expect("the gate opens");
+    let mut ends: Vec<_> = [second.ended().1, second.ended().1].map(|end| (end.claim, text(&end.frames))).into();
+    ends.sort();
+    assert_eq!(ends, [(1, "before-***-after\n***\n".to_owned()), (2, "it is ***\n".to_owned())]);
+    drop(second);
+    until("it leaves", || !lives(keeper.pid));
+    let stored = std::fs::read(keeper.home().join("keeper.ends")).expect("the ends");
+    assert!(!stored.windows(6).any(|part| part == b"s3cr3t"));
+    keeper.serve();
+    assert_eq!(keeper.connect().welcome.ended, [1, 2]);
+}
+
+#[test]
+fn an_order_that_comes_while_a_secret_is_read_ends_the_attempt() {
+    let keeper = Keeper::start();
+    let ran = keeper.folder.path().join("ran");
+    let reads = keeper.folder.path().join("reads");
+    let mut connection = keeper.connect();
+    connection.open(1);
+    // What gives the value handles the order and exits 0.
+    let command = format!("trap 'echo s3cr3t; exit 0' TERM; touch {}; sleep 1000 & wait", reads.display());
+    connection.launch_with(1, &format!("touch {}", ran.display()), secret(&command));
+    connection.started();
+    until("it is read", || reads.exists());
+    connection.send(&ToKeeper::End { request: 3, claims: None, order: Order::Stop, grace_ms: 60_000 });
+    let (_, end) = connection.ended();
+    assert!(matches!(&end.how, How::NotRun { .. }) && end.order == Some(Order::Stop), "{end:?}");
+    assert!(!ran.exists());
 }
 
 #[test]

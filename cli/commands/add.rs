@@ -6,13 +6,16 @@ use batch_executor::protocol::Added;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::args::{EnvironmentArgs, TaskFields, insert};
+use crate::args::{EnvironmentArgs, SecretArgs, TaskFields, insert};
 use crate::context::{Context, data};
 use crate::exit;
 use crate::failure::Failure;
 use crate::params::{json_or_text, params};
 use crate::quoting::command_line;
 use crate::request_key;
+
+/// The functions whose parameters have an `env`.
+const WITH_ENV: &[&str] = &["command", "code_execution", "custom_function"];
 
 /// Flags of `add`.
 #[derive(Debug, Args)]
@@ -44,6 +47,8 @@ pub struct AddArgs {
     request_key: Option<String>,
     #[command(flatten)]
     environment: EnvironmentArgs,
+    #[command(flatten)]
+    secrets: SecretArgs,
     /// A command, run without a shell
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -80,6 +85,10 @@ fn task(args: &AddArgs) -> Result<Map<String, Value>, Failure> {
         task.insert("name".to_owned(), json!(name));
         task.insert("function".to_owned(), json!("command"));
         params.insert("argv".to_owned(), json!(args.command));
+    }
+    let takes_env = task.get("function").and_then(Value::as_str).is_some_and(|name| WITH_ENV.contains(&name));
+    if args.secrets.insert_into(&mut params)? && !takes_env {
+        return Err(Failure::usage(format!("--secret is for the functions {}", WITH_ENV.join(", "))));
     }
     task.insert("params".to_owned(), Value::Object(params));
     args.fields.insert_into(&mut task);

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Map;
 
 use super::adding::{self, Plan};
-use crate::args::{EnvironmentArgs, insert};
+use crate::args::{EnvironmentArgs, SecretArgs, insert};
 use crate::context::{Context, OwnAnswer, accepted, data, request};
 use crate::exit;
 use crate::failure::Failure;
@@ -54,9 +54,11 @@ pub struct BatchArgs {
     defaults: Option<String>,
     /// One bad task refuses all
     #[arg(long)]
-    pub atomic: bool,
+    atomic: bool,
     #[command(flatten)]
     pub environment: EnvironmentArgs,
+    #[command(flatten)]
+    secrets: SecretArgs,
 }
 
 impl BatchArgs {
@@ -74,6 +76,19 @@ impl BatchArgs {
         }
         Ok(fields)
     }
+
+    /// What goes over the file's own fields: `atomic`, and secrets in the `env` of its defaults.
+    ///
+    /// # Errors
+    /// A secret that is not `VARIABLE=SECRET`.
+    pub fn complete(&self, plan: &mut Plan) -> Result<(), Failure> {
+        plan.atomic |= self.atomic;
+        let mut defaults = plan.defaults();
+        if self.secrets.insert_into(&mut defaults)? {
+            plan.fields.insert("defaults".to_owned(), defaults.into());
+        }
+        Ok(())
+    }
 }
 
 /// Adds the tasks of a file; with `--quiet` prints the batch's id alone.
@@ -87,7 +102,7 @@ pub fn run(context: &Context, args: &AddBatchArgs) -> Result<u8, Failure> {
     let environment = context.environment(&args.batch.environment)?;
     let input = Input::open(&args.file, args.format)?;
     let mut plan = Plan::new(&input, fields, &environment, request_key::random()?);
-    plan.atomic |= args.batch.atomic;
+    args.batch.complete(&mut plan)?;
     let mut client = context.client()?;
     client.connection()?;
     let interrupt = Interrupt::install()?;

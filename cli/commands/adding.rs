@@ -63,7 +63,8 @@ impl Plan {
         Self { fields, key, resume: false, atomic }
     }
 
-    fn defaults(&self) -> Map<String, Value> {
+    /// The fields for every task that does not set them.
+    pub fn defaults(&self) -> Map<String, Value> {
         self.fields.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default()
     }
 

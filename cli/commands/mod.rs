@@ -16,6 +16,7 @@ pub mod follow;
 pub mod functions;
 pub mod keeper;
 pub mod logs;
+pub mod read_secrets;
 pub mod results;
 pub mod retry;
 pub mod run;
@@ -58,6 +59,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Call(args) => call::run(&context()?, &args),
         Command::Daemon(args) => daemon::run(&context()?, &args),
         Command::Keeper(args) => keeper::run(global, &args),
+        Command::ReadSecrets => read_secrets::run(),
         Command::Config(args) => config::run(&context()?, &args),
         Command::Doctor(args) => doctor::run(&context()?, &args),
         Command::Completions(args) => completions::run(&args),

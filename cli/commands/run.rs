@@ -106,7 +106,7 @@ fn plan(context: &Context, args: &RunArgs, input: &Input) -> Result<Plan, Failur
         key = format!("{key}:{}", request_key::random()?);
     }
     let mut plan = Plan::new(input, args.batch.fields()?, &environment, key);
-    plan.atomic |= args.batch.atomic;
+    args.batch.complete(&mut plan)?;
     plan.resume = true;
     Ok(plan)
 }

@@ -14,7 +14,8 @@ use super::launch::launch_of;
 use super::verdict::judged;
 use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
-use crate::function;
+use crate::config::Declared;
+use crate::function::{self, Work};
 use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, encode};
 use crate::task::{ClaimId, Order};
 
@@ -49,6 +50,7 @@ pub struct Local {
     /// The environments that this keeper was sent.
     sent: Arc<Mutex<BTreeSet<i64>>>,
     pub keeper_pid: u32,
+    keeper_masks: bool,
 }
 
 impl Local {
@@ -87,6 +89,7 @@ impl Local {
             next_request: Arc::new(AtomicU64::new(1)),
             sent: Arc::default(),
             keeper_pid: welcome.pid,
+            keeper_masks: welcome.masks,
         };
         tokio::spawn(write(writing, outgoing, handed_over));
         tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));
@@ -102,13 +105,13 @@ impl Local {
     pub fn launch(&self, attempts: Vec<Attempt>) {
         let context = function::Context {
             home: &self.options.home,
-            functions: &self.options.functions,
+            declared: Declared { functions: &self.options.functions, secrets: &self.options.secrets },
             base_path: self.options.base_environment.get("PATH").map_or("", String::as_str),
         };
         let mut wave = Vec::with_capacity(WAVE.min(attempts.len()));
         for attempt in attempts {
             self.send_environment(&attempt);
-            let work = function::prepare(&attempt, &context);
+            let work = self.runnable(function::prepare(&attempt, &context));
             wave.push(launch_of(&attempt, work, self.options.grace_ms, &self.options.home));
             if wave.len() == WAVE {
                 self.send_wave(std::mem::take(&mut wave));
@@ -116,6 +119,17 @@ impl Local {
         }
         if !wave.is_empty() {
             self.send_wave(wave);
+        }
+    }
+
+    /// A keeper of an older version that could not be replaced shows what it is to hide.
+    fn runnable(&self, work: Work) -> Work {
+        match work {
+            Work::Process(process) if !process.secrets.is_empty() && !self.keeper_masks => Work::Unrunnable {
+                error: "a keeper of an older version runs the tasks and cannot mask secrets; it leaves with the last of them"
+                    .to_owned(),
+            },
+            work => work,
         }
     }
 

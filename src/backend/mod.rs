@@ -18,6 +18,7 @@ pub use crate::attempt::{Ended, Event};
 use crate::config::UserFunction;
 use crate::home::Home;
 pub use crate::keeper::protocol::EndAnswer;
+use crate::secret::Source;
 use crate::task::ClaimId;
 
 pub use local::Local;
@@ -37,6 +38,8 @@ pub struct Options {
     /// Between SIGTERM and SIGKILL when an attempt runs out of its time, ms.
     pub grace_ms: i64,
     pub functions: BTreeMap<String, UserFunction>,
+    /// Where the values of secrets come from.
+    pub secrets: BTreeMap<String, Source>,
     /// What every task's environment begins with.
     pub base_environment: BTreeMap<String, String>,
 }

@@ -7,9 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use toml::Spanned;
 
+mod secrets;
 mod settings;
 
-pub use settings::{SETTINGS, Setting, Settings, UserFunction};
+use secrets::SecretTable;
+pub use settings::{Declared, SETTINGS, Setting, Settings, UserFunction};
 
 /// Why there are no settings: the message names the file, the line, the setting and what is allowed.
 #[derive(Debug, thiserror::Error)]
@@ -43,11 +45,14 @@ struct FunctionTable {
     max_concurrent: Option<u32>,
 }
 
-/// The file's `[functions.NAME]` tables, with the lines of their names; the settings beside them are not looked at.
+/// The file's `[functions.NAME]` and `[secrets.NAME]` tables, with the lines of their names; the settings beside them
+/// are not looked at.
 #[derive(Deserialize)]
-struct Functions {
+struct Tables {
     #[serde(default)]
     functions: BTreeMap<Spanned<String>, FunctionTable>,
+    #[serde(default)]
+    secrets: BTreeMap<Spanned<String>, SecretTable>,
 }
 
 impl Loaded {
@@ -83,6 +88,11 @@ impl Loaded {
         origins.extend(settings.functions.iter().map(|(name, function)| Origin {
             name: format!("functions.{name}"),
             value: json!(function.command),
+            origin: "file".to_owned(),
+        }));
+        origins.extend(settings.secrets.iter().map(|(name, source)| Origin {
+            name: format!("secrets.{name}"),
+            value: secrets::shown(source),
             origin: "file".to_owned(),
         }));
         Ok(Self { settings, origins })
@@ -128,15 +138,21 @@ fn apply_file(
         ConfigError(format!("{place}: {}", error.message().replace('\n', " ")))
     };
     let table: BTreeMap<Spanned<String>, Spanned<toml::Value>> = toml::from_str(text).map_err(unreadable)?;
-    let functions: Functions = toml::from_str(text).map_err(unreadable)?;
-    for (name, function) in functions.functions {
+    let tables: Tables = toml::from_str(text).map_err(unreadable)?;
+    for (name, function) in tables.functions {
         let place = at(name.span().start);
         apply_function(settings, &place, name.into_inner(), function)?;
+    }
+    for (name, secret) in tables.secrets {
+        let place = at(name.span().start);
+        let source =
+            secret.source().map_err(|what| ConfigError(format!("{place}: `secrets.{}` {what}", name.get_ref())))?;
+        settings.secrets.insert(name.into_inner(), source);
     }
     for (key, value) in table {
         let place = at(key.span().start);
         let name = key.get_ref().as_str();
-        if name == "functions" {
+        if ["functions", "secrets"].contains(&name) {
             continue;
         }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::secret::Source;
+
 /// A function that the user declared under `[functions.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UserFunction {
@@ -45,6 +47,22 @@ pub struct Settings {
     /// The size at which `HOME/daemon.log` is rotated, in bytes.
     pub daemon_log_bytes: u64,
     pub functions: BTreeMap<String, UserFunction>,
+    /// Where the values of secrets come from.
+    pub secrets: BTreeMap<String, Source>,
+}
+
+/// What a configuration declares beside its settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared<'a> {
+    pub functions: &'a BTreeMap<String, UserFunction>,
+    pub secrets: &'a BTreeMap<String, Source>,
+}
+
+impl Settings {
+    /// What is declared beside the settings.
+    pub const fn declared(&self) -> Declared<'_> {
+        Declared { functions: &self.functions, secrets: &self.secrets }
+    }
 }
 
 /// One line of the table.
@@ -218,6 +236,7 @@ impl Default for Settings {
             log_level: "info".to_owned(),
             daemon_log_bytes: 8 << 20,
             functions: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         }
     }
 }

@@ -1,24 +1,22 @@
 //! What can be seen at `add` of a built-in function's parameters.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::{BUILT_IN, RUNTIMES};
-use crate::config::UserFunction;
+use crate::config::Declared;
+use crate::secret::MOST_SECRETS;
 
 /// An argument or a variable with its NUL may have this many bytes (execve(2)).
 const LONGEST_WORD: usize = 128 * 1024;
 
-/// Checks parameters. An unknown function and unknown parameters are warnings.
+/// Checks parameters. An unknown function, unknown parameters and unknown secrets are warnings.
 ///
 /// # Errors
 /// One sentence that names the parameter, its value and what is allowed.
-pub fn check(
-    function: &str,
-    params: &Map<String, Value>,
-    functions: &BTreeMap<String, UserFunction>,
-) -> Result<Vec<String>, String> {
+pub fn check(function: &str, params: &Map<String, Value>, declared: Declared<'_>) -> Result<Vec<String>, String> {
+    let functions = declared.functions;
     let known: &[&str] = match function {
         "simulate" => {
             optional(params, "duration", "a number of seconds from 0 to 1e10", |v| {
@@ -58,13 +56,45 @@ pub fn check(
             )]);
         }
     };
-    Ok(params
+    let mut warnings: Vec<String> = params
         .keys()
         .filter(|name| !known.contains(&name.as_str()))
         .map(|name| {
             format!("unknown parameter `params.{name}` of `{function}` was ignored; known are {}", known.join(", "))
         })
-        .collect())
+        .collect();
+    if known.contains(&"env") {
+        warnings.extend(unknown_secrets(params, declared));
+    }
+    Ok(warnings)
+}
+
+/// The name in `{"secret": "NAME"}`.
+pub(super) fn secret(value: &Value) -> Option<&str> {
+    let reference = value.as_object().filter(|reference| reference.len() == 1)?;
+    reference.get("secret")?.as_str().filter(|name| !name.is_empty())
+}
+
+/// What is declared, for messages.
+pub(super) fn known_secrets(declared: Declared<'_>) -> String {
+    if declared.secrets.is_empty() {
+        return "none is declared".to_owned();
+    }
+    let names: Vec<&str> = declared.secrets.keys().map(String::as_str).collect();
+    format!("known are {}", names.join(", "))
+}
+
+fn unknown_secrets(params: &Map<String, Value>, declared: Declared<'_>) -> Vec<String> {
+    let env = params.get("env").and_then(Value::as_object).into_iter().flatten();
+    let unknown: BTreeSet<&str> =
+        env.filter_map(|(_, value)| secret(value)).filter(|name| !declared.secrets.contains_key(*name)).collect();
+    unknown
+        .into_iter()
+        .map(|name| {
+            let known = known_secrets(declared);
+            format!("unknown secret `{name}`: the task will fail unless it is declared before it runs; {known}")
+        })
+        .collect()
 }
 
 /// The number in `fail`: of the attempts that fail.
@@ -85,11 +115,16 @@ fn is_text(value: &Value) -> bool {
 fn surroundings(params: &Map<String, Value>) -> Result<(), String> {
     optional(params, "cwd", "a path", |v| is_text(v) && v != "")?;
     optional(params, "stdin", "text", Value::is_string)?;
-    optional(params, "env", "an object of texts below 128 KiB", |v| {
-        v.as_object().is_some_and(|env| {
-            env.iter().all(|(name, value)| !name.is_empty() && !name.contains(['=', '\0']) && is_word(value))
-        })
-    })
+    let name = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
+    optional(params, "env", "an object of texts below 128 KiB, or of {\"secret\": \"NAME\"}", |v| {
+        v.as_object()
+            .is_some_and(|env| env.iter().all(|(n, value)| name(n) && (is_word(value) || secret(value).is_some())))
+    })?;
+    let env = params.get("env").and_then(Value::as_object);
+    match env.map_or(0, |env| env.values().filter(|value| secret(value).is_some()).count()) {
+        ..=MOST_SECRETS => Ok(()),
+        count => Err(format!("`params.env` has {count} secrets, but at most {MOST_SECRETS} are possible")),
+    }
 }
 
 fn required(

@@ -1,6 +1,5 @@
 //! From a claimed attempt to the work that it means.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -8,9 +7,10 @@ use serde_json::{Map, Value, json};
 use super::check;
 use super::lookup::program;
 use super::{Attempt, BUILT_IN, Process, Work};
-use crate::config::UserFunction;
+use crate::config::{Declared, UserFunction};
 use crate::home::Home;
 use crate::protocol::milliseconds;
+use crate::secret::Wanted;
 
 /// Longer code runs from a file: one argument may hold 128 KiB (execve(2)).
 const LONGEST_ARGUMENT: usize = 100 * 1024;
@@ -22,7 +22,7 @@ const WRAPPER: &str = include_str!("wrapper.py");
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     pub home: &'a Home,
-    pub functions: &'a BTreeMap<String, UserFunction>,
+    pub declared: Declared<'a>,
     /// The daemon's PATH.
     pub base_path: &'a str,
 }
@@ -30,7 +30,7 @@ pub struct Context<'a> {
 /// What an attempt is to run. What cannot be run says why.
 pub fn prepare(attempt: &Attempt, context: &Context<'_>) -> Work {
     if attempt.function == "simulate" {
-        return simulate(attempt);
+        return simulate(attempt, context);
     }
     match process(attempt, context) {
         Ok(process) => Work::Process(Box::new(process)),
@@ -38,8 +38,8 @@ pub fn prepare(attempt: &Attempt, context: &Context<'_>) -> Work {
     }
 }
 
-fn simulate(attempt: &Attempt) -> Work {
-    if let Err(error) = check::check("simulate", &attempt.params, &BTreeMap::new()) {
+fn simulate(attempt: &Attempt, context: &Context<'_>) -> Work {
+    if let Err(error) = check::check("simulate", &attempt.params, context.declared) {
         return Work::Unrunnable { error };
     }
     let fails = match attempt.params.get("fail") {
@@ -52,17 +52,17 @@ fn simulate(attempt: &Attempt) -> Work {
 }
 
 fn process(attempt: &Attempt, context: &Context<'_>) -> Result<Process, String> {
-    check::check(&attempt.function, &attempt.params, context.functions)?;
+    check::check(&attempt.function, &attempt.params, context.declared)?;
     let surroundings = Surroundings::of(attempt, context)?;
     match attempt.function.as_str() {
         "command" => command(attempt, surroundings),
         "code_execution" => code_execution(attempt, context, surroundings),
         "custom_function" => custom_function(attempt, context, surroundings),
-        name => match context.functions.get(name) {
+        name => match context.declared.functions.get(name) {
             Some(function) => user(attempt, function, surroundings),
             None => {
                 let known: Vec<&str> =
-                    BUILT_IN.iter().copied().chain(context.functions.keys().map(String::as_str)).collect();
+                    BUILT_IN.iter().copied().chain(context.declared.functions.keys().map(String::as_str)).collect();
                 Err(format!("unknown function `{name}`; known are {}", known.join(", ")))
             }
         },
@@ -73,6 +73,7 @@ fn process(attempt: &Attempt, context: &Context<'_>) -> Result<Process, String> 
 struct Surroundings {
     cwd: PathBuf,
     env: Vec<(String, String)>,
+    secrets: Vec<Wanted>,
     stdin: Vec<u8>,
     path: String,
 }
@@ -89,6 +90,7 @@ impl Surroundings {
             return Err(format!("the working directory `{}` {what}", cwd.display()));
         }
         let env = params.get("env").and_then(Value::as_object).unwrap_or(&nothing);
+        let secrets = secrets(env, context.declared)?;
         let mut env: Vec<(String, String)> =
             env.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
         let path = env
@@ -104,7 +106,7 @@ impl Surroundings {
             ("BATCH_EXECUTOR_HOME", context.home.root().display().to_string()),
         ];
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        Ok(Self { cwd, env, stdin: text("stdin").unwrap_or_default().as_bytes().to_vec(), path })
+        Ok(Self { cwd, env, secrets, stdin: text("stdin").unwrap_or_default().as_bytes().to_vec(), path })
     }
 
     fn find(&self, names: &[&str]) -> Result<PathBuf, String> {
@@ -119,7 +121,15 @@ impl Surroundings {
     }
 
     fn process(self, program: PathBuf, argv: Vec<String>) -> Process {
-        Process { program, argv, cwd: self.cwd, env: self.env, stdin: self.stdin, ..Process::default() }
+        Process {
+            program,
+            argv,
+            cwd: self.cwd,
+            env: self.env,
+            secrets: self.secrets,
+            stdin: self.stdin,
+            ..Process::default()
+        }
     }
 
     fn unbuffered(&mut self) {
@@ -127,6 +137,22 @@ impl Surroundings {
             self.env.push(("PYTHONUNBUFFERED".to_owned(), "1".to_owned()));
         }
     }
+}
+
+/// The secrets that variables refer to.
+fn secrets(env: &Map<String, Value>, declared: Declared<'_>) -> Result<Vec<Wanted>, String> {
+    let wanted = |(variable, value): (&String, &Value)| {
+        let name = check::secret(value)?;
+        let source = declared.secrets.get(name);
+        let unknown =
+            || format!("unknown secret `{name}` in `params.env.{variable}`; {}", check::known_secrets(declared));
+        Some(source.ok_or_else(unknown).map(|source| Wanted {
+            variable: variable.clone(),
+            name: name.to_owned(),
+            source: source.clone(),
+        }))
+    };
+    env.iter().filter_map(wanted).collect()
 }
 
 fn command(attempt: &Attempt, surroundings: Surroundings) -> Result<Process, String> {

@@ -4,7 +4,7 @@
 //! tail survive and the task never waits. Where the disk gives nothing more, a short head and tail of each
 //! stream stay in memory, and the rest is counted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::output::{GAP, HEADER, LogReader, STDERR, STDOUT, Streams, VALUE, header};
+use crate::secret::{Mask, Masked};
 
 /// What one attempt may keep in memory.
 const SMALL: usize = 64 * 1024;
@@ -28,6 +29,15 @@ pub(super) struct Capture {
     path: PathBuf,
     cap: u64,
     kept: Kept,
+    #[serde(default)]
+    masking: Option<Masking>,
+}
+
+/// What must not be seen in the output, and how far each stream went through it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Masking {
+    mask: Mask,
+    streams: BTreeMap<u8, Masked>,
 }
 
 /// Where it is.
@@ -99,7 +109,7 @@ pub(super) struct Captured {
 
 impl Capture {
     pub(super) fn new(path: PathBuf, cap: u64) -> Self {
-        Self { path, cap, kept: Kept::Memory(Frames::default()) }
+        Self { path, cap, kept: Kept::Memory(Frames::default()), masking: None }
     }
 
     /// Bytes held in memory.
@@ -116,8 +126,31 @@ impl Capture {
         matches!(self.kept, Kept::File(_))
     }
 
+    /// Masks all that it takes from now on.
+    pub(super) fn mask(&mut self, mask: Mask) {
+        self.masking = Some(Masking { mask, streams: BTreeMap::new() });
+    }
+
+    /// A text about the attempt, without what its output must not show.
+    pub(super) fn masked(&self, text: String) -> String {
+        match &self.masking {
+            Some(masking) => masking.mask.text(&text),
+            None => text,
+        }
+    }
+
     /// Takes what was read from a pipe. `room`: whether the total budget has room for it in memory.
     pub(super) fn take(&mut self, stream: u8, bytes: &[u8], room: bool) {
+        let Some(Masking { mask, streams }) = &mut self.masking else { return self.keep(stream, bytes, room) };
+        let mut shown = Vec::with_capacity(bytes.len());
+        streams.entry(stream).or_default().push(mask, bytes, &mut shown);
+        self.keep(stream, &shown, room);
+    }
+
+    fn keep(&mut self, stream: u8, bytes: &[u8], room: bool) {
+        if bytes.is_empty() {
+            return;
+        }
         if let Kept::Memory(frames) = &mut self.kept {
             if room && frames.bytes.len() + HEADER + bytes.len() <= SMALL {
                 return frames.push(stream, bytes);
@@ -177,7 +210,12 @@ impl Capture {
     }
 
     /// Puts head and tail together and gives what is left.
-    pub(super) fn finish(self) -> Captured {
+    pub(super) fn finish(mut self) -> Captured {
+        for (stream, mut held) in self.masking.take().into_iter().flat_map(|masking| masking.streams) {
+            let mut shown = Vec::new();
+            held.finish(&mut shown);
+            self.keep(stream, &shown, true);
+        }
         match self.kept {
             Kept::Memory(frames) => Captured { frames: frames.bytes, ..Captured::default() },
             Kept::File(mut spill) => {

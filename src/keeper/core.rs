@@ -3,6 +3,8 @@
 //! Whoever drives it polls the descriptors that [`Core::watched`] hands out, calls [`Core::readable`], [`Core::child_died`] and
 //! [`Core::tick`], and takes the events.
 
+mod attempt;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,17 +13,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use nix::sys::signal::Signal;
 
 use super::Options;
-use super::capture::Capture;
 use super::oom::OomKills;
 use super::pipes::{self, Read};
-use super::process::{self, is_dead, next_dead, signal_group};
-use super::protocol::{EndAnswer, How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
+use super::process::{is_dead, next_dead, signal_group};
+use super::protocol::{EndAnswer, How, Launch, LaunchWork};
 use super::room::Room;
 use super::slots::SlotTable;
-use super::table::{Pipe, Running, Table, Timer};
-use crate::failpoint;
+use super::table::{Running, Table, Timer};
 use crate::home::Home;
-use crate::output;
 use crate::space::Floor;
 use crate::sys;
 use crate::task::{ClaimId, Order};
@@ -127,50 +126,6 @@ impl Core {
         self.table.function_caps.get(function).is_none_or(|cap| open() < *cap)
     }
 
-    fn start(&mut self, launch: Launch) {
-        let claim = launch.claim;
-        let path = output::log_file(&self.home.output_dir(), launch.task_id, launch.attempt);
-        failpoint::reach("keeper-before-start");
-        let mut running = Running {
-            pid: None,
-            pipes: Vec::new(),
-            capture: Capture::new(path, self.log_cap),
-            order: None,
-            kill_at: None,
-            started_at: time::wall_ms(),
-            started_mono: time::monotonic_ms(),
-            launch,
-        };
-        self.table.untaken.push(KeeperEvent::Started {
-            claim,
-            task_id: running.launch.task_id,
-            started_at: running.started_at,
-        });
-        match &running.launch.work {
-            LaunchWork::Simulate { .. } => self.adopt(running),
-            LaunchWork::Unrunnable { error } => {
-                let how = How::NotRun { error: error.clone(), permanent: true };
-                self.ended(running, how);
-            }
-            LaunchWork::Process(launch) => {
-                let environment = self.table.environments.get(&launch.environment);
-                self.slots.put(claim, None);
-                match process::start(launch, environment, claim) {
-                    Ok(started) => {
-                        failpoint::reach("keeper-after-start");
-                        self.slots.put(claim, Some(started.pid));
-                        running.pid = Some(started.pid);
-                        running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
-                        self.adopt(running);
-                    }
-                    Err(failed) => {
-                        self.ended(running, How::NotRun { error: failed.error, permanent: failed.permanent });
-                    }
-                }
-            }
-        }
-    }
-
     /// Gives an attempt its slot: one that was just started, or that this process started before it was replaced.
     fn adopt(&mut self, running: Running) {
         let claim = running.launch.claim;
@@ -222,7 +177,9 @@ impl Core {
         };
         if is_dead(pid) {
             self.child_died();
-            return EndAnswer::Ended;
+            // Where that was the reader of its secrets, its own process runs now.
+            let runs = self.table.running.get(&claim).is_some_and(|running| running.pid != Some(pid));
+            return if runs { self.end(claim, order, grace_ms) } else { EndAnswer::Ended };
         }
         running.ordered(order);
         signal_group(pid, Signal::SIGTERM);
@@ -288,69 +245,6 @@ impl Core {
         }
     }
 
-    fn main_died(&mut self, pid: i32, claim: ClaimId) {
-        // Before the pid is free: nothing of the group may stay.
-        signal_group(pid, Signal::SIGKILL);
-        let Some(mut running) = self.release(claim) else {
-            sys::reap(pid);
-            return;
-        };
-        let room = self.has_memory();
-        for (stream, pipe) in std::mem::take(&mut running.pipes) {
-            let capture = &mut running.capture;
-            let (orphans, mains, home) = (&mut self.table.orphans, &self.mains, &self.home);
-            pipes::drain(
-                &pipe,
-                &mut self.buffer,
-                |bytes| capture.take(stream, bytes, room),
-                || orphans.sweep(mains, &home.lock()),
-            );
-        }
-        let how = match sys::reap(pid) {
-            Some(reaped) => How::Process {
-                exit_code: reaped.exit_code,
-                signal: reaped.signal,
-                cpu_us: reaped.cpu_us,
-                max_rss: reaped.max_rss,
-                // Only where it matters: the file is read.
-                out_of_memory: running.order.is_none()
-                    && reaped.signal == Some(Signal::SIGKILL as i32)
-                    && self.oom_kills.any_since(),
-            },
-            None => How::NotRun { error: "the process was reaped by somebody else".to_owned(), permanent: false },
-        };
-        failpoint::reach("keeper-before-end");
-        // The pid is free for others now.
-        self.slots.put(claim, None);
-        self.ended(running, how);
-        failpoint::reach("keeper-after-end");
-    }
-
-    fn ended(&mut self, running: Running, how: How) {
-        if let LaunchWork::Process(process) = &running.launch.work {
-            for file in [&process.script, &process.stdin_file].into_iter().flatten() {
-                // Left behind at worst: the folder is emptied when a keeper is proved dead.
-                drop(std::fs::remove_file(file));
-            }
-        }
-        let captured = running.capture.finish();
-        self.table.untaken.push(KeeperEvent::Ended(Box::new(KeeperEnd {
-            claim: running.launch.claim,
-            task_id: running.launch.task_id,
-            attempt: running.launch.attempt,
-            function: running.launch.function,
-            started_at: running.started_at,
-            finished_at: time::wall_ms(),
-            run_ms: time::monotonic_ms() - running.started_mono,
-            timeout_ms: running.launch.timeout_ms,
-            order: running.order,
-            how,
-            frames: captured.frames,
-            spilled: captured.spilled,
-            dropped: i64::try_from(captured.dropped).unwrap_or(i64::MAX),
-        })));
-    }
-
     /// Whether there is room for output in memory.
     fn has_memory(&self) -> bool {
         self.room.in_memory(self.table.untaken.output())
@@ -367,8 +261,9 @@ impl Core {
         let mut read_now = 0;
         while read_now < READ_AT_ONCE {
             let (stream, pipe) = &running.pipes[place];
+            let stream = *stream;
             match pipes::read(pipe, &mut self.buffer) {
-                Read::Some(length) => running.capture.take(*stream, &self.buffer[..length], room),
+                Read::Some(length) => running.take(stream, &self.buffer[..length], room),
                 Read::Later => break,
                 Read::End => {
                     running.pipes.remove(place);

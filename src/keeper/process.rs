@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 
 use super::MARK;
 use super::protocol::LaunchProcess;
+use crate::home::Home;
+use crate::secret;
 use crate::sys::{self, Spawn, SpawnError};
 use crate::task::ClaimId;
 
@@ -49,11 +51,28 @@ impl NotStarted {
     }
 }
 
-/// Starts it.
+/// The process that reads a process's secrets, with the environment beneath and the names of its attempt.
+pub(super) fn secrets_reader(launch: &LaunchProcess, home: &Home) -> LaunchProcess {
+    let of_attempt = |(name, _): &&(String, String)| name.starts_with("BATCH_EXECUTOR_");
+    // On Termux from the Play store the kernel runs a linker, and the variable has the program's path.
+    let program = std::env::var("TERMUX_EXEC__PROC_SELF_EXE").unwrap_or_else(|_| "/proc/self/exe".to_owned());
+    LaunchProcess {
+        program,
+        argv: vec!["batch-executor".to_owned(), "read-secrets".to_owned()],
+        cwd: home.root().display().to_string(),
+        environment: launch.environment,
+        variables: launch.variables.iter().filter(of_attempt).cloned().collect(),
+        stdin: secret::asked(&launch.secrets),
+        ..LaunchProcess::default()
+    }
+}
+
+/// Starts it. `secrets`: the values of what it wants, in the same order.
 pub(super) fn start(
     launch: &LaunchProcess,
     environment: Option<&BTreeMap<String, String>>,
     claim: ClaimId,
+    secrets: &[secret::Value],
 ) -> Result<Started, NotStarted> {
     let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
     let stdin = stdin(launch).map_err(descriptors)?;
@@ -61,19 +80,22 @@ pub(super) fn start(
     let (err, stderr) = sys::output_pipe().map_err(descriptors)?;
     let value = if launch.value_pipe { Some(sys::output_pipe().map_err(descriptors)?) } else { None };
 
-    let mut variables: BTreeMap<&str, &str> =
-        environment.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    variables.extend(launch.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let mut variables: BTreeMap<&str, &[u8]> =
+        environment.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    variables
+        .extend(launch.secrets.iter().zip(secrets).map(|(wanted, value)| (wanted.variable.as_str(), value.bytes())));
+    variables.extend(launch.variables.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
     let claim = claim.to_string();
-    variables.insert(MARK, &claim);
+    variables.insert(MARK, claim.as_bytes());
     let number = value.as_ref().map(|(_, writing)| writing.as_raw_fd().to_string());
     if let Some(number) = &number {
-        variables.insert("BATCH_EXECUTOR_VALUE_FD", number);
+        variables.insert("BATCH_EXECUTOR_VALUE_FD", number.as_bytes());
     }
     let environment = variables
         .iter()
         .map(|(name, value)| {
-            CString::new(format!("{name}={value}")).map_err(|_| NotStarted::nul(&format!("the variable `{name}`")))
+            CString::new([name.as_bytes(), b"=", value].concat())
+                .map_err(|_| NotStarted::nul(&format!("the variable `{name}`")))
         })
         .collect::<Result<Vec<_>, _>>()?;
     let argv = launch

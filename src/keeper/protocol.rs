@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::secret::Wanted;
 use crate::task::{ClaimId, Order, Priority, TaskId};
 
 /// The revision of this protocol.
@@ -120,6 +121,9 @@ pub struct Welcome {
     pub running: Vec<ClaimId>,
     /// Ended, and the end not taken yet.
     pub ended: Vec<ClaimId>,
+    /// Whether it knows [`LaunchProcess::secrets`]; one that does not must not get any.
+    #[serde(default)]
+    pub masks: bool,
 }
 
 /// An attempt to run.
@@ -145,7 +149,7 @@ pub enum LaunchWork {
 }
 
 /// A process to start.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct LaunchProcess {
     pub program: String,
     pub argv: Vec<String>,
@@ -161,6 +165,9 @@ pub struct LaunchProcess {
     pub value_pipe: bool,
     /// To unlink at the end.
     pub script: Option<String>,
+    /// Variables whose values are read when it has its slot, and masked in what it writes.
+    #[serde(default)]
+    pub secrets: Vec<Wanted>,
 }
 
 /// An event; kept until it is taken.

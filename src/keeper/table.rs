@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::capture::Capture;
 use super::events::Untaken;
 use super::orphans::Orphans;
 use super::protocol::{Launch, LaunchWork};
+use crate::output::STDOUT;
 use crate::sys;
 use crate::task::{ClaimId, Order, Priority, TaskId};
 
@@ -49,6 +51,9 @@ pub(super) struct Running {
     /// Reading ends that are open, with their streams.
     pub pipes: Vec<(u8, Pipe)>,
     pub capture: Capture,
+    /// What the process that reads its secrets has said so far; none when its own process runs.
+    #[serde(default)]
+    pub reading: Option<ByteBuf>,
     /// What ended it, if an order did.
     pub order: Option<Order>,
     /// When its group gets SIGKILL, monotonic ms.
@@ -60,6 +65,15 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Takes what was read from a pipe. `room`: as for [`Capture::take`].
+    pub(super) fn take(&mut self, stream: u8, bytes: &[u8], room: bool) {
+        match &mut self.reading {
+            None => self.capture.take(stream, bytes, room),
+            Some(said) if stream == STDOUT => said.extend_from_slice(bytes),
+            Some(_) => {}
+        }
+    }
+
     /// When what happens to it, monotonic ms.
     pub(super) fn timers(&self) -> impl Iterator<Item = (i64, ClaimId, Timer)> + use<> {
         let duration_ms = match &self.launch.work {

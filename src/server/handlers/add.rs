@@ -119,7 +119,7 @@ fn checked(
     warnings: &mut Warnings,
 ) -> Result<TaskSpec, String> {
     let spec = parse_spec(task, defaults, default_name, warnings)?;
-    for warning in function::check(&spec.function, &spec.params, &service.settings.functions)? {
+    for warning in function::check(&spec.function, &spec.params, service.settings.declared())? {
         *warnings.entry(warning).or_default() += 1;
     }
     Ok(spec)

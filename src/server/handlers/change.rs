@@ -88,7 +88,7 @@ pub(super) async fn update(service: &Shared, request: Update) -> Result<Reply, R
     let mut warnings = Vec::new();
     if let Some(params) = &request.params {
         for (_, name) in service.queue.functions_of(&task_ids).await? {
-            let found = function::check(&name, params, &service.settings.functions).map_err(Refusal::invalid)?;
+            let found = function::check(&name, params, service.settings.declared()).map_err(Refusal::invalid)?;
             warnings.extend(found);
         }
         warnings.sort();

@@ -1,0 +1,161 @@
+//! An attempt's way through its processes: from its slot over the reading of its secrets to its end.
+
+use nix::sys::signal::Signal;
+use serde_bytes::ByteBuf;
+
+use super::Core;
+use crate::failpoint;
+use crate::keeper::capture::Capture;
+use crate::keeper::pipes;
+use crate::keeper::process::{self, signal_group};
+use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
+use crate::keeper::table::{Pipe, Running};
+use crate::output;
+use crate::secret::{self, Mask, Value};
+use crate::sys;
+use crate::task::ClaimId;
+use crate::time;
+
+impl Core {
+    pub(super) fn start(&mut self, launch: Launch) {
+        let claim = launch.claim;
+        let path = output::log_file(&self.home.output_dir(), launch.task_id, launch.attempt);
+        failpoint::reach("keeper-before-start");
+        let mut running = Running {
+            pid: None,
+            pipes: Vec::new(),
+            capture: Capture::new(path, self.log_cap),
+            reading: None,
+            order: None,
+            kill_at: None,
+            started_at: time::wall_ms(),
+            started_mono: time::monotonic_ms(),
+            launch,
+        };
+        self.table.untaken.push(KeeperEvent::Started {
+            claim,
+            task_id: running.launch.task_id,
+            started_at: running.started_at,
+        });
+        match &running.launch.work {
+            LaunchWork::Simulate { .. } => self.adopt(running),
+            LaunchWork::Unrunnable { error } => {
+                let how = How::NotRun { error: error.clone(), permanent: true };
+                self.ended(running, how);
+            }
+            LaunchWork::Process(process) => {
+                running.reading = (!process.secrets.is_empty()).then(ByteBuf::new);
+                self.begin(running, &[]);
+            }
+        }
+    }
+
+    /// Starts the process of an attempt that has its slot: the one that reads its secrets, or its own with them.
+    fn begin(&mut self, mut running: Running, secrets: &[Value]) {
+        let LaunchWork::Process(own) = &running.launch.work else { return };
+        let reader = running.reading.as_ref().map(|_| process::secrets_reader(own, &self.home));
+        let launch = reader.as_ref().unwrap_or(own);
+        let environment = self.table.environments.get(&launch.environment);
+        self.slots.put(running.launch.claim, None);
+        match process::start(launch, environment, running.launch.claim, secrets) {
+            Ok(started) => {
+                failpoint::reach("keeper-after-start");
+                self.slots.put(running.launch.claim, Some(started.pid));
+                running.pid = Some(started.pid);
+                running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
+                self.adopt(running);
+            }
+            Err(failed) => {
+                let error = running.capture.masked(failed.error);
+                self.ended(running, How::NotRun { error, permanent: failed.permanent });
+            }
+        }
+    }
+
+    /// Goes on with an attempt whose secrets were read, or were not.
+    fn secrets_read(&mut self, mut running: Running, said: &[u8]) {
+        let error = match secret::answered(said) {
+            _ if running.order.is_some() => "it was ended while its secrets were read".to_owned(),
+            Ok(values) => {
+                running.capture.mask(Mask::new(&values));
+                return self.begin(running, &values);
+            }
+            Err(error) => error,
+        };
+        self.ended(running, How::NotRun { error, permanent: false });
+    }
+
+    /// Ends what the main process left behind, reads what it wrote, and goes on.
+    pub(super) fn main_died(&mut self, pid: i32, claim: ClaimId) {
+        // Before the pid is free: nothing of the group may stay.
+        signal_group(pid, Signal::SIGKILL);
+        let followed = self.table.followed.contains(&claim);
+        let Some(mut running) = self.release(claim) else {
+            sys::reap(pid);
+            return;
+        };
+        let room = self.has_memory();
+        for (stream, pipe) in std::mem::take(&mut running.pipes) {
+            let running = &mut running;
+            let (orphans, mains, home) = (&mut self.table.orphans, &self.mains, &self.home);
+            pipes::drain(
+                &pipe,
+                &mut self.buffer,
+                |bytes| running.take(stream, bytes, room),
+                || orphans.sweep(mains, &home.lock()),
+            );
+        }
+        let reaped = sys::reap(pid);
+        // The pid is free for others now.
+        self.slots.put(claim, None);
+        if let Some(said) = running.reading.take() {
+            self.secrets_read(running, &said);
+            if followed && self.table.running.contains_key(&claim) {
+                self.table.followed.insert(claim);
+            }
+            return;
+        }
+        let how = match reaped {
+            Some(reaped) => How::Process {
+                exit_code: reaped.exit_code,
+                signal: reaped.signal,
+                cpu_us: reaped.cpu_us,
+                max_rss: reaped.max_rss,
+                // Only where it matters: the file is read.
+                out_of_memory: running.order.is_none()
+                    && reaped.signal == Some(Signal::SIGKILL as i32)
+                    && self.oom_kills.any_since(),
+            },
+            None => How::NotRun { error: "the process was reaped by somebody else".to_owned(), permanent: false },
+        };
+        failpoint::reach("keeper-before-end");
+        self.ended(running, how);
+        failpoint::reach("keeper-after-end");
+    }
+
+    /// Notes the end of an attempt that has no slot any more.
+    pub(super) fn ended(&mut self, running: Running, how: How) {
+        if let LaunchWork::Process(process) = &running.launch.work {
+            for file in [&process.script, &process.stdin_file].into_iter().flatten() {
+                // Left behind at worst: the folder is emptied when a keeper is proved dead.
+                drop(std::fs::remove_file(file));
+            }
+        }
+        let captured = running.capture.finish();
+        self.table.untaken.push(KeeperEvent::Ended(Box::new(KeeperEnd {
+            claim: running.launch.claim,
+            task_id: running.launch.task_id,
+            attempt: running.launch.attempt,
+            function: running.launch.function,
+            started_at: running.started_at,
+            finished_at: time::wall_ms(),
+            run_ms: time::monotonic_ms() - running.started_mono,
+            timeout_ms: running.launch.timeout_ms,
+            order: running.order,
+            how,
+            frames: captured.frames,
+            spilled: captured.spilled,
+            dropped: i64::try_from(captured.dropped).unwrap_or(i64::MAX),
+        })));
+    }
+}
