@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::libc::SIGKILL;
 use serde_json::{Map, Value};
 
-use crate::task::{BatchId, ClaimId, Order, Priority, TaskId};
+use crate::task::{BatchId, ClaimId, Limits, Order, Priority, TaskId};
 
 /// A claimed attempt, with all that is needed to run it.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub struct Attempt {
     pub params: Map<String, Value>,
     pub priority: Priority,
     pub timeout_ms: Option<i64>,
+    pub limits: Limits,
     /// For `simulate`'s `fail: N`.
     pub retry_count: u32,
     /// The client's working directory at `add`.

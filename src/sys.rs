@@ -22,7 +22,26 @@ pub struct Spawn<'a> {
     pub stderr: BorrowedFd<'a>,
     /// Stays open in the program under its present number.
     pub value: Option<BorrowedFd<'a>>,
+    /// What it is limited by, set in this order.
+    pub bounds: &'a [Bound],
 }
+
+/// One thing that bounds a program from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Bytes.
+    Data(u64),
+    /// Seconds until SIGXCPU; SIGKILL comes after [`CPU_GRACE`] more.
+    Cpu(u64),
+    OpenFiles(u64),
+    Nice(i32),
+    /// As ioprio_set(2) has it.
+    IoPriority(i32),
+    Umask(u32),
+}
+
+/// CPU seconds between SIGXCPU and SIGKILL.
+const CPU_GRACE: u64 = 2;
 
 /// What the kernel says of a child that was reaped.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +58,16 @@ pub struct Reaped {
 #[derive(Debug)]
 pub enum SpawnError {
     Fork(io::Error),
+    /// The bound that cannot be had.
+    Bound(Bound, io::Error),
     Cwd(io::Error),
     Exec(io::Error),
 }
 
-const STEP_CWD: u8 = 1;
-const STEP_EXEC: u8 = 2;
+const STEP_CWD: usize = 1;
+const STEP_EXEC: usize = 2;
+/// That of the first bound; the others follow.
+const STEP_BOUND: usize = 3;
 /// What the child needs until exec, in bytes.
 const STACK: usize = 64 * 1024;
 
@@ -54,7 +77,7 @@ struct Child<'a> {
     argv: *const *const libc::c_char,
     environment: *const *const libc::c_char,
     /// The step that failed (0: none), and the error's number; written by the child.
-    failed: (u8, i32),
+    failed: (usize, i32),
 }
 
 /// Starts a program in a session and process group of its own; it dies with this process.
@@ -87,7 +110,8 @@ pub fn spawn(what: &Spawn<'_>) -> Result<i32, SpawnError> {
     match step {
         0 => Ok(pid),
         STEP_CWD => Err(SpawnError::Cwd(error())),
-        _ => Err(SpawnError::Exec(error())),
+        STEP_EXEC => Err(SpawnError::Exec(error())),
+        bound => Err(SpawnError::Bound(what.bounds[bound - STEP_BOUND], error())),
     }
 }
 
@@ -112,6 +136,12 @@ extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
         if let Some(value) = what.value {
             libc::fcntl(value.as_raw_fd(), libc::F_SETFD, 0);
         }
+        for (place, bound) in what.bounds.iter().enumerate() {
+            if !set(bound) {
+                (&raw mut (*child).failed).write_volatile((STEP_BOUND + place, *errno()));
+                libc::_exit(127)
+            }
+        }
         let mut step = STEP_CWD;
         if libc::chdir(what.cwd.as_ptr()) == 0 {
             step = STEP_EXEC;
@@ -121,6 +151,38 @@ extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
         libc::_exit(127)
     }
 }
+
+/// Bounds the calling process; whether it could be. Each is a bare system call.
+unsafe fn set(bound: &Bound) -> bool {
+    // SAFETY: no pointers are passed here.
+    unsafe {
+        match *bound {
+            Bound::Data(bytes) => limit(libc::RLIMIT_DATA, bytes, bytes),
+            Bound::Cpu(seconds) => limit(libc::RLIMIT_CPU, seconds, seconds.saturating_add(CPU_GRACE)),
+            Bound::OpenFiles(count) => limit(libc::RLIMIT_NOFILE, count, count),
+            Bound::Nice(nice) => libc::setpriority(libc::PRIO_PROCESS, 0, nice) == 0,
+            Bound::IoPriority(priority) => libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority) == 0,
+            Bound::Umask(mask) => {
+                libc::umask(mask as libc::mode_t);
+                true
+            }
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+type Resource = libc::c_int;
+
+unsafe fn limit(resource: Resource, soft: u64, hard: u64) -> bool {
+    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: hard as libc::rlim_t };
+    // SAFETY: the pointer is valid for reading.
+    unsafe { libc::setrlimit(resource, &raw const limit) == 0 }
+}
+
+/// The calling process, of ioprio_set(2).
+const IOPRIO_WHO_PROCESS: i32 = 1;
 
 #[cfg(target_os = "android")]
 unsafe fn errno() -> *mut i32 {

@@ -2,11 +2,15 @@
 //!
 //! Pure: no I/O, no clock, no randomness, nothing of ours imported.
 
+mod limits;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use limits::{Exit, IoNice, LIMITS, Limits, bytes};
 
 /// The id of a task: ascending, never reused.
 pub type TaskId = i64;
@@ -197,6 +201,7 @@ pub struct TaskSpec {
     pub permanent_exit_codes: Vec<i32>,
     /// Before it may run, in milliseconds; 0 means at once.
     pub delay_ms: i64,
+    pub limits: Limits,
 }
 
 /// When and how often a failed attempt is tried again.

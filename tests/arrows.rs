@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("home", &[]),
     ("secret", &[]),
-    ("config", &["secret"]),
+    ("config", &["secret", "task"]),
     ("version", &[]),
     ("failpoint", &[]),
     ("space", &[]),

@@ -13,7 +13,7 @@ use batch_executor::keeper::protocol::{
     Welcome, encode,
 };
 use batch_executor::secret::{Source, Wanted};
-use batch_executor::task::{Order, Priority};
+use batch_executor::task::{Limits, Order, Priority};
 use support::lives;
 
 /// The longest that a test waits for anything.
@@ -124,6 +124,7 @@ impl Connection {
             value_pipe: false,
             script: None,
             secrets,
+            limits: Limits::default(),
         };
         self.send(&ToKeeper::Launch {
             wave: vec![Launch {

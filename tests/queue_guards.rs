@@ -18,7 +18,7 @@ use batch_executor::queue::ops::update::Update;
 use batch_executor::queue::writer::Operation;
 use batch_executor::queue::{Opened, Queue};
 use batch_executor::space::Floor;
-use batch_executor::task::{Cause, ClaimId, Order, Priority, TaskId, TaskSpec};
+use batch_executor::task::{Cause, ClaimId, Limits, Order, Priority, TaskId, TaskSpec};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tallies::DIFFERENCES;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -56,6 +56,7 @@ impl Bench {
 
     async fn add(&mut self, tasks: usize) {
         let spec = TaskSpec {
+            limits: Limits::default(),
             name: "task".into(),
             function: "command".into(),
             params: serde_json::Map::new(),

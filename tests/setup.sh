@@ -9,6 +9,9 @@ need node nodejs
 need bash bash
 need jq jq
 need nc netcat-openbsd
+need prlimit util-linux
+need setpriv util-linux
+need ionice util-linux
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     apt-get update -qq

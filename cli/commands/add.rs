@@ -42,6 +42,9 @@ pub struct AddArgs {
     /// Exit codes after which it is not tried again, as 2,3
     #[arg(long, value_name = "CODES", allow_hyphen_values = true)]
     permanent_exit_codes: Option<String>,
+    /// A limit: memory=512MiB, cpu=60 (seconds), open_files=64, nice=10, ionice=idle (or 0 to 7), umask=077
+    #[arg(long = "limit", value_name = "KEY=VALUE")]
+    limits: Vec<String>,
     /// Sent again with the same key, it adds nothing and gives the first answer
     #[arg(long, value_name = "KEY")]
     request_key: Option<String>,
@@ -93,7 +96,22 @@ fn task(args: &AddArgs) -> Result<Map<String, Value>, Failure> {
     task.insert("params".to_owned(), Value::Object(params));
     args.fields.insert_into(&mut task);
     insert(&mut task, "permanent_exit_codes", args.permanent_exit_codes.as_deref().map(exit_codes));
+    if !args.limits.is_empty() {
+        task.insert("limits".to_owned(), limits(&args.limits)?);
+    }
     Ok(task)
+}
+
+/// Numbers as numbers; but an octal mask is a text whatever its digits.
+fn limits(pairs: &[String]) -> Result<Value, Failure> {
+    let mut limits = Map::new();
+    for pair in pairs {
+        let Some((name, text)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Failure::usage(format!("--limit must be KEY=VALUE, not `{pair}`")));
+        };
+        limits.insert(name.to_owned(), if name == "umask" { json!(text) } else { json_or_text(text) });
+    }
+    Ok(Value::Object(limits))
 }
 
 /// `2,3` or a JSON list; what is neither goes to the daemon, which says what is allowed.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use batch_executor::protocol::{Attempt, Task};
 use batch_executor::task::Outcome;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{field, text};
 
@@ -50,10 +50,22 @@ fn fields(task: &Task) -> Vec<(&'static str, String)> {
         ("waited", task.wait_time.map(text::seconds)),
         ("took", task.execution_time.map(text::seconds)),
         ("timeout", task.timeout.map(text::seconds)),
+        ("limits", task.limits.as_ref().map(limits)),
         ("retries", Some(format!("{} of {}", task.retry_count, task.max_retries))),
         ("interrupted", (task.interruptions > 0).then(|| text::times(task.interruptions))),
     ];
     optional.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Each with what it is of: the limits of resources are each process's.
+fn limits(limits: &Map<String, Value>) -> String {
+    let shown = |(name, value): (&String, &Value)| match (name.as_str(), value.as_u64()) {
+        ("memory", Some(bytes)) => format!("memory {} a process (RLIMIT_DATA)", text::bytes(bytes)),
+        ("cpu", Some(seconds)) => format!("cpu {seconds} s a process"),
+        ("open_files", Some(count)) => format!("open files {count} a process"),
+        _ => format!("{name} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+    };
+    limits.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// A line each; text of several lines (code) as it is.

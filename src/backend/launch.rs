@@ -31,6 +31,7 @@ pub(super) fn launch_of(attempt: &Attempt, work: Work, grace_ms: i64, home: &Hom
                 value_pipe: process.value_pipe,
                 script: process.script.map(|path| path.display().to_string()),
                 secrets: process.secrets,
+                limits: process.limits,
             }))
         }
     };

@@ -17,7 +17,7 @@ use crate::attempt::Attempt;
 use crate::config::Declared;
 use crate::function::{self, Work};
 use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, encode};
-use crate::task::{ClaimId, Order};
+use crate::task::{ClaimId, Limits, Order};
 
 /// The most attempts in one message.
 const WAVE: usize = 64;
@@ -50,7 +50,7 @@ pub struct Local {
     /// The environments that this keeper was sent.
     sent: Arc<Mutex<BTreeSet<i64>>>,
     pub keeper_pid: u32,
-    keeper_masks: bool,
+    keeper_guards: bool,
 }
 
 impl Local {
@@ -89,7 +89,7 @@ impl Local {
             next_request: Arc::new(AtomicU64::new(1)),
             sent: Arc::default(),
             keeper_pid: welcome.pid,
-            keeper_masks: welcome.masks,
+            keeper_guards: welcome.guards,
         };
         tokio::spawn(write(writing, outgoing, handed_over));
         tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));
@@ -122,11 +122,12 @@ impl Local {
         }
     }
 
-    /// A keeper of an older version that could not be replaced shows what it is to hide.
+    /// A keeper of an older version that could not be replaced would show what is to be hidden, and limit nothing.
     fn runnable(&self, work: Work) -> Work {
         match work {
-            Work::Process(process) if !process.secrets.is_empty() && !self.keeper_masks => Work::Unrunnable {
-                error: "a keeper of an older version runs the tasks and cannot mask secrets; it leaves with the last of them"
+            Work::Process(process)
+                if !self.keeper_guards && (!process.secrets.is_empty() || process.limits != Limits::default()) => Work::Unrunnable {
+                error: "a keeper of an older version runs the tasks, without secrets and limits; it leaves with the last of them"
                     .to_owned(),
             },
             work => work,

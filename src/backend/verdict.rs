@@ -5,6 +5,7 @@ use crate::attempt::{Output, Verdict};
 use crate::function;
 use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent};
 use crate::output::{LogReader, log_file};
+use crate::task::{Exit, Limits};
 
 /// An event as the queue takes it: with a verdict.
 pub(super) fn judged(options: &Options, event: KeeperEvent) -> Event {
@@ -43,7 +44,8 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
             };
             // A log that is gone leaves the end; its output is lost.
             let mut log = log.unwrap_or_else(|_| LogReader::from_bytes(Vec::new()));
-            function::interpret(&end.function, code, by, &mut log, end.spilled, options.keep_bytes)
+            let verdict = function::interpret(&end.function, code, by, &mut log, end.spilled, options.keep_bytes);
+            limited(verdict, &end.limits, &Exit { code, signal: by, cpu_us, max_rss })
         }
     };
     Ended {
@@ -61,5 +63,19 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
         cpu_us: usage.map(|(cpu_us, _)| cpu_us),
         max_rss: usage.map(|(_, max_rss)| max_rss),
         output: Output { frames: end.frames, spilled: end.spilled, dropped: end.dropped },
+    }
+}
+
+/// A failure says first which limit it was for.
+fn limited(verdict: Verdict, limits: &Limits, exit: &Exit) -> Verdict {
+    match verdict {
+        Verdict::Failure { error, permanent, result } => {
+            let error = match limits.exceeded(exit, &error) {
+                Some(why) => format!("{why}; {error}"),
+                None => error,
+            };
+            Verdict::Failure { error, permanent, result }
+        }
+        success @ Verdict::Success { .. } => success,
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use toml::Spanned;
+
+use crate::task::{LIMITS, Limits};
 
 mod secrets;
 mod settings;
@@ -43,6 +45,8 @@ struct FunctionTable {
     command: Vec<String>,
     timeout: Option<f64>,
     max_concurrent: Option<u32>,
+    #[serde(default)]
+    limits: Map<String, Value>,
 }
 
 /// The file's `[functions.NAME]` and `[secrets.NAME]` tables, with the lines of their names; the settings beside them
@@ -200,8 +204,15 @@ fn apply_function(settings: &mut Settings, place: &str, name: String, table: Fun
     if table.max_concurrent == Some(0) {
         return wrong("has `max_concurrent` 0, but must allow at least 1");
     }
-    let FunctionTable { command, timeout, max_concurrent } = table;
-    settings.functions.insert(name, UserFunction { command, timeout, max_concurrent });
+    let limits = match Limits::read(&table.limits) {
+        Ok((limits, unknown)) if unknown.is_empty() => limits,
+        Ok((_, unknown)) => {
+            return wrong(&format!("has the unknown limit `{}`; they are {}", unknown[0], LIMITS.join(", ")));
+        }
+        Err(error) => return wrong(&format!("is not understood: {error}")),
+    };
+    let FunctionTable { command, timeout, max_concurrent, .. } = table;
+    settings.functions.insert(name, UserFunction { command, timeout, max_concurrent, limits });
     Ok(())
 }
 

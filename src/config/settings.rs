@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::secret::Source;
+use crate::task::{self, Limits};
 
 /// A function that the user declared under `[functions.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,8 @@ pub struct UserFunction {
     pub timeout: Option<f64>,
     /// How many may run at once, within the executor's own cap.
     pub max_concurrent: Option<u32>,
+    /// Of its tasks, where they do not set their own.
+    pub limits: Limits,
 }
 
 /// The effective settings.
@@ -190,19 +193,8 @@ fn count(text: &str, low: u32, high: u32) -> Option<u32> {
     text.parse().ok().filter(|v| (low..=high).contains(v))
 }
 
-/// `1048576`, `1MiB`, `1 MiB`.
 fn bytes(text: &str, low: u64) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim() {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => return None,
-    };
-    let value = number.parse::<u64>().ok()?.checked_mul(1 << shift)?;
-    (value >= low).then_some(value)
+    task::bytes(text).filter(|value| *value >= low)
 }
 
 impl Default for Settings {

@@ -21,6 +21,7 @@ pub use crate::attempt::{Attempt, Environment};
 use crate::config::UserFunction;
 use crate::protocol::{FunctionInfo, ParamInfo};
 use crate::secret::Wanted;
+use crate::task::Limits;
 
 /// The built-in functions.
 pub const BUILT_IN: &[&str] = &["simulate", "code_execution", "command", "custom_function"];
@@ -57,6 +58,7 @@ pub struct Process {
     pub value_pipe: bool,
     /// A file under `HOME/run/` to unlink when the attempt has ended.
     pub script: Option<PathBuf>,
+    pub limits: Limits,
     /// Variables whose values are read when it starts.
     pub secrets: Vec<Wanted>,
     /// The attempt's own time limit, where the function's declaration sets a shorter one.

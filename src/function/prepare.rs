@@ -11,6 +11,7 @@ use crate::config::{Declared, UserFunction};
 use crate::home::Home;
 use crate::protocol::milliseconds;
 use crate::secret::Wanted;
+use crate::task::Limits;
 
 /// Longer code runs from a file: one argument may hold 128 KiB (execve(2)).
 const LONGEST_ARGUMENT: usize = 100 * 1024;
@@ -75,6 +76,7 @@ struct Surroundings {
     env: Vec<(String, String)>,
     secrets: Vec<Wanted>,
     stdin: Vec<u8>,
+    limits: Limits,
     path: String,
 }
 
@@ -106,7 +108,8 @@ impl Surroundings {
             ("BATCH_EXECUTOR_HOME", context.home.root().display().to_string()),
         ];
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        Ok(Self { cwd, env, secrets, stdin: text("stdin").unwrap_or_default().as_bytes().to_vec(), path })
+        let stdin = text("stdin").unwrap_or_default().as_bytes().to_vec();
+        Ok(Self { cwd, env, secrets, stdin, limits: attempt.limits.clone(), path })
     }
 
     fn find(&self, names: &[&str]) -> Result<PathBuf, String> {
@@ -121,15 +124,8 @@ impl Surroundings {
     }
 
     fn process(self, program: PathBuf, argv: Vec<String>) -> Process {
-        Process {
-            program,
-            argv,
-            cwd: self.cwd,
-            env: self.env,
-            secrets: self.secrets,
-            stdin: self.stdin,
-            ..Process::default()
-        }
+        let Self { cwd, env, secrets, stdin, limits, .. } = self;
+        Process { program, argv, cwd, env, secrets, stdin, limits, ..Process::default() }
     }
 
     fn unbuffered(&mut self) {
@@ -225,6 +221,7 @@ fn user(attempt: &Attempt, function: &UserFunction, mut surroundings: Surroundin
     })
     .to_string()
     .into_bytes();
+    surroundings.limits = surroundings.limits.over(&function.limits);
     let timeout_ms = function.timeout.map(milliseconds);
     Ok(Process { timeout_ms, ..surroundings.process(program, function.command.clone()) })
 }

@@ -16,8 +16,8 @@ use super::MARK;
 use super::protocol::LaunchProcess;
 use crate::home::Home;
 use crate::secret;
-use crate::sys::{self, Spawn, SpawnError};
-use crate::task::ClaimId;
+use crate::sys::{self, Bound, Spawn, SpawnError};
+use crate::task::{ClaimId, IoNice, Limits};
 
 /// A process that runs.
 #[derive(Debug)]
@@ -115,8 +115,11 @@ pub(super) fn start(
         stdout: stdout.as_fd(),
         stderr: stderr.as_fd(),
         value: value.as_ref().map(|(_, writing)| writing.as_fd()),
+        bounds: &bounds(&launch.limits),
     })
     .map_err(|error| match error {
+        // What is not allowed now is not allowed to the next attempt.
+        SpawnError::Bound(bound, error) => NotStarted { error: not_had(bound, &error), permanent: true },
         SpawnError::Fork(error) => NotStarted::by("no process can be started", &error),
         SpawnError::Cwd(error) => {
             NotStarted::by(&format!("the working directory `{}` cannot be entered", launch.cwd), &error)
@@ -126,6 +129,38 @@ pub(super) fn start(
     let mut pipes = vec![(crate::output::STDOUT, out), (crate::output::STDERR, err)];
     pipes.extend(value.map(|(reading, _)| (crate::output::VALUE, reading)));
     Ok(Started { pid, pipes })
+}
+
+/// The classes of ioprio_set(2), where it has them.
+const BEST_EFFORT: i32 = 2 << 13;
+const IDLE: i32 = 3 << 13;
+
+fn bounds(limits: &Limits) -> Vec<Bound> {
+    let io = |nice| match nice {
+        IoNice::Idle => IDLE,
+        IoNice::Level(level) => BEST_EFFORT | i32::from(level),
+    };
+    let bounds = [
+        limits.umask.map(Bound::Umask),
+        limits.nice.map(Bound::Nice),
+        limits.ionice.map(io).map(Bound::IoPriority),
+        limits.open_files.map(Bound::OpenFiles),
+        limits.cpu.map(Bound::Cpu),
+        limits.memory.map(Bound::Data),
+    ];
+    bounds.into_iter().flatten().collect()
+}
+
+fn not_had(bound: Bound, error: &std::io::Error) -> String {
+    let (name, value) = match bound {
+        Bound::Data(bytes) => ("memory", bytes.to_string()),
+        Bound::Cpu(seconds) => ("cpu", seconds.to_string()),
+        Bound::OpenFiles(count) => ("open_files", count.to_string()),
+        Bound::Nice(nice) => ("nice", nice.to_string()),
+        Bound::IoPriority(_) => ("ionice", "this".to_owned()),
+        Bound::Umask(mask) => ("umask", format!("{mask:03o}")),
+    };
+    format!("`limits.{name}` of {value} is more than this user may have here: {error}")
 }
 
 /// What the process reads: nothing, the given bytes from memory, or a file.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::Wanted;
-use crate::task::{ClaimId, Order, Priority, TaskId};
+use crate::task::{ClaimId, Limits, Order, Priority, TaskId};
 
 /// The revision of this protocol.
 pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 2 } else { 1 };
@@ -121,9 +121,9 @@ pub struct Welcome {
     pub running: Vec<ClaimId>,
     /// Ended, and the end not taken yet.
     pub ended: Vec<ClaimId>,
-    /// Whether it knows [`LaunchProcess::secrets`]; one that does not must not get any.
+    /// Whether it knows [`LaunchProcess::secrets`] and limits; one that does not must not get any.
     #[serde(default)]
-    pub masks: bool,
+    pub guards: bool,
 }
 
 /// An attempt to run.
@@ -168,6 +168,8 @@ pub struct LaunchProcess {
     /// Variables whose values are read when it has its slot, and masked in what it writes.
     #[serde(default)]
     pub secrets: Vec<Wanted>,
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// An event; kept until it is taken.
@@ -189,6 +191,9 @@ pub struct KeeperEnd {
     pub run_ms: i64,
     /// The time limit that it had.
     pub timeout_ms: Option<i64>,
+    /// The limits that it had.
+    #[serde(default)]
+    pub limits: Limits,
     pub order: Option<Order>,
     pub how: How,
     #[serde(with = "serde_bytes")]

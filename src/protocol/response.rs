@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::Refusal;
 use crate::task::{BatchId, Cause, Outcome, Priority, RunState, Status, TaskId};
@@ -52,6 +52,9 @@ pub struct Task {
     pub error: Option<String>,
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
+    /// When it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Map<String, Value>>,
     /// In `show` and `export` with `attempts` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, whole, wrong};
-use crate::task::{DEFAULT_MAX_RETRIES, DEFAULT_RETRY_DELAY_MS, MAX_RETRIES_LIMIT, Priority, TaskSpec};
+use super::fields::{Fields, did_you_mean, whole, wrong};
+use crate::task::{DEFAULT_MAX_RETRIES, DEFAULT_RETRY_DELAY_MS, LIMITS, Limits, MAX_RETRIES_LIMIT, Priority, TaskSpec};
 
 /// The longest name of a task or function, in bytes.
 pub(super) const LONGEST_NAME: usize = 4096;
@@ -44,7 +44,9 @@ pub fn parse_spec(
         (None, Some(name)) => name.to_owned(),
         (None, None) => return Err("`name` is missing".to_owned()),
     };
+    let (limits, unknown) = limits(&fields)?;
     let spec = TaskSpec {
+        limits,
         name,
         function: fields.required("function", fields.text("function", LONGEST_NAME))?,
         params: fields.kept_object("params")?.unwrap_or_default(),
@@ -55,10 +57,21 @@ pub fn parse_spec(
         permanent_exit_codes: exit_codes(&fields)?,
         delay_ms: fields.seconds("delay")?.map_or(0, milliseconds),
     };
-    for warning in fields.unknown() {
+    for warning in unknown.into_iter().chain(fields.unknown()) {
         *warnings.entry(warning).or_default() += 1;
     }
     Ok(spec)
+}
+
+/// The limits, and a warning for each unknown one.
+fn limits(fields: &Fields<'_>) -> Result<(Limits, Vec<String>), String> {
+    let Some(map) = fields.optional("limits", "an object of limits", Value::as_object)? else {
+        return Ok((Limits::default(), Vec::new()));
+    };
+    let (limits, unknown) = Limits::read(map)?;
+    let warning =
+        |name: &str| format!("unknown field `limits.{name}` was ignored{}", did_you_mean(name, LIMITS.iter().copied()));
+    Ok((limits, unknown.into_iter().map(warning).collect()))
 }
 
 fn exit_codes(fields: &Fields<'_>) -> Result<Vec<i32>, String> {

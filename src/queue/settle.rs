@@ -12,7 +12,7 @@ use super::state::State;
 use super::suspects;
 use super::tx::{Tx, json};
 use crate::attempt::{Attempt, Environment};
-use crate::task::{ClaimId, RunState, TaskId};
+use crate::task::{ClaimId, Limits, RunState, TaskId};
 
 /// The most tasks claimed in one transaction; the next group claims on.
 const CLAIM: i64 = 256;
@@ -51,6 +51,7 @@ struct Row {
     retry_count: u32,
     timeout_ms: Option<i64>,
     params: String,
+    limits: Option<String>,
     context_id: i64,
 }
 
@@ -63,7 +64,8 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let saturated: Vec<&String> =
         tx.memory.capped.iter().filter(|(_, c)| c.open >= c.cap).map(|(name, _)| name).collect();
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT task.id, batch_id, name, function, priority, attempts, retry_count, timeout_ms, params, context_id
+        "SELECT task.id, batch_id, name, function, priority, attempts, retry_count, timeout_ms, params, limits,
+             context_id
          FROM task INDEXED BY task_ready CROSS JOIN task_input ON task_input.task_id = task.id
          WHERE state = 0 AND claim IS NULL AND function NOT IN (SELECT value FROM json_each(?2))
          ORDER BY priority DESC, task.id LIMIT ?1",
@@ -99,6 +101,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
             priority,
             timeout_ms: row.timeout_ms,
             retry_count: row.retry_count,
+            limits: limits(row.limits.as_deref())?,
             cwd,
             environment,
         });
@@ -118,6 +121,12 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
         suspects::start(tx, &claims).await?;
     }
     Ok(())
+}
+
+fn limits(stored: Option<&str>) -> Result<Limits, QueueError> {
+    let Some(text) = stored else { return Ok(Limits::default()) };
+    let map = serde_json::from_str(text).map_err(|e| QueueError::Value(e.to_string()))?;
+    Limits::read(&map).map(|(limits, _)| limits).map_err(QueueError::Value)
 }
 
 async fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>), QueueError> {

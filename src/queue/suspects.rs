@@ -69,7 +69,7 @@ mod tests {
     use crate::queue::ops::recover::{Recover, Recovered, Release};
     use crate::queue::{Opened, Queue};
     use crate::space::Floor;
-    use crate::task::{Cause, DEFAULT_RETRY_DELAY_MS, Priority, TaskSpec};
+    use crate::task::{Cause, DEFAULT_RETRY_DELAY_MS, Limits, Priority, TaskSpec};
 
     async fn open(folder: &std::path::Path) -> Opened {
         Queue::open(&folder.join("queue.db"), folder, &BTreeMap::new(), Floor::new(folder.into(), 0))
@@ -85,6 +85,7 @@ mod tests {
 
     fn three_tasks() -> Insert {
         let spec = TaskSpec {
+            limits: Limits::default(),
             name: "t".to_owned(),
             function: "command".to_owned(),
             params: Map::new(),

@@ -65,20 +65,36 @@ impl Daemon {
 
     /// Starts a daemon on the home and waits until it answers.
     pub fn serve(&mut self) {
-        self.spawn(&[]);
+        self.serve_by(&[]);
+    }
+
+    /// As [`Self::serve`], run by another program, which becomes it.
+    pub fn serve_by(&mut self, runner: &[&str]) {
+        self.spawn_by(runner, &[]);
         self.answers();
     }
 
     /// Starts a daemon with more in its environment; it may die before it answers.
     pub fn spawn(&mut self, environment: &[(&str, &str)]) {
+        self.spawn_by(&[], environment);
+    }
+
+    fn spawn_by(&mut self, runner: &[&str], environment: &[(&str, &str)]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.root.path().join("daemon.err"))
             .expect("a log");
-        let mut daemon = self.command(&["daemon"]);
-        daemon.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(daemon.spawn().expect("the daemon starts"));
+        let mut command = self.command(&["daemon"]);
+        if let [program, arguments @ ..] = runner {
+            let mut run_by = Command::new(program);
+            run_by.args(arguments).arg(command.get_program()).args(command.get_args());
+            let environment = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+            run_by.current_dir(self.work()).env_remove("BATCH_EXECUTOR_CONFIG").envs(environment);
+            command = run_by;
+        }
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().expect("the daemon starts"));
     }
 
     /// Whether the daemon has died by itself.

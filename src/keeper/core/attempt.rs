@@ -13,7 +13,7 @@ use crate::keeper::table::{Pipe, Running};
 use crate::output;
 use crate::secret::{self, Mask, Value};
 use crate::sys;
-use crate::task::ClaimId;
+use crate::task::{ClaimId, Limits};
 use crate::time;
 
 impl Core {
@@ -135,8 +135,10 @@ impl Core {
 
     /// Notes the end of an attempt that has no slot any more.
     pub(super) fn ended(&mut self, running: Running, how: How) {
-        if let LaunchWork::Process(process) = &running.launch.work {
-            for file in [&process.script, &process.stdin_file].into_iter().flatten() {
+        let mut limits = Limits::default();
+        if let LaunchWork::Process(process) = running.launch.work {
+            limits = process.limits;
+            for file in [process.script, process.stdin_file].into_iter().flatten() {
                 // Left behind at worst: the folder is emptied when a keeper is proved dead.
                 drop(std::fs::remove_file(file));
             }
@@ -151,6 +153,7 @@ impl Core {
             finished_at: time::wall_ms(),
             run_ms: time::monotonic_ms() - running.started_mono,
             timeout_ms: running.launch.timeout_ms,
+            limits,
             order: running.order,
             how,
             frames: captured.frames,

@@ -181,7 +181,8 @@ impl Insert {
                 spec.timeout_ms,
                 codes,
             ));
-            cold.push((id, json(&spec.params)?));
+            let limits = spec.limits.written().map(|limits| json(&limits)).transpose()?;
+            cold.push((id, json(&spec.params)?, limits));
             tx.tallied(batch_id, spec.priority, state, 1, 0);
             match ready_at {
                 Some(due) => tx.memory.waits_until(due),
@@ -201,7 +202,8 @@ impl Insert {
         .execute(&mut *tx.connection)
         .await?;
         sqlx::query(
-            "INSERT INTO task_input (task_id, params, context_id) SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1)",
+            "INSERT INTO task_input (task_id, params, limits, context_id)
+             SELECT value ->> 0, value ->> 1, value ->> 2, ?2 FROM json_each(?1)",
         )
         .bind(json(&cold)?)
         .bind(context_id)

@@ -1,5 +1,6 @@
 //! A row as a task is shown.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
@@ -37,6 +38,7 @@ struct TaskRow {
     run_ms: Option<i64>,
     reason: Option<String>,
     params: String,
+    limits: Option<String>,
     error: Option<String>,
     exit_code: Option<i32>,
     signal: Option<i32>,
@@ -92,8 +94,8 @@ impl Queue {
         let rows: Vec<TaskRow> = sqlx::query_as(
             "SELECT task.id, batch_id, name, function, priority, state, ready_at, attempts, retry_count, interruptions,
                  max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at, first_started_at,
-                 task.started_at, task.finished_at, run_ms, reason, params, attempt.error, attempt.exit_code,
-                 attempt.signal, attempt.result, attempt.process, output.frames
+                 task.started_at, task.finished_at, run_ms, reason, params, limits, attempt.error,
+                 attempt.exit_code, attempt.signal, attempt.result, attempt.process, output.frames
              FROM json_each(?1) AS wanted CROSS JOIN task ON task.id = wanted.value
              CROSS JOIN task_input ON task_input.task_id = task.id
              LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
@@ -140,6 +142,7 @@ impl Queue {
             error: row.error,
             exit_code: row.exit_code,
             signal: row.signal,
+            limits: row.limits.as_deref().map(parse).transpose()?,
             attempts: None,
         })
     }
@@ -238,7 +241,7 @@ async fn fill_attempts(reading: &mut SqliteConnection, ids: &str, tasks: &mut [T
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Value, QueueError> {
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, QueueError> {
     serde_json::from_str(text).map_err(|e| QueueError::Value(e.to_string()))
 }
 
