@@ -128,7 +128,9 @@ fn a_queue_of_schema_1_is_all_there_and_goes_on() {
         (&added["batch_id"], &added["first_task_id"], &added["repeated"]),
         (&json!(7), &json!(11), &json!(true))
     );
-    assert_eq!(daemon.ok(json!({"action": "add", "name": "n", "function": "simulate"}))["task_id"], 14);
+    let limited = json!({"action": "add", "name": "n", "function": "simulate", "limits": {"nice": 1}});
+    assert_eq!(daemon.ok(limited)["task_id"], 14);
+    assert_eq!((show(2).get("limits"), &show(14)["limits"]), (None, &json!({"nice": 1})));
     assert_eq!(daemon.ok(json!({"action": "health"}))["tally_difference"], Value::Null);
     // Every filter reads along an index that a migration made.
     for (status, ids) in

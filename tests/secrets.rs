@@ -132,6 +132,7 @@ fn a_task_has_the_value_and_what_it_writes_of_it_is_masked() {
             with_token(json!({"name": "f", "function": "custom_function", "params": {
                 "code": "import os\ndef process():\n print(os.environ['TOKEN'])\n return [os.environ['TOKEN'], 1]"}})),
             with_token(json!({"name": "c", "function": "command", "params": {"argv": ["printenv", "TOKEN"]}})),
+            with_token(shell("printf '%s' \"${TOKEN%????????????????}\"")),
         ],
     );
     assert_eq!(shown[0]["result"]["stdout"], format!("{}\n<***>\n", VALUE.len()));
@@ -141,6 +142,7 @@ fn a_task_has_the_value_and_what_it_writes_of_it_is_masked() {
     assert_eq!(shown[2]["result"]["value"], json!({"token": "***"}));
     assert_eq!(shown[3]["result"], json!(["***", 1]));
     assert_eq!(shown[4]["result"]["stdout"], "***\n");
+    assert_eq!(shown[5]["result"]["stdout"], VALUE[..VALUE.len() - 16], "a beginning alone is not the value");
     nowhere(&daemon);
 }
 

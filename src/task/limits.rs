@@ -35,8 +35,20 @@ pub const LIMITS: &[&str] = &["memory", "cpu", "open_files", "nice", "ionice", "
 const LEAST_MEMORY: u64 = 1 << 20;
 /// With fewer no program reads its libraries.
 const FEWEST_FILES: u64 = 8;
-/// What programs say when they get no more memory.
-const OUT_OF_MEMORY: &[&str] = &["memoryerror", "out of memory", "cannot allocate memory", "bad_alloc", "enomem"];
+/// What programs say when they get no more memory; not what they say of a graphics card's.
+const OUT_OF_MEMORY: &[&str] = &[
+    "Cannot allocate memory",
+    "cannot allocate",
+    "can't allocate memory",
+    "Unable to allocate",
+    "\nMemoryError",
+    "bad_alloc",
+    "memory allocation of ",
+    "runtime: out of memory",
+    "heap out of memory",
+    "virtual memory exhausted",
+    "ENOMEM",
+];
 
 const SIGNALS_OF_LACK: &[i32] = &[6, 7, 9, 11];
 const SIGKILL: i32 = 9;
@@ -142,7 +154,6 @@ impl Limits {
             }
         }
         let memory = self.memory?;
-        let said = said.to_lowercase();
         let nearly = i64::try_from(memory / 10 * 9).is_ok_and(|most| exit.max_rss >= most);
         let lacked = OUT_OF_MEMORY.iter().any(|words| said.contains(words))
             || (nearly && signal.is_some_and(|signal| SIGNALS_OF_LACK.contains(&signal)));
@@ -250,6 +261,7 @@ mod tests {
         assert_eq!(limits.exceeded(&exit(None, Some(SIGKILL), 1_000_000), ""), None);
         assert_eq!(limits.exceeded(&exit(Some(1), None, 9_000_000), "no"), None);
         assert_eq!(limits.exceeded(&exit(Some(1), None, 0), "Traceback\nMemoryError"), memory);
+        assert_eq!(limits.exceeded(&exit(Some(1), None, 0), "\ntorch.OutOfMemoryError: CUDA out of memory"), None);
         let near = |signal| Exit { max_rss: 63 << 20, ..exit(None, Some(signal), 0) };
         assert_eq!(limits.exceeded(&near(11), ""), memory);
         assert_eq!(limits.exceeded(&near(15), ""), None);
