@@ -53,6 +53,7 @@ pub fn of_code(code: ErrorCode) -> u8 {
 pub fn of_response(response: &Response) -> u8 {
     match &response.error {
         _ if response.ok => DONE,
+        Some(refusal) if refusal.details.get("reason").is_some_and(|reason| reason == "not_allowed") => NOT_ALLOWED,
         Some(refusal) => of_code(refusal.code),
         None => INTERNAL,
     }

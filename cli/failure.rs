@@ -169,6 +169,7 @@ impl From<ConfigError> for Failure {
 impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         let exit = match &error {
+            HomeError::NotOurs { .. } => exit::NOT_ALLOWED,
             HomeError::Create { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => exit::NOT_ALLOWED,
             HomeError::Create { error, .. }
                 if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) =>

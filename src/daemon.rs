@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ use crate::backend::{Options, base_environment};
 use crate::config::Settings;
 use crate::executor::{Executor, Rules, StartError};
 use crate::failpoint;
-use crate::home::{Home, HomeError};
+use crate::home::{self, Home, HomeError};
 use crate::protocol::milliseconds;
 use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
@@ -52,8 +52,9 @@ pub enum DaemonError {
 
 impl DaemonError {
     /// The exit code (CONTRACT's table: `docs/guide.md`).
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Home(HomeError::NotOurs { .. }) => 77,
             Self::Home(_) => 78,
             Self::Open(
                 OpenError::Newer { .. }
@@ -64,6 +65,8 @@ impl DaemonError {
             Self::Locked { .. } => 75,
             Self::Open(_) | Self::Damaged(_) => 74,
             Self::Start(StartError::Queue(QueueError::Damaged(_) | QueueError::Unavailable(_))) => 74,
+            Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => 77,
+            Self::Start(StartError::Backend(error)) if error.is_not_allowed() => 77,
             Self::Start(_) | Self::Io(_) => 70,
         }
     }
@@ -203,7 +206,7 @@ fn adopt(home: &Home, inherited: Option<Inherited>) -> io::Result<Option<(OwnedF
 fn lock_home(home: &Home, inherited: Option<OwnedFd>) -> Result<Flock<File>, DaemonError> {
     let file = match inherited {
         Some(fd) => File::from(fd),
-        None => File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(home.lock())?,
+        None => home::open_file(&home.lock(), File::options().create(true).read(true).write(true))?,
     };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut locked) => {

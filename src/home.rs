@@ -1,8 +1,16 @@
-//! The folder that the daemon owns: where it is and what is in it.
+//! The folder that the daemon owns: where it is, what is in it, and how its files are opened.
+//!
+//! What is in it is this user's alone: a home of somebody else, or one into which others may have put something, is
+//! refused, and no file in it is opened through a link.
 
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 
 /// The longest path of a Unix socket: `sun_path` less its final NUL (unix(7)).
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -26,6 +34,18 @@ pub enum HomeError {
     TooLong { path: PathBuf, length: usize, limit: usize },
     #[error("cannot create the home `{path}`: {error}")]
     Create { path: PathBuf, error: io::Error },
+    #[error(
+        "`{path}` belongs to the user with uid {owner}, not to this one (uid {user}); choose another home with --home or BATCH_EXECUTOR_HOME"
+    )]
+    NotOurs { path: PathBuf, owner: u32, user: u32 },
+    #[error(
+        "others may write to the home `{path}` (mode {mode:04o}) and something is in it; look at it, then take it back with: chmod 700 {path}"
+    )]
+    OpenToOthers { path: PathBuf, mode: u32 },
+    #[error(
+        "the home `{path}` holds files that are not of batch-executor, and others may read it; name an empty folder"
+    )]
+    OtherFiles { path: PathBuf },
     #[error("the working directory cannot be read: {0}")]
     WorkingDirectory(io::Error),
 }
@@ -63,37 +83,64 @@ impl Home {
     /// Creates the home (mode 0700) and its folders and makes their names durable.
     ///
     /// # Errors
-    /// When a folder cannot be created or synced.
+    /// When a folder cannot be created or synced, or is not this user's alone.
     pub fn create(&self) -> Result<(), HomeError> {
-        self.try_create().map_err(|error| HomeError::Create { path: self.root.clone(), error })
-    }
-
-    fn try_create(&self) -> io::Result<()> {
-        if !self.root.is_dir() {
-            let mut missing: Vec<&Path> = self.root.ancestors().take_while(|d| !d.exists()).collect();
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root)?;
-            while let Some(made) = missing.pop() {
-                if let Some(parent) = made.parent() {
-                    std::fs::File::open(parent)?.sync_all()?;
-                }
-            }
-        }
-        if std::fs::metadata(&self.root)?.permissions().mode() & 0o077 != 0 {
-            if !self.is_ours()? {
-                return Err(io::Error::other("it is open to others and holds other files; name an empty folder"));
-            }
-            std::fs::set_permissions(&self.root, std::fs::Permissions::from_mode(0o700))?;
-        }
+        let create = |error| HomeError::Create { path: self.root.clone(), error };
+        self.make_root().map_err(create)?;
+        self.take_possession()?;
         for folder in [self.output_dir(), self.run_dir()] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(create)?;
+            refuse_others(&folder, &folder.symlink_metadata().map_err(create)?)?;
+            refuse_others(&folder, &folder.metadata().map_err(create)?)?;
         }
-        std::fs::File::open(&self.root)?.sync_all()
+        if self.database().is_symlink() {
+            return Err(create(is_a_link(&self.database())));
+        }
+        File::open(&self.root).and_then(|folder| folder.sync_all()).map_err(create)
     }
 
-    /// Whether the folder holds something of ours, or nothing.
-    fn is_ours(&self) -> io::Result<bool> {
+    fn make_root(&self) -> io::Result<()> {
+        if self.root.is_dir() {
+            return Ok(());
+        }
+        let mut missing: Vec<&Path> = self.root.ancestors().take_while(|d| !d.exists()).collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.root)?;
+        while let Some(made) = missing.pop() {
+            if let Some(parent) = made.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the folder to others, if it is ours and nobody else can have put something into it.
+    fn take_possession(&self) -> Result<(), HomeError> {
+        let path = || self.root.clone();
+        let create = |error| HomeError::Create { path: path(), error };
+        let found = self.root.metadata().map_err(create)?;
+        refuse_others(&self.root, &found)?;
+        let mode = found.permissions().mode() & 0o7777;
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        let is_empty = || self.root.read_dir().map(|mut entries| entries.next().is_none()).map_err(create);
+        if mode & 0o022 == 0 && !is_empty()? && !self.holds_ours() {
+            return Err(HomeError::OtherFiles { path: path() });
+        }
+        if mode & 0o022 != 0 && !is_empty()? {
+            return Err(HomeError::OpenToOthers { path: path(), mode });
+        }
+        std::fs::set_permissions(&self.root, Permissions::from_mode(0o700)).map_err(create)?;
+        // Somebody may have been quicker.
+        if mode & 0o022 != 0 && !is_empty()? {
+            return Err(HomeError::OpenToOthers { path: path(), mode });
+        }
+        Ok(())
+    }
+
+    fn holds_ours(&self) -> bool {
         let ours = [self.database(), self.lock(), self.socket(), self.log(), self.keeper_lock()];
-        Ok(ours.iter().any(|file| file.exists()) || std::fs::read_dir(&self.root)?.next().is_none())
+        ours.iter().any(|file| file.exists())
     }
 
     /// The folder itself, absolute.
@@ -155,4 +202,52 @@ impl Home {
     pub fn run_dir(&self) -> PathBuf {
         self.root.join("run")
     }
+}
+
+/// Opens a file of the home, made with mode 0600 where the options make it. A link, another user's file and what is no
+/// plain file are refused: somebody else put them there.
+///
+/// # Errors
+/// As [`OpenOptions::open`]; `PermissionDenied` with a sentence for what is refused.
+pub fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // A pipe without a reader would hold the opening up.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let no_plain_file = || refused(format!("`{}` is no plain file; remove it", path.display()));
+    let opened = options.mode(0o600).custom_flags(flags.bits()).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP) => is_a_link(path),
+        Some(Errno::ENXIO | Errno::EISDIR) => no_plain_file(),
+        _ => error,
+    })?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(no_plain_file());
+    }
+    refuse_others(path, &found).map_err(|error| refused(error.to_string()))?;
+    Ok(file)
+}
+
+/// A new file in the home, for writing, mode 0600, in place of whatever has its name.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn new_file(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)
+}
+
+fn refuse_others(path: &Path, found: &Metadata) -> Result<(), HomeError> {
+    let (owner, user) = (found.uid(), geteuid().as_raw());
+    if owner == user { Ok(()) } else { Err(HomeError::NotOurs { path: path.to_owned(), owner, user }) }
+}
+
+fn is_a_link(path: &Path) -> io::Error {
+    refused(format!("`{}` is a symbolic link, and nothing is read or written through one; remove it", path.display()))
+}
+
+fn refused(sentence: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, sentence)
 }

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::defect;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::ChronoUtc;
+
+use crate::home;
 
 /// Where the log goes.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Bounded {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    File::options().create(true).append(true).mode(0o600).open(path)
+    home::open_file(path, File::options().create(true).append(true))
 }
 
 impl Write for Bounded {

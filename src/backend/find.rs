@@ -42,6 +42,10 @@ impl Keeper {
     /// Connects; none if nobody is there, or it is about to leave and says nothing.
     pub(super) async fn greet(options: &Options) -> Result<Option<Self>, BackendError> {
         let Ok(stream) = UnixStream::connect(options.home.keeper_socket()).await else { return Ok(None) };
+        let keeper = stream.peer_cred()?.uid();
+        if keeper != nix::unistd::geteuid().as_raw() {
+            return Err(BackendError::Foreign { uid: keeper });
+        }
         let (reading, mut writing) = stream.into_split();
         if writing.write_all(&encode(&ToKeeper::Hello { protocol: KEEPER_PROTOCOL })?).await.is_err() {
             return Ok(None);
@@ -105,7 +109,7 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<(), BackendError> {
     }
     if line.as_bytes() != crate::keeper::READY {
         let status = child.wait().await?;
-        return Err(BackendError::NotServing { status: status.to_string() });
+        return Err(BackendError::NotServing { said: line.trim_end().to_owned(), status });
     }
     // Reaped whenever it leaves while this daemon lives.
     tokio::spawn(async move { child.wait().await });

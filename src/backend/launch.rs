@@ -1,12 +1,10 @@
 //! From an attempt and the work that it means to what the keeper is told.
 
-use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 
 use crate::attempt::Attempt;
 use crate::function::Work;
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::keeper::protocol::{Launch, LaunchProcess, LaunchWork};
 
 /// A longer standard input goes by a file, in bytes.
@@ -53,8 +51,7 @@ fn stdin_of(attempt: &Attempt, stdin: Vec<u8>, home: &Home) -> (Vec<u8>, Option<
         return (stdin, None);
     }
     let path = home.run_dir().join(format!("{}-{}.stdin", attempt.task_id, attempt.number));
-    let options = File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
-    match options.and_then(|mut file| file.write_all(&stdin)) {
+    match home::new_file(&path).and_then(|mut file| file.write_all(&stdin)) {
         Ok(()) => (Vec::new(), Some(path.display().to_string())),
         Err(error) => {
             tracing::warn!(path = %path.display(), err = %error, "a long standard input travels in memory");

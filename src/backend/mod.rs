@@ -13,6 +13,7 @@ mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 pub use crate::attempt::{Ended, Event};
 use crate::config::UserFunction;
@@ -105,10 +106,24 @@ pub struct Gone;
 pub enum BackendError {
     #[error("the keeper `{program}` cannot be started: {error}")]
     Start { program: PathBuf, error: io::Error },
-    #[error("the keeper ended before it served: {status}")]
-    NotServing { status: String },
+    #[error("the keeper ended before it served ({status}): {said}")]
+    NotServing { said: String, status: ExitStatus },
     #[error("a keeper of the newer version {version} runs the tasks of this home; install that version")]
     NewerKeeper { version: String },
+    #[error("the user with uid {uid} serves `keeper.sock` in this home; remove it")]
+    Foreign { uid: u32 },
     #[error("the keeper cannot be talked to: {0}")]
     Io(#[from] io::Error),
+}
+
+impl BackendError {
+    /// Whether something in the home is not this user's alone.
+    pub fn is_not_allowed(&self) -> bool {
+        match self {
+            Self::Foreign { .. } => true,
+            Self::Io(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            Self::NotServing { status, .. } => status.code() == Some(77),
+            Self::Start { .. } | Self::NewerKeeper { .. } => false,
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::geteuid;
 use serde::Serialize;
 
 use super::error::ClientError;
@@ -56,11 +57,17 @@ impl Connection {
     /// Connects to the daemon of `home`.
     ///
     /// # Errors
-    /// `Unreachable` when none listens, `NotAllowed` when the socket is somebody else's.
+    /// `Unreachable` when none listens, `NotAllowed` when the socket is somebody else's, or served by somebody else.
     pub fn connect(home: &Home) -> Result<Self, ClientError> {
         let socket = home.socket();
         match UnixStream::connect(&socket) {
-            Ok(stream) => Ok(Self { stream, buffer: Vec::new(), scanned: 0 }),
+            Ok(stream) => match server_of(&stream) {
+                Some(server) if !is_trusted(server) => {
+                    let said = format!("the user with uid {server} serves it, not this one (uid {})", geteuid());
+                    Err(ClientError::NotAllowed { socket, error: io::Error::other(said) })
+                }
+                _ => Ok(Self { stream, buffer: Vec::new(), scanned: 0 }),
+            },
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(ClientError::NotAllowed { socket, error }),
             Err(error) => Err(ClientError::Unreachable { socket, error }),
         }
@@ -153,6 +160,17 @@ impl Connection {
             Err(error) => Err(ClientError::Lost(error)),
         }
     }
+}
+
+/// Who listens on the socket.
+fn server_of(stream: &UnixStream) -> Option<u32> {
+    getsockopt(stream, PeerCredentials).ok().map(|server| server.uid())
+}
+
+/// Whether this user tells that one's daemon commands and environment: its own, root's, and as root anybody's.
+fn is_trusted(server: u32) -> bool {
+    let user = geteuid();
+    user.is_root() || server == user.as_raw() || server == 0
 }
 
 enum Readable {

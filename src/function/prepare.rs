@@ -8,7 +8,7 @@ use super::check;
 use super::lookup::program;
 use super::{Attempt, BUILT_IN, Process, Work};
 use crate::config::{Declared, UserFunction};
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::protocol::milliseconds;
 use crate::secret::Wanted;
 use crate::task::Limits;
@@ -228,14 +228,8 @@ fn user(attempt: &Attempt, function: &UserFunction, mut surroundings: Surroundin
 
 fn write_script(attempt: &Attempt, context: &Context<'_>, text: &str, extension: &str) -> Result<PathBuf, String> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
     let path = context.home.run_dir().join(format!("{}-{}.{extension}", attempt.task_id, attempt.number));
-    std::fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
+    home::new_file(&path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| format!("the code cannot be written to `{}`: {error}", path.display()))?;
     Ok(path)

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::home;
 use crate::output::{GAP, HEADER, LogReader, STDERR, STDOUT, Streams, VALUE, header};
 use crate::secret::{Mask, Masked};
 
@@ -336,7 +336,7 @@ impl Tail {
         for (second, length) in [(!self.second, self.other), (self.second, self.length)] {
             let segment = segment_path(path, second);
             if length > 0 {
-                io::copy(&mut File::open(&segment)?, file)?;
+                io::copy(&mut home::open_file(&segment, File::options().read(true))?, file)?;
             }
             drop(std::fs::remove_file(segment));
         }
@@ -346,7 +346,7 @@ impl Tail {
 
 impl Handle {
     fn create(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
+        let file = home::new_file(&path)?;
         Ok(Self { path, file })
     }
 }
@@ -355,7 +355,7 @@ impl TryFrom<PathBuf> for Handle {
     type Error = io::Error;
 
     fn try_from(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).open(&path)?;
+        let file = home::open_file(&path, File::options().append(true))?;
         Ok(Self { path, file })
     }
 }

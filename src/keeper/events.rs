@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Inbox, KeeperEvent, encode};
 use crate::failpoint;
+use crate::home;
 use crate::task::ClaimId;
 
 /// Events that the daemon has not taken.
@@ -80,7 +80,7 @@ impl Untaken {
     /// Writes the events to a file that the next keeper reads; durable when this returns.
     pub(super) fn store(&self, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("new");
-        let mut file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = home::new_file(&temporary)?;
         for (_, event) in &self.events {
             file.write_all(&encode(event)?)?;
         }
@@ -94,8 +94,8 @@ impl Untaken {
     /// The events that an earlier keeper left; none if it left no file. The file stays until they are taken.
     pub(super) fn load(path: &Path) -> io::Result<Self> {
         let mut inbox = Inbox::default();
-        match std::fs::read(path) {
-            Ok(bytes) => inbox.space().extend(bytes),
+        match home::open_file(path, File::options().read(true)) {
+            Ok(mut file) => drop(file.read_to_end(inbox.space())?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

@@ -151,7 +151,7 @@ impl Front {
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
             let own = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)
-                .is_ok_and(|peer| peer.uid() == nix::unistd::getuid().as_raw() || peer.uid() == 0);
+                .is_ok_and(|peer| peer.uid() == nix::unistd::geteuid().as_raw() || peer.uid() == 0);
             if !own || stream.set_nonblocking(true).is_err() || watch(&self.epoll, stream.as_fd()).is_err() {
                 continue;
             }

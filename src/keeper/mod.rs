@@ -20,15 +20,14 @@ mod table;
 
 pub(crate) use orphans::{all_pids, mark, variable};
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::RawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::home::Home;
+use crate::home::{self, Home};
 
 /// The mark that every task carries in its environment, with its claim as value; what escapes is found by it.
 pub const MARK: &str = "BATCH_EXECUTOR_CLAIM";
@@ -55,7 +54,9 @@ pub fn run(home: &Home, options: Options) -> u8 {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 75,
         Err(error) => {
             tracing::error!(err = %error, "the keeper failed");
-            70
+            // Where READY was to come, the daemon reads why it does not.
+            drop(writeln!(io::stdout(), "{error}"));
+            if error.kind() == io::ErrorKind::PermissionDenied { 77 } else { 70 }
         }
     }
 }
@@ -110,7 +111,7 @@ pub(crate) fn wait_for_its_death(path: &Path) -> io::Result<()> {
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+    home::open_file(path, File::options().create(true).read(true).write(true))
 }
 
 /// A lock on a whole file, for writing (fcntl(2)).

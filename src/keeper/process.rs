@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::MARK;
 use super::protocol::LaunchProcess;
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::secret;
 use crate::sys::{self, Bound, Spawn, SpawnError};
 use crate::task::{ClaimId, IoNice, Limits};
@@ -166,7 +167,7 @@ fn not_had(bound: Bound, error: &std::io::Error) -> String {
 /// What the process reads: nothing, the given bytes from memory, or a file.
 fn stdin(launch: &LaunchProcess) -> std::io::Result<File> {
     if let Some(path) = &launch.stdin_file {
-        return File::open(path);
+        return home::open_file(Path::new(path), File::options().read(true));
     }
     if launch.stdin.is_empty() {
         return File::open("/dev/null");

@@ -5,11 +5,12 @@
 //! a power cut the table says nothing, which its first line (the boot) tells.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::home;
 use crate::task::ClaimId;
 use crate::time;
 
@@ -37,7 +38,7 @@ impl SlotTable {
     /// Replaces the table at `path` by one with these claims and the pids of those that run.
     pub(super) fn create(path: &Path, claims: impl Iterator<Item = (ClaimId, Option<i32>)>) -> io::Result<Self> {
         let temporary = path.with_extension("new");
-        let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+        let file = home::new_file(&temporary)?;
         file.write_all_at(line(&time::boot_id()).as_slice(), 0)?;
         let mut table = Self { file, used: BTreeMap::new(), free: Vec::new() };
         for (claim, pid) in claims {
@@ -74,7 +75,8 @@ fn line(text: &str) -> Vec<u8> {
 
 /// What a keeper of this boot left; none if the table is of another boot or there is none.
 pub fn read(path: &Path) -> Option<Vec<Slot>> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let mut text = String::new();
+    home::open_file(path, File::options().read(true)).ok()?.read_to_string(&mut text).ok()?;
     let mut lines = text.lines();
     if lines.next()?.trim() != time::boot_id() {
         return None;

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use super::{GAP, HEADER, STDERR, STDOUT};
+use crate::home;
 
 /// Between two marks, in bytes of the file.
 const MARK_EVERY: u64 = 1024 * 1024;
@@ -92,7 +93,7 @@ impl LogReader {
     /// # Errors
     /// When it cannot be opened.
     pub fn resume(path: &Path, walked: Marks) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = home::open_file(path, File::options().read(true))?;
         let length = file.metadata()?.len();
         // Small, for most of the file is skipped.
         Ok(Self { source: Source::File(BufReader::with_capacity(8 * 1024, file), length), walked })

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -65,7 +66,7 @@ pub async fn serve(listener: UnixListener, service: Shared) {
 
 fn admit(stream: UnixStream, permits: &Arc<Semaphore>, service: &Shared, connections: &mut JoinSet<()>) {
     let peer = stream.peer_cred();
-    let own = peer.as_ref().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == nix::unistd::getuid().as_raw());
+    let own = peer.as_ref().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw());
     let refusal = if own {
         match permits.clone().try_acquire_owned() {
             Ok(permit) => {
@@ -80,7 +81,7 @@ fn admit(stream: UnixStream, permits: &Arc<Semaphore>, service: &Shared, connect
             Err(_) => Refusal::new(ErrorCode::Busy, "too many connections; try again"),
         }
     } else {
-        Refusal::invalid("this daemon serves its own user only")
+        Refusal::invalid("this daemon serves its own user only").with(json!({"reason": "not_allowed"}))
     };
     connections.spawn(async move {
         // The peer may be gone already.
