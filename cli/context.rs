@@ -1,7 +1,7 @@
 //! What every command has: the home, the settings, the way to the daemon, the way to the user.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use batch_executor::client::{Answer, Client, ClientError, Starter, passed_environment, this_program};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{EnvironmentArgs, Global};
 use crate::exit;
 use crate::failure::Failure;
+use crate::screen::{Screen, say};
 
 /// What every command has.
 pub struct Context {
@@ -111,11 +112,11 @@ impl Context {
     pub fn print(
         &self,
         answer: &Answer,
-        people: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+        people: impl FnOnce(&mut Screen) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = Screen::out();
         if self.json {
-            writeln!(out, "{}", answer.line)?;
+            out.json(&answer.line)?;
             return Ok(out.flush()?);
         }
         if !self.quiet {
@@ -141,12 +142,11 @@ impl Context {
     pub fn print_own(
         &self,
         own: &OwnAnswer,
-        people: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        people: impl FnOnce(&mut Screen) -> io::Result<()>,
     ) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = Screen::out();
         if self.json {
-            serde_json::to_writer(&mut out, own).map_err(io::Error::from)?;
-            writeln!(out)?;
+            out.json(&serde_json::to_string(own).map_err(io::Error::from)?)?;
         } else if !self.quiet {
             people(&mut out)?;
         }
@@ -175,9 +175,14 @@ impl Context {
     }
 }
 
-/// A line on standard error; when that is closed there is nobody to tell.
-pub fn say(text: &str) {
-    drop(writeln!(io::stderr(), "{text}"));
+/// Prints the id of what was made, for `--quiet`.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_id(id: i64) -> Result<(), Failure> {
+    let mut out = Screen::out();
+    writeln!(out, "{id}")?;
+    Ok(out.flush()?)
 }
 
 /// An answer of the program's own, in the shape of the daemon's.

@@ -3,6 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Command;
+use crate::screen::Screen;
 
 /// Writes the client's own events to standard error when asked to.
 pub fn start(verbose: u8, command: &Command) {
@@ -12,6 +13,10 @@ pub fn start(verbose: u8, command: &Command) {
         _ => "trace",
     };
     if !matches!(command, Command::Daemon(_) | Command::Keeper(_)) {
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(level))
+            .with_ansi(false)
+            .with_writer(Screen::err)
+            .init();
     }
 }

@@ -10,16 +10,19 @@ mod logging;
 mod params;
 mod quoting;
 mod request_key;
+mod screen;
 mod tasks_file;
 mod views;
 
-use std::io::Write;
 use std::process::ExitCode;
+
+use batch_executor::visible::visible;
 
 use clap::{CommandFactory, Parser};
 
 use crate::args::Cli;
 use crate::failure::Failure;
+use crate::screen::{Screen, say};
 
 const HELP: &str = "batch-executor --help";
 
@@ -41,8 +44,13 @@ fn main() -> ExitCode {
 fn misused(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
     if !json || !error.use_stderr() {
-        // When nobody reads it, the exit code still says it.
-        drop(error.print());
+        let plain = error.to_string();
+        if visible(&plain) == plain {
+            // When nobody reads it, the exit code still says it.
+            drop(error.print());
+        } else {
+            say(plain.trim_end());
+        }
         return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
     }
     let text = error.to_string();
@@ -62,12 +70,12 @@ fn report(outcome: Result<u8, Failure>, json: bool) -> ExitCode {
     }
     if json {
         // When nobody reads it, the exit code still says it.
-        drop(writeln!(std::io::stdout(), "{}", failure.json()));
+        drop(Screen::out().json(&failure.json()));
     } else {
         let (message, hint) = failure.text();
-        context::say(&format!("batch-executor: {message}"));
+        say(&format!("batch-executor: {message}"));
         if let Some(hint) = hint {
-            context::say(&format!("hint: {hint}"));
+            say(&format!("hint: {hint}"));
         }
     }
     ExitCode::from(failure.exit())

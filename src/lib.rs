@@ -9,6 +9,7 @@
 //! - [`secret`]: secrets by reference: where a value comes from, how it is read, how output is masked.
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
+//! - [`visible`]: text of others, made fit to be shown.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `failpoint`: where tests end the process.
 //! - `space`: the floor of free disk below which nothing new is begun.
@@ -34,6 +35,7 @@ pub mod secret;
 pub mod task;
 pub mod time;
 pub mod version;
+pub mod visible;
 
 #[cfg(feature = "daemon")]
 pub mod attempt;

@@ -1,7 +1,7 @@
 //! The daemon's log: standard error, or a file of bounded size.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::ChronoUtc;
 
 use crate::home;
+use crate::visible::visible_line;
 
 /// Where the log goes.
 #[derive(Debug)]
@@ -28,19 +29,36 @@ pub enum Destination {
 /// When the file cannot be opened.
 pub fn init(filter: &str, destination: Destination) -> io::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(ChronoUtc::new("%FT%T%.3fZ".to_owned()));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(ChronoUtc::new("%FT%T%.3fZ".to_owned()))
+        .with_ansi(false);
     // A second set-up in one process keeps the first.
     let _ = match destination {
-        Destination::Stderr => {
-            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            log.with_ansi(colour).with_writer(io::stderr).try_init()
-        }
+        Destination::Stderr => log.with_writer(|| Lines(io::stderr())).try_init(),
         Destination::File { path, most_bytes } => {
-            log.with_ansi(false).with_writer(Mutex::new(Bounded::open(path, most_bytes)?)).try_init()
+            log.with_writer(Mutex::new(Lines(Bounded::open(path, most_bytes)?))).try_init()
         }
     };
     defect::watch();
     Ok(())
+}
+
+/// An event a line, whatever is in its fields: paths, names and messages are others' text.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    /// Called once for each event, with its line end.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = visible_line(text.strip_suffix('\n').unwrap_or(&text));
+        self.0.write_all(format!("{line}\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A log file that does not grow for ever.

@@ -1,13 +1,11 @@
 //! `add`: one task.
 
-use std::io::Write;
-
 use batch_executor::protocol::Added;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::args::{EnvironmentArgs, SecretArgs, TaskFields, insert};
-use crate::context::{Context, data};
+use crate::context::{Context, data, print_id};
 use crate::exit;
 use crate::failure::Failure;
 use crate::params::{json_or_text, params};
@@ -70,7 +68,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<u8, Failure> {
     let answer = context.ask_twice("add", request)?;
     if context.quiet && !context.json {
         let added: Added = data(&answer)?;
-        writeln!(std::io::stdout(), "{}", added.task_id)?;
+        print_id(added.task_id)?;
         return Ok(exit::DONE);
     }
     context.print_message(&answer)?;

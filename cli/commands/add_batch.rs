@@ -1,7 +1,5 @@
 //! `add-batch`: the tasks of a file.
 
-use std::io::Write;
-
 use batch_executor::protocol::StatusData;
 use batch_executor::task::RunState;
 use clap::Args;
@@ -9,7 +7,7 @@ use serde_json::Map;
 
 use super::adding::{self, Plan};
 use crate::args::{EnvironmentArgs, SecretArgs, insert};
-use crate::context::{Context, OwnAnswer, accepted, data, request};
+use crate::context::{Context, OwnAnswer, accepted, data, print_id, request};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -108,7 +106,7 @@ pub fn run(context: &Context, args: &AddBatchArgs) -> Result<u8, Failure> {
     let interrupt = Interrupt::install()?;
     let added = adding::add(context, &mut client, &input, &plan, &interrupt)?;
     if let (Some(batch), true, false) = (added.batch_id, context.quiet, context.json) {
-        writeln!(std::io::stdout(), "{batch}")?;
+        print_id(batch)?;
     } else {
         let status: StatusData = data(&accepted(client.call_twice(&request("status", Map::new())?))?)?;
         let next = if status.state == RunState::Stopped { ". Nothing runs until: batch-executor start" } else { "" };

@@ -1,7 +1,7 @@
 //! `call`: a request as JSON, the response as it comes.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 
 use batch_executor::client::Client;
 use clap::Args;
@@ -11,6 +11,7 @@ use crate::args::EnvironmentArgs;
 use crate::context::{Context, working_directory};
 use crate::exit;
 use crate::failure::Failure;
+use crate::screen::Screen;
 
 /// Flags of `call`.
 #[derive(Debug, Args)]
@@ -90,8 +91,8 @@ impl Caller {
             Err(_) => text.to_owned(),
         };
         let answer = self.client.call_line(one_line(&line).as_bytes())?;
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", answer.line)?;
+        let mut out = Screen::out();
+        out.json(&answer.line)?;
         out.flush()?;
         Ok(exit::of_response(&answer.response))
     }

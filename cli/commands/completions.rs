@@ -1,13 +1,12 @@
 //! `completions`: a script for a shell. Needs neither home nor configuration.
 
-use std::io::Write;
-
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::exit;
 use crate::failure::Failure;
+use crate::screen::Screen;
 
 /// Flags of `completions`.
 #[derive(Debug, Args)]
@@ -28,7 +27,9 @@ pub fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
     // Made in memory first: the generator panics where it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut for_people(&Cli::command()), "batch-executor", &mut script);
-    std::io::stdout().write_all(&script)?;
+    let mut out = Screen::out();
+    out.data().write_all(&script)?;
+    out.flush()?;
     Ok(exit::DONE)
 }
 

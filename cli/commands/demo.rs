@@ -1,6 +1,5 @@
 //! `demo`: the program at work on a throw-away home, each command as a person could type it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,6 +10,7 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::quoting::command_line;
+use crate::screen::Screen;
 
 /// `demo` has no flags of its own.
 #[derive(Debug, Args)]
@@ -112,11 +112,13 @@ fn command(program: &Path, folder: &Path, home: &Path, words: &[&str]) -> Comman
 }
 
 fn tell(purpose: &str) -> Result<(), Failure> {
-    Ok(writeln!(std::io::stdout(), "\n# {purpose}")?)
+    let mut out = Screen::out();
+    writeln!(out, "\n# {purpose}")?;
+    Ok(out.flush()?)
 }
 
 fn typed(line: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout();
+    let mut out = Screen::out();
     writeln!(out, "$ {line}")?;
     Ok(out.flush()?)
 }

@@ -12,6 +12,7 @@ use crate::args::insert;
 use crate::context::{Context, data};
 use crate::exit;
 use crate::failure::Failure;
+use crate::screen::Screen;
 
 /// Flags of `export`.
 #[derive(Debug, Args)]
@@ -105,7 +106,10 @@ pub fn to_stdout(context: &Context, mut request: Map<String, serde_json::Value>)
     let exported: Exported = data(&answer)?;
     let mut file = File::open(&exported.file).map_err(|error| Failure::file("read", &exported.file, &error))?;
     folder.close().map_err(|error| unusable(&error))?;
-    io::copy(&mut file, &mut io::stdout().lock())?;
+    let mut out = Screen::out();
+    io::copy(&mut file, out.data())?;
+    out.flush()?;
+    drop(out);
     context.warn(answer.response.warnings.as_deref().unwrap_or_default());
     Ok(())
 }

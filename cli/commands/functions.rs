@@ -1,7 +1,5 @@
 //! `functions`: what tasks may name.
 
-use std::io::Write;
-
 use batch_executor::protocol::Functions;
 use clap::Args;
 use serde_json::Map;
@@ -9,6 +7,7 @@ use serde_json::Map;
 use crate::context::{Context, data};
 use crate::exit;
 use crate::failure::Failure;
+use crate::screen::Screen;
 use crate::views;
 
 /// `functions` has no flags of its own.
@@ -23,10 +22,11 @@ pub fn run(context: &Context, _args: &FunctionsArgs) -> Result<u8, Failure> {
     let answer = context.ask_twice("functions", Map::new())?;
     let known: Functions = data(&answer)?;
     if context.quiet && !context.json {
-        let mut out = std::io::stdout().lock();
+        let mut out = Screen::out();
         for function in &known.functions {
             writeln!(out, "{}", function.name)?;
         }
+        out.flush()?;
         return Ok(exit::DONE);
     }
     context.print(&answer, |out| Ok(views::functions::write(out, &known.functions)?))?;

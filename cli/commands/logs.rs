@@ -1,6 +1,4 @@
-//! `logs`: what a task wrote, raw.
-
-use std::io::{self, Write};
+//! `logs`: what a task wrote: as it is into a pipe or a file, made visible on a terminal.
 
 use batch_executor::client::{Client, ClientError, Received, Until};
 use batch_executor::protocol::{ErrorCode, LogsData};
@@ -13,6 +11,7 @@ use crate::context::{Context, accepted, data, request};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::screen::Screen;
 
 /// Flags of `logs`.
 #[derive(Debug, Args)]
@@ -35,6 +34,9 @@ pub struct LogsArgs {
     /// Which attempt, from 1 [default: the latest]
     #[arg(long, value_name = "N", value_parser = number)]
     attempt: Option<Value>,
+    /// As it was written, also to a terminal, where else control characters are made visible
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
     /// The last bytes alone
     #[arg(long, value_name = "BYTES", conflicts_with = "offset")]
     tail: Option<u32>,
@@ -63,11 +65,11 @@ pub fn run(context: &Context, args: &LogsArgs) -> Result<u8, Failure> {
         };
         let answer = accepted(Ok(answer))?;
         let piece: LogsData = data(&answer)?;
-        let mut out = io::stdout().lock();
-        if context.json {
-            writeln!(out, "{}", answer.line)?;
-        } else {
-            out.write_all(piece.text.as_bytes())?;
+        let mut out = Screen::out();
+        match (context.json, args.raw) {
+            (true, _) => out.json(&answer.line)?,
+            (false, true) => out.raw().write_all(piece.text.as_bytes())?,
+            (false, false) => out.data().write_all(piece.text.as_bytes())?,
         }
         out.flush()?;
         drop(out);

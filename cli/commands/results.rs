@@ -1,7 +1,5 @@
 //! `results`: the tasks and what they came to.
 
-use std::io::Write;
-
 use batch_executor::client::Answer;
 use batch_executor::protocol::ResultsData;
 use clap::Args;
@@ -11,6 +9,7 @@ use crate::args::{TaskIds, insert, number};
 use crate::context::{Context, accepted, data, request};
 use crate::exit;
 use crate::failure::Failure;
+use crate::screen::Screen;
 use crate::views;
 
 /// Flags of `results`.
@@ -65,18 +64,18 @@ pub fn run(context: &Context, args: &ResultsArgs) -> Result<u8, Failure> {
 
 fn print_page(context: &Context, args: &ResultsArgs, answer: &Answer, page: &ResultsData) -> Result<(), Failure> {
     if context.quiet && !context.json {
-        let mut out = std::io::stdout().lock();
+        let mut out = Screen::out();
         for task in &page.tasks {
             writeln!(out, "{}", task.task_id)?;
         }
         return Ok(out.flush()?);
     }
     if args.format.is_some() {
-        return context.print_message(answer);
+        return context.print(answer, |out| Ok(writeln!(out.data(), "{}", answer.response.message.trim_end())?));
     }
     context.print(answer, |out| {
         if !page.tasks.is_empty() {
-            writeln!(out, "{}", views::tasks::table(&page.tasks))?;
+            out.table(&views::tasks::table(&page.tasks))?;
         }
         if let (Some(cursor), false) = (page.next_cursor, args.all) {
             writeln!(out, "there are more: --cursor {cursor}, or --all")?;

@@ -1,7 +1,5 @@
 //! `run`: add a file's tasks, start, watch, wait, sum up.
 
-use std::io::Write;
-
 use batch_executor::client::Client;
 use batch_executor::protocol::{Exported, ResultsData, StatusData, Task};
 use batch_executor::task::{BatchId, Status};
@@ -13,11 +11,12 @@ use super::adding::{self, Added, Plan};
 use super::follow::{self, Waited};
 use super::{export, wait};
 use crate::args::{insert, number};
-use crate::context::{Context, OwnAnswer, accepted, data, request};
+use crate::context::{Context, OwnAnswer, accepted, data, print_id, request};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::request_key;
+use crate::screen::Screen;
 use crate::tasks_file::{Format, Input};
 use crate::views::summary::{self, MAX_ROWS};
 use crate::views::text;
@@ -113,7 +112,7 @@ fn plan(context: &Context, args: &RunArgs, input: &Input) -> Result<Plan, Failur
 
 fn announce(context: &Context, added: &Added, batch: BatchId) -> Result<(), Failure> {
     if context.quiet && !context.json {
-        return Ok(writeln!(std::io::stdout(), "{batch}")?);
+        return print_id(batch);
     }
     if added.repeated {
         context.tell(&format!("batch {batch} was added before and is not done: going on with it"));
@@ -169,7 +168,7 @@ fn report(
     let mut answer = OwnAnswer::new("run", message, fields);
     answer.warnings.clone_from(&added.warnings);
     let rows = if context.json || context.quiet { Vec::new() } else { worst_first(client, added, status)? };
-    let tell = |out: &mut dyn Write| {
+    let tell = |out: &mut Screen| {
         summary::write(out, &answer.message, &rows, status, added.batch_id.unwrap_or_default())?;
         match &exported {
             Some(exported) => writeln!(out, "exported: {} to {}", text::tasks(exported.exported), exported.file),
@@ -178,7 +177,7 @@ fn report(
     };
     if args.export.as_deref() == Some("-") {
         // Standard output has the results.
-        return if context.quiet { Ok(()) } else { Ok(tell(&mut std::io::stderr())?) };
+        return if context.quiet { Ok(()) } else { Ok(tell(&mut Screen::err())?) };
     }
     context.print_own(&answer, tell)
 }

@@ -1,11 +1,12 @@
 //! The functions and their parameters.
 
-use std::io::{self, Write};
+use std::io;
 
 use batch_executor::protocol::{FunctionInfo, ParamInfo};
 use serde_json::Value;
 
 use super::field;
+use crate::screen::Screen;
 
 /// The width of the names of parameters, indented.
 const LABEL: usize = 13;
@@ -14,7 +15,7 @@ const LABEL: usize = 13;
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(out: &mut dyn Write, functions: &[FunctionInfo]) -> io::Result<()> {
+pub fn write(out: &mut Screen, functions: &[FunctionInfo]) -> io::Result<()> {
     for function in functions {
         field(out, 0, "", &format!("{}: {}", function.name, function.description))?;
         for param in &function.params {

@@ -8,11 +8,14 @@ pub mod task;
 pub mod tasks;
 pub mod text;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use batch_executor::task::Status;
+use batch_executor::visible::visible;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
+
+use crate::screen::{Screen, colours};
 
 /// The columns that there are: the terminal's, else those of `COLUMNS`; None: as many as it takes.
 pub fn width() -> Option<usize> {
@@ -38,10 +41,10 @@ fn table() -> Table {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn field(out: &mut dyn Write, columns: usize, label: &str, text: &str) -> io::Result<()> {
+pub fn field(out: &mut Screen, columns: usize, label: &str, text: &str) -> io::Result<()> {
     let room = width().map_or(usize::MAX, |width| width.saturating_sub(columns).max(20));
     let mut label = label;
-    for line in text::wrapped(&text::printable(text), room) {
+    for line in text::wrapped(&visible(text), room) {
         writeln!(out, "{}", format!("{label:<columns$}{line}").trim_end())?;
         label = "";
     }
@@ -58,9 +61,4 @@ fn status_cell(status: Status) -> Cell {
         Status::Cancelled => Color::Yellow,
     };
     Cell::new(status.as_str()).fg(colour)
-}
-
-/// Whether standard output may have colours (`https://no-color.org`).
-fn colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,11 +1,12 @@
 //! The executor's state and the counts.
 
-use std::io::{self, Write};
+use std::io;
 
 use batch_executor::protocol::{Counts, StatusData};
 use batch_executor::task::RunState;
 
 use super::{field, tasks, text};
+use crate::screen::Screen;
 
 /// The width of the labels.
 const LABEL: usize = 10;
@@ -14,7 +15,7 @@ const LABEL: usize = 10;
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(out: &mut dyn Write, status: &StatusData) -> io::Result<()> {
+pub fn write(out: &mut Screen, status: &StatusData) -> io::Result<()> {
     let reason = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let keep = if status.keep { ", stays for tasks to come" } else { "" };
     let cap = status.lowered_to.unwrap_or(status.max_concurrent);
@@ -40,7 +41,8 @@ pub fn write(out: &mut dyn Write, status: &StatusData) -> io::Result<()> {
     }
     for (state, listed) in status.tasks.iter().flatten() {
         if !listed.is_empty() {
-            writeln!(out, "\n{state}\n{}", tasks::table(listed))?;
+            writeln!(out, "\n{state}")?;
+            out.table(&tasks::table(listed))?;
         }
     }
     match next_command(status) {

@@ -1,11 +1,12 @@
 //! The end of a `run`: the tasks, those that need a look first, the totals, and what to type next.
 
-use std::io::{self, Write};
+use std::io;
 
 use batch_executor::protocol::{StatusData, Task};
 use batch_executor::task::BatchId;
 
 use super::{field, status, tasks, text};
+use crate::screen::Screen;
 
 /// The most tasks that are listed.
 pub const MAX_ROWS: usize = 40;
@@ -31,15 +32,10 @@ pub fn headline(batch: BatchId, status: &StatusData, ended: bool) -> String {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(
-    out: &mut dyn Write,
-    headline: &str,
-    rows: &[Task],
-    status: &StatusData,
-    batch: BatchId,
-) -> io::Result<()> {
+pub fn write(out: &mut Screen, headline: &str, rows: &[Task], status: &StatusData, batch: BatchId) -> io::Result<()> {
     if !rows.is_empty() {
-        writeln!(out, "{}\n", tasks::table(rows))?;
+        out.table(&tasks::table(rows))?;
+        writeln!(out)?;
     }
     let unlisted = usize::try_from(status.counts.total).unwrap_or(0).saturating_sub(rows.len());
     if unlisted > 0 {

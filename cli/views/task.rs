@@ -1,12 +1,13 @@
 //! One task with its attempts.
 
-use std::io::{self, Write};
+use std::io;
 
 use batch_executor::protocol::{Attempt, Task};
 use batch_executor::task::Outcome;
 use serde_json::{Map, Value};
 
 use super::{field, text};
+use crate::screen::Screen;
 
 /// The most of a result or a parameter that is shown, in lines.
 const MOST_LINES: usize = 40;
@@ -17,7 +18,7 @@ const LABEL: usize = 12;
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(out: &mut dyn Write, task: &Task) -> io::Result<()> {
+pub fn write(out: &mut Screen, task: &Task) -> io::Result<()> {
     for (name, value) in fields(task) {
         field(out, LABEL, name, &value)?;
     }
@@ -69,7 +70,7 @@ fn limits(limits: &Map<String, Value>) -> String {
 }
 
 /// A line each; text of several lines (code) as it is.
-fn write_params(out: &mut dyn Write, params: &Value) -> io::Result<()> {
+fn write_params(out: &mut Screen, params: &Value) -> io::Result<()> {
     let params = params.as_object().filter(|params| !params.is_empty());
     if params.is_some() {
         writeln!(out, "\nparams")?;
@@ -79,7 +80,7 @@ fn write_params(out: &mut dyn Write, params: &Value) -> io::Result<()> {
         let columns = LABEL.max(label.chars().count());
         match value {
             Value::String(several) if several.trim_end().contains('\n') => {
-                writeln!(out, "{}", text::printable(label.trim_end()))?;
+                writeln!(out, "{}", label.trim_end())?;
                 write_lines(out, "    ", several, None)?;
             }
             Value::String(line) => field(out, columns, &label, line.trim_end())?,
@@ -118,7 +119,7 @@ fn why(attempt: &Attempt) -> Option<String> {
     }
 }
 
-fn write_result(out: &mut dyn Write, task: &Task) -> io::Result<()> {
+fn write_result(out: &mut Screen, task: &Task) -> io::Result<()> {
     let Some(result) = &task.result else { return Ok(()) };
     let streams = ["stdout", "stderr"].map(|name| (name, result.get(name).and_then(Value::as_str)));
     if result.get("exit_code").is_none() || streams.iter().all(|(_, written)| written.is_none()) {
@@ -137,9 +138,9 @@ fn write_result(out: &mut dyn Write, task: &Task) -> io::Result<()> {
 }
 
 /// The first lines, and how to see the rest.
-fn write_lines(out: &mut dyn Write, indent: &str, lines: &str, rest: Option<&str>) -> io::Result<()> {
+fn write_lines(out: &mut Screen, indent: &str, lines: &str, rest: Option<&str>) -> io::Result<()> {
     for line in lines.lines().take(MOST_LINES) {
-        writeln!(out, "{indent}{}", text::printable(line))?;
+        writeln!(out, "{indent}{}", line)?;
     }
     match lines.lines().count().saturating_sub(MOST_LINES) {
         0 => Ok(()),

@@ -1,7 +1,7 @@
 //! Many tasks, a line each.
 
 use batch_executor::protocol::Task;
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, Row, Width};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, Row, Table, Width};
 
 use super::{status_cell, table as new_table, text};
 
@@ -28,7 +28,7 @@ const LAYOUTS: &[(usize, &[Column])] = &[
 ];
 
 /// A table of tasks with what each came to; what does not fit is cut off, `show` has it all.
-pub fn table(tasks: &[Task]) -> String {
+pub fn table(tasks: &[Task]) -> Table {
     let width = super::width();
     let layout = LAYOUTS.iter().find(|(from, _)| width.is_none_or(|width| width >= *from));
     let columns = layout.map_or::<&[Column], _>(&[], |(_, columns)| columns);
@@ -57,7 +57,7 @@ pub fn table(tasks: &[Task]) -> String {
             }
         }
     }
-    table.trim_fmt()
+    table
 }
 
 impl Column {

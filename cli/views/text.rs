@@ -2,20 +2,16 @@
 
 use batch_executor::protocol::Task;
 use batch_executor::task::Status;
+use batch_executor::visible::visible_line;
 use serde_json::Value;
 
 /// The longest text in a cell, in characters.
 const CELL_CHARS: usize = 80;
 
-/// The text without what would move a terminal's cursor or change its colours.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
-}
-
 /// The first line that is not blank, shortened to a cell.
 pub fn first_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    shortened(&printable(line))
+    shortened(&visible_line(line))
 }
 
 /// At most a cell's length.
@@ -137,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_hostile_name_moves_no_cursor() {
-        assert_eq!(first_line("\n  \u{1b}[2Jgone\r\nsecond"), "\u{fffd}[2Jgone");
+        assert_eq!(first_line("\n  \u{1b}[2Jgone\r\nsecond"), "\\x1b[2Jgone");
         assert_eq!(shortened(&"x".repeat(81)).chars().count(), 81);
     }
 }

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::BackendError;
-use crate::home::Home;
+use crate::home::{Home, open_file};
 use crate::keeper::{self, slots};
 use crate::task::ClaimId;
 
@@ -60,7 +59,7 @@ fn note(home: &Home, claims: &BTreeSet<ClaimId>) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    let mut file = File::options().create(true).append(true).mode(0o600).open(home.keeper_lost())?;
+    let mut file = open_file(&home.keeper_lost(), File::options().create(true).append(true))?;
     file.write_all(lines.as_bytes())
 }
 

@@ -10,7 +10,6 @@ use serde_json::json;
 use crate::context::{Context, OwnAnswer};
 use crate::exit;
 use crate::failure::Failure;
-use crate::views;
 
 /// `doctor` has no flags of its own.
 #[derive(Debug, Args)]
@@ -76,7 +75,7 @@ pub fn run(context: &Context, _args: &DoctorArgs) -> Result<u8, Failure> {
                 Level::Warning => "warning",
                 Level::Broken => "BROKEN",
             };
-            writeln!(out, "{mark:<8} {:<14} {}", check.name, views::text::printable(&check.found))?;
+            writeln!(out, "{mark:<8} {:<14} {}", check.name, check.found)?;
             if let Some(advice) = &check.advice {
                 writeln!(out, "{:<24}-> {advice}", "")?;
             }
