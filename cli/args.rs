@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{
     add, add_batch, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper, logs,
-    results, retry, run, show, start, status, stop, update, wait,
+    results, retry, run, selftest, show, start, status, stop, update, wait,
 };
 use crate::failure::Failure;
 
@@ -114,6 +114,8 @@ pub enum Command {
     Config(config::ConfigArgs),
     /// Check what the promises rest on, and say what to do
     Doctor(doctor::DoctorArgs),
+    /// Break a throw-away daemon on this machine on purpose, and see whether the promises hold
+    Selftest(selftest::SelftestArgs),
     /// See it work, live, on a throw-away home
     Demo(demo::DemoArgs),
     /// A completion script for a shell

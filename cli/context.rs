@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use batch_executor::client::{Answer, Client, ClientError, Starter, passed_environment, this_program};
@@ -237,6 +238,15 @@ pub fn data<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     let data = answer.response.data.as_ref().unwrap_or(&Value::Null);
     T::deserialize(data)
         .map_err(|error| Failure::unexpected(answer.response.action.as_deref().unwrap_or_default(), &error))
+}
+
+/// Where in PATH a program is.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_program = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(is_program)
 }
 
 /// This client's working directory.

@@ -18,9 +18,19 @@ impl Interrupt {
     /// # Errors
     /// When the system has no descriptor left.
     pub fn install() -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGINT);
-        set.add(Signal::SIGTERM);
+        Self::of(&[Signal::SIGINT, Signal::SIGTERM])
+    }
+
+    /// As [`Self::install`], SIGHUP too: for what must be put away when the terminal goes.
+    ///
+    /// # Errors
+    /// As [`Self::install`].
+    pub fn install_with_hangup() -> io::Result<Self> {
+        Self::of(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
+    }
+
+    fn of(signals: &[Signal]) -> io::Result<Self> {
+        let set: SigSet = signals.iter().copied().collect();
         set.thread_block()?;
         let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { signals })

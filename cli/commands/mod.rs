@@ -20,6 +20,7 @@ pub mod read_secrets;
 pub mod results;
 pub mod retry;
 pub mod run;
+pub mod selftest;
 pub mod serve;
 pub mod show;
 pub mod start;
@@ -62,6 +63,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::ReadSecrets => read_secrets::run(),
         Command::Config(args) => config::run(&context()?, &args),
         Command::Doctor(args) => doctor::run(&context()?, &args),
+        Command::Selftest(args) => selftest::run(&context()?, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(&args),
     }

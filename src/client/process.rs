@@ -22,6 +22,11 @@ impl Identity {
         Some(Self { pid, started })
     }
 
+    /// Its pid.
+    pub const fn pid(self) -> u32 {
+        self.pid
+    }
+
     /// Whether it still lives.
     pub fn lives(self) -> bool {
         Self::of(self.pid) == Some(self)

@@ -90,15 +90,7 @@ impl Starter {
         }
         command.env_clear().envs(self.environment());
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        // A client that waits has its signals blocked, and a child inherits the mask of the thread that starts it.
-        let spawned = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                SigSet::all().thread_unblock()?;
-                command.spawn()
-            });
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
-        });
-        Ok((spawned.map_err(|error| self.spawn_error(error))?, messages))
+        Ok((spawn_unblocked(&mut command).map_err(|error| self.spawn_error(error))?, messages))
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
@@ -113,6 +105,21 @@ impl Starter {
     fn spawn_error(&self, error: io::Error) -> ClientError {
         ClientError::Spawn { program: self.program.clone(), error }
     }
+}
+
+/// Starts a program with no signal blocked: a client that waits has some blocked, and a child inherits the mask of
+/// the thread that starts it.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn_unblocked(command: &mut Command) -> io::Result<Child> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            SigSet::all().thread_unblock()?;
+            command.spawn()
+        });
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
+    })
 }
 
 /// The path of this program, to be started again as daemon.

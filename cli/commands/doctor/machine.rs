@@ -10,7 +10,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{User, geteuid};
 
 use super::Check;
-use crate::context::Context;
+use crate::context::{Context, in_path};
 use crate::views::text;
 
 /// Below this there is no room for a commit and its log.
@@ -74,11 +74,7 @@ fn disk(root: &Path) -> Vec<Check> {
 }
 
 fn interpreter(runtime: &'static str, names: &[&str]) -> Check {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = names.iter().find_map(|name| {
-        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| is_executable(program))
-    });
-    match found {
+    match names.iter().find_map(|name| in_path(name)) {
         Some(program) => Check::ok(runtime, program.to_string_lossy()),
         None => Check::warning(
             runtime,
@@ -86,10 +82,6 @@ fn interpreter(runtime: &'static str, names: &[&str]) -> Check {
             format!("tasks with runtime {runtime} will fail until it is installed"),
         ),
     }
-}
-
-fn is_executable(program: &Path) -> bool {
-    std::fs::metadata(program).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn clock() -> Check {
