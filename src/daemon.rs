@@ -25,8 +25,9 @@ use crate::executor::{Executor, Rules, StartError};
 use crate::failpoint;
 use crate::home::{self, Home, HomeError};
 use crate::protocol::milliseconds;
-use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
+pub use crate::queue::salvage::{RepairError, Repaired};
+use crate::queue::{Queue, salvage};
 use crate::server::{self, Ending, Service};
 use crate::space::Floor;
 use crate::sys;
@@ -46,6 +47,8 @@ pub enum DaemonError {
     Start(#[from] StartError),
     #[error(transparent)]
     Damaged(QueueError),
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     #[error("the daemon cannot run: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -62,6 +65,10 @@ impl DaemonError {
                 | OpenError::Pragma { .. }
                 | OpenError::SharedMemory { .. },
             ) => 78,
+            Self::Repair(RepairError::Open(_)) => 78,
+            Self::Repair(RepairError::Intact(_)) => 0,
+            Self::Repair(RepairError::Missing(_)) => 3,
+            Self::Repair(_) => 74,
             Self::Locked { .. } => 75,
             Self::Open(_) | Self::Damaged(_) => 74,
             Self::Start(StartError::Queue(QueueError::Damaged(_) | QueueError::Unavailable(_))) => 74,
@@ -137,6 +144,20 @@ pub fn run(setup: Setup) -> Result<(), DaemonError> {
             Err(error.into())
         }
     }
+}
+
+/// Salvages a damaged queue into a fresh one (`doctor --repair`), where no daemon runs.
+///
+/// # Errors
+/// [`DaemonError`], with its exit code; the queue is as it was.
+pub fn repair(home: &Home) -> Result<Repaired, DaemonError> {
+    if !home.database().exists() {
+        return Err(RepairError::Missing(home.database()).into());
+    }
+    let _lock = lock_home(home, None)?;
+    let stamp = chrono::Utc::now().format("%Y%m%d_%H%M%S%3f").to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(salvage::repair(&home.database(), &stamp))?)
 }
 
 /// How serving ended.

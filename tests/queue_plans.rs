@@ -9,8 +9,8 @@ use std::path::Path;
 use sources::files;
 use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
-/// `doctor` compares the tallies with all rows; nothing else may.
-const WHOLE: &str = "src/queue/read/health.rs";
+/// `doctor` compares the tallies with all rows, and its repair counts them anew; nothing else may.
+const WHOLE: &[&str] = &["src/queue/read/health.rs", "src/queue/salvage/fill.rs"];
 /// Tables of a few rows, whatever the queue holds, and lists that the request itself brought.
 const SMALL: &[&str] =
     &["tally", "executor", "clock", "sqlite_sequence", "j", "wanted", "json_each", "suspect", "cause_tally"];
@@ -79,7 +79,7 @@ async fn no_statement_reads_more_than_it_answers_with() {
     files(&root.join("src/queue"), &mut sources);
     let mut connection = migrated().await;
     let (mut explained, mut bad) = (0, Vec::new());
-    for path in sources.iter().filter(|path| !path.ends_with(WHOLE)) {
+    for path in sources.iter().filter(|path| !WHOLE.iter().any(|whole| path.ends_with(whole))) {
         let source = std::fs::read_to_string(path).expect("a source");
         let literals = literals(&source);
         let statements = literals.iter().flat_map(|literal| literal.split(';')).map(str::trim);

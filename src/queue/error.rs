@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sqlx::migrate::MigrateError;
+
 use crate::space::Shortage;
 
 /// Why an operation on the queue failed. Cloneable: one failed commit answers every caller of its group.
@@ -78,10 +80,29 @@ impl From<sqlx::Error> for QueueError {
 }
 
 impl OpenError {
+    /// What is read and written first shows damage that the way in did not.
+    pub(super) fn reading(path: &Path, error: QueueError) -> Self {
+        match error {
+            QueueError::Damaged(error) | QueueError::Value(error) => Self::Damaged { path: path.to_owned(), error },
+            error => Self::Read(error),
+        }
+    }
+
+    pub(super) fn migrating(path: &Path, error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+                if primary_code(&error).is_some_and(|code| DAMAGED.contains(&code)) =>
+            {
+                Self::Damaged { path: path.to_owned(), error: error.to_string() }
+            }
+            error => Self::Migrate { path: path.to_owned(), error },
+        }
+    }
+
     pub(super) fn opening(path: &Path, error: sqlx::Error) -> Self {
         let path = path.to_owned();
         if primary_code(&error).is_some_and(|code| DAMAGED.contains(&code)) {
-            Self::Damaged { path, error }
+            Self::Damaged { path, error: error.to_string() }
         } else if extended_code(&error).is_some_and(|code| NO_SHARED_MEMORY.contains(&code)) {
             Self::SharedMemory { path, error }
         } else {
@@ -108,7 +129,7 @@ pub enum OpenError {
     #[error(
         "the queue `{path}` is damaged or no database ({error}); it was left untouched: save what can be read with `batch-executor doctor --repair`, or put a backup in its place"
     )]
-    Damaged { path: PathBuf, error: sqlx::Error },
+    Damaged { path: PathBuf, error: String },
     #[error(
         "the queue `{path}` is on a file system without shared memory ({error}); it was left untouched: choose a home on a local disk with --home or BATCH_EXECUTOR_HOME"
     )]
@@ -116,7 +137,7 @@ pub enum OpenError {
     #[error("the queue `{path}` cannot be opened: {error}")]
     Open { path: PathBuf, error: sqlx::Error },
     #[error("the queue `{path}` cannot be migrated: {error}")]
-    Migrate { path: PathBuf, error: sqlx::migrate::MigrateError },
+    Migrate { path: PathBuf, error: MigrateError },
     #[error("the queue's file cannot be prepared: {0}")]
     File(io::Error),
     #[error(transparent)]

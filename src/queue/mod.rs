@@ -4,6 +4,7 @@
 //!   `suspects`: care after the machine went down; [`outside`]: care while somebody else kills tasks.
 //! - [`ops`]: the operations, a file for each. `decide`: what follows from an attempt's end, pure.
 //! - [`read`]: status, pages of tasks, attempts, output; on connections that cannot write.
+//! - [`salvage`]: a fresh queue from what can be read of a damaged one.
 //! - `open`: pragmas and migrations. [`clock`]: queue time. `memory`, `state`, `tx`: what the writer works with.
 //!
 //! Nothing here knows a process or a socket.
@@ -16,6 +17,7 @@ mod open;
 pub mod ops;
 pub mod outside;
 pub mod read;
+pub mod salvage;
 mod settle;
 pub mod state;
 mod suspects;
@@ -83,13 +85,15 @@ impl Queue {
         caps: &BTreeMap<String, u32>,
         floor: Floor,
     ) -> Result<Opened, OpenError> {
+        salvage::finish(database).map_err(OpenError::File)?;
         let mut connection = open::writer(database).await?;
-        let stored_boot = QueueClock::stored_boot(&mut connection).await?;
+        let reading = |error| OpenError::reading(database, error);
+        let stored_boot = QueueClock::stored_boot(&mut connection).await.map_err(reading)?;
         let rebooted = stored_boot.is_some_and(|boot| boot != crate::time::boot_id());
-        let clock = Arc::new(QueueClock::load(&mut connection).await?);
-        let memory = Memory::load(&mut connection, caps).await?;
+        let clock = Arc::new(QueueClock::load(&mut connection).await.map_err(reading)?);
+        let memory = Memory::load(&mut connection, caps).await.map_err(reading)?;
         // The first that is written, after all that is read: a file that is damaged there stays as it is.
-        clock.store(&mut connection).await?;
+        clock.store(&mut connection).await.map_err(reading)?;
         let first = Snapshot {
             seq: 0,
             run: memory.run.clone(),

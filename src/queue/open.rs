@@ -83,7 +83,7 @@ pub(super) async fn writer(path: &Path) -> Result<WritingConnection, OpenError> 
             return Err(OpenError::Pragma { path: path.to_owned(), pragma, found, wanted });
         }
     }
-    MIGRATIONS.run(&mut *connection).await.map_err(|error| OpenError::Migrate { path: path.to_owned(), error })?;
+    MIGRATIONS.run(&mut *connection).await.map_err(|error| OpenError::migrating(path, error))?;
     Ok(connection)
 }
 

@@ -10,6 +10,8 @@ use crate::context::{Context, data};
 use crate::failure::Failure;
 use crate::views::text;
 
+/// What to do about a damaged queue.
+const REPAIR: &str = "batch-executor daemon stop, then: batch-executor doctor --repair";
 /// Files that a daemon with a few hundred connections and followed logs has open.
 const ENOUGH_FILES: u64 = 1024;
 /// What ends tasks on Android: the limit on background processes (since 12), unless it is turned off.
@@ -33,7 +35,10 @@ pub fn checks(context: &Context) -> Vec<Check> {
         )],
         Err(failure) => {
             let (message, hint) = failure.text();
-            let advice = hint.unwrap_or_else(|| format!("see {}", context.home.log().display()));
+            let is_damaged = matches!(&failure, Failure::Refused(answer)
+                if answer.response.error.as_ref().is_some_and(|error| error.details["reason"] == "damaged"));
+            let see = || format!("see {}", context.home.log().display());
+            let advice = if is_damaged { REPAIR.to_owned() } else { hint.unwrap_or_else(see) };
             vec![Check::broken("daemon", message, advice)]
         }
     }
@@ -46,11 +51,7 @@ fn of(health: &Health) -> Vec<Check> {
     checks.push(if health.database == "ok" {
         Check::ok("queue", format!("intact, {size}, schema {}, SQLite {}", health.schema, health.sqlite))
     } else {
-        Check::broken(
-            "queue",
-            health.database.clone(),
-            "stop the daemon, keep a copy of queue.db with its -wal, then recover it with: sqlite3 queue.db .recover",
-        )
+        Check::broken("queue", health.database.clone(), REPAIR)
     });
     checks.extend(health.tally_difference.as_ref().map(|difference| {
         Check::warning("counts", difference.clone(), "please report it; the tasks themselves are not affected")

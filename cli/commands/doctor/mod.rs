@@ -2,6 +2,7 @@
 
 mod daemon;
 mod machine;
+mod repair;
 
 use clap::Args;
 use serde::Serialize;
@@ -11,9 +12,13 @@ use crate::context::{Context, OwnAnswer};
 use crate::exit;
 use crate::failure::Failure;
 
-/// `doctor` has no flags of its own.
+/// Flags of `doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {}
+pub struct DoctorArgs {
+    /// Make a fresh queue of what can be read of a damaged one, and keep the damaged one beside it
+    #[arg(long)]
+    repair: bool,
+}
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -53,8 +58,11 @@ impl Check {
 /// Prints every check; 0 with warnings at most, 1 when a promise cannot be kept.
 ///
 /// # Errors
-/// When standard output cannot be written.
-pub fn run(context: &Context, _args: &DoctorArgs) -> Result<u8, Failure> {
+/// When standard output cannot be written, or a queue cannot be repaired.
+pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
+    if args.repair {
+        return repair::run(context);
+    }
     let mut checks = vec![
         Check::ok("program", format!("version {}", batch_executor::version::VERSION)),
         Check::ok("socket", context.home.socket().to_string_lossy()),

@@ -8,6 +8,7 @@ mod status;
 mod task;
 
 pub use health::DatabaseHealth;
+pub(super) use health::tally_difference;
 pub use logs::{AttemptLog, NoLog, Stored};
 pub use pages::{Filter, PAGE_ROWS, Page};
 pub use status::Selected;
