@@ -25,12 +25,15 @@ use crate::executor::{Executor, Rules, StartError};
 use crate::failpoint;
 use crate::home::{self, Home, HomeError};
 use crate::protocol::milliseconds;
+use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
-pub use crate::queue::salvage::{RepairError, Repaired};
-use crate::queue::{Queue, salvage};
 use crate::server::{self, Ending, Service};
 use crate::space::Floor;
 use crate::sys;
+
+mod repair;
+
+pub use repair::{RepairError, Repaired, repair};
 
 /// Why the daemon did not run, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,10 @@ pub enum DaemonError {
         "another daemon holds this home `{home}`: pid {pid}; choose another home, or end that one: batch-executor daemon stop"
     )]
     Locked { home: PathBuf, pid: String },
+    #[error(
+        "the home `{home}` cannot be used: {error}; make it writable for you, or choose another with --home or BATCH_EXECUTOR_HOME"
+    )]
+    Unusable { home: PathBuf, error: io::Error },
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -58,7 +65,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Home(HomeError::NotOurs { .. }) => 77,
-            Self::Home(_) => 78,
+            Self::Home(_) | Self::Unusable { .. } => 78,
             Self::Open(
                 OpenError::Newer { .. }
                 | OpenError::Foreign { .. }
@@ -146,20 +153,6 @@ pub fn run(setup: Setup) -> Result<(), DaemonError> {
     }
 }
 
-/// Salvages a damaged queue into a fresh one (`doctor --repair`), where no daemon runs.
-///
-/// # Errors
-/// [`DaemonError`], with its exit code; the queue is as it was.
-pub fn repair(home: &Home) -> Result<Repaired, DaemonError> {
-    if !home.database().exists() {
-        return Err(RepairError::Missing(home.database()).into());
-    }
-    let _lock = lock_home(home, None)?;
-    let stamp = chrono::Utc::now().format("%Y%m%d_%H%M%S%3f").to_string();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(salvage::repair(&home.database(), &stamp))?)
-}
-
 /// How serving ended.
 enum Ended {
     Stopped,
@@ -227,7 +220,15 @@ fn adopt(home: &Home, inherited: Option<Inherited>) -> io::Result<Option<(OwnedF
 fn lock_home(home: &Home, inherited: Option<OwnedFd>) -> Result<Flock<File>, DaemonError> {
     let file = match inherited {
         Some(fd) => File::from(fd),
-        None => home::open_file(&home.lock(), File::options().create(true).read(true).write(true))?,
+        None => {
+            home::open_file(&home.lock(), File::options().create(true).read(true).write(true)).map_err(|error| {
+                match error.kind() {
+                    // A file that somebody else put there; the error says which.
+                    io::ErrorKind::PermissionDenied => DaemonError::Io(error),
+                    _ => DaemonError::Unusable { home: home.root().to_owned(), error },
+                }
+            })?
+        }
     };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut locked) => {

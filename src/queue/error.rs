@@ -26,7 +26,9 @@ pub enum QueueError {
     #[error("internal error in the queue: {0}")]
     Statement(Arc<sqlx::Error>),
     /// A stored value that this program cannot have written.
-    #[error("the queue holds a value that is not understood: {0}")]
+    #[error(
+        "the queue holds a value that is not understood: {0}. Repair it with: batch-executor daemon stop, then batch-executor doctor --repair"
+    )]
     Value(String),
     /// The writer has ended.
     #[error("the daemon is ending")]
@@ -70,6 +72,10 @@ pub(super) fn is_rollback_needed(error: &sqlx::Error) -> bool {
 impl From<sqlx::Error> for QueueError {
     fn from(error: sqlx::Error) -> Self {
         match primary_code(&error) {
+            // Every column has a type that is checked when it is written.
+            None if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
+                Self::Value(error.to_string())
+            }
             Some(code) if PASSING.contains(&code) || extended_code(&error).is_some_and(|c| PASSING_IO.contains(&c)) => {
                 Self::Unavailable(Arc::new(error))
             }

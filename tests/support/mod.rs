@@ -68,6 +68,23 @@ impl Daemon {
         self.serve_by(&[]);
     }
 
+    /// Starts a daemon on the home; waits until it answers, or gives the code with which it ended.
+    pub fn serve_or_end(&mut self) -> Option<i32> {
+        self.spawn(&[]);
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().expect("a daemon").try_wait().expect("its state") {
+                self.child = None;
+                return Some(status.code().expect("no signal"));
+            }
+            if self.ask(&json!({"action": "functions"})).is_some() {
+                return None;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no daemon\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// As [`Self::serve`], run by another program, which becomes it.
     pub fn serve_by(&mut self, runner: &[&str]) {
         self.spawn_by(runner, &[]);
