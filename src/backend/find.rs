@@ -25,7 +25,7 @@ impl Keeper {
     /// The living keeper, if there is one; of another version it replaces itself by this one first.
     pub(super) async fn find(options: &Options) -> Result<Option<Self>, BackendError> {
         let Some(mut keeper) = Self::greet(options).await? else { return Ok(None) };
-        if keeper.welcome.version == VERSION {
+        if keeper.welcome.version == VERSION && keeper.welcome.protocol == KEEPER_PROTOCOL {
             return Ok(Some(keeper));
         }
         let path = program_path(&options.program);

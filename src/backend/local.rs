@@ -16,7 +16,7 @@ use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
 use crate::config::Declared;
 use crate::function::{self, Work};
-use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, encode};
+use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_SECRETS, encode};
 use crate::task::{ClaimId, Limits, Order};
 
 /// The most attempts in one message.
@@ -89,7 +89,7 @@ impl Local {
             next_request: Arc::new(AtomicU64::new(1)),
             sent: Arc::default(),
             keeper_pid: welcome.pid,
-            keeper_guards: welcome.guards,
+            keeper_guards: welcome.protocol >= WITH_SECRETS,
         };
         tokio::spawn(write(writing, outgoing, handed_over));
         tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));

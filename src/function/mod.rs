@@ -76,7 +76,12 @@ pub fn known(functions: &BTreeMap<String, UserFunction>) -> Vec<FunctionInfo> {
     let surroundings = || {
         vec![
             param("cwd", "text", Value::Null, "working directory; default: the client's at `add`"),
-            param("env", "object", json!({}), "variables on top of the environment"),
+            param(
+                "env",
+                "object",
+                json!({}),
+                "variables on top of the environment; a value is text or {\"secret\": \"NAME\"}",
+            ),
             param("stdin", "text", Value::Null, "what the process reads"),
         ]
     };

@@ -276,7 +276,6 @@ impl Front {
             waiting: self.core.waiting_claims(),
             running: self.core.running_claims(),
             ended: self.core.table.untaken.ended().iter().copied().collect(),
-            guards: true,
         });
         self.had_daemon = true;
         // Who followed has gone. The environments stay: what waits since the old daemon refers to them.

@@ -13,7 +13,9 @@ use crate::secret::Wanted;
 use crate::task::{ClaimId, Limits, Order, Priority, TaskId};
 
 /// The revision of this protocol.
-pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 2 } else { 1 };
+pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 3 } else { 2 };
+/// The first that knows [`LaunchProcess::secrets`] and limits; a keeper that does not must not get any.
+pub const WITH_SECRETS: u32 = 2;
 /// No message is longer; a longer one is damage.
 const LONGEST: usize = 256 * 1024 * 1024;
 
@@ -121,9 +123,6 @@ pub struct Welcome {
     pub running: Vec<ClaimId>,
     /// Ended, and the end not taken yet.
     pub ended: Vec<ClaimId>,
-    /// Whether it knows [`LaunchProcess::secrets`] and limits; one that does not must not get any.
-    #[serde(default)]
-    pub guards: bool,
 }
 
 /// An attempt to run.
