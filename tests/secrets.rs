@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{Daemon, shell};
@@ -47,6 +48,14 @@ fn processes_of(daemon: &Daemon) -> Vec<String> {
         .filter(|pid| holds(&of(&format!("{pid}/environ")), home.as_os_str().as_encoded_bytes()))
         .map(|pid| String::from_utf8_lossy(&of(&format!("{pid}/cmdline"))).replace('\0', " "))
         .collect()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A task with the value in `TOKEN`.
@@ -144,6 +153,17 @@ fn a_task_has_the_value_and_what_it_writes_of_it_is_masked() {
     assert_eq!(shown[4]["result"]["stdout"], "***\n");
     assert_eq!(shown[5]["result"]["stdout"], VALUE[..VALUE.len() - 16], "a beginning alone is not the value");
     nowhere(&daemon);
+}
+
+#[test]
+fn the_error_of_a_task_that_does_not_start_is_masked() {
+    let daemon = daemon("[secrets.token]\ncommand = [\"echo\", \"sup3rs3cret\"]\n");
+    // Of no format that a kernel runs.
+    write(&daemon.work().join("sup3rs3cret"), "\u{1}\u{2}", 0o700);
+    let task = json!({"name": "n", "function": "command", "params": {"argv": ["./sup3rs3cret"]}, "max_retries": 0});
+    let shown = run(&daemon, &[with_token(task)]);
+    let error = shown[0]["error"].as_str().expect("an error");
+    assert!(error.contains("***` cannot be started") && !error.contains("sup3r"), "{error}");
 }
 
 #[test]
@@ -305,12 +325,13 @@ fn what_reads_a_secret_is_ended_with_its_attempt_and_holds_nobody_up() {
     assert_eq!(timed_out["error"], "timed out after 0.2 s");
     let added = daemon.ok(json!({"action": "add", "name": "n", "function": "command", "params": {"argv": ["true"]}}));
     daemon.ok(json!({"action": "wait", "task_ids": [added["task_id"]]}));
-    assert!(processes_of(&daemon).iter().any(|line| line.starts_with("sleep 1000")), "it is still read");
+    let reads = || processes_of(&daemon).iter().any(|line| line.starts_with("sleep 1000"));
+    until("it is read", reads);
     daemon.ok(json!({"action": "cancel", "task_id": 1}));
     daemon.wait();
     assert_eq!(daemon.ok(json!({"action": "show", "task_id": 1}))["status"], "cancelled");
-    let ours = processes_of(&daemon);
-    assert!(ours.iter().all(|line| !line.starts_with("sleep")), "what read the secret lives on: {ours:?}");
+    // What is killed is gone a moment later.
+    until("what reads it is ended", || !reads());
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub enum IoNice {
 
 /// The names of the limits.
 pub const LIMITS: &[&str] = &["memory", "cpu", "open_files", "nice", "ionice", "umask"];
+/// The most characters of a value that a message repeats.
+const SHOWN: usize = 80;
 /// With less no program starts.
 const LEAST_MEMORY: u64 = 1 << 20;
 /// With fewer no program reads its libraries.
@@ -108,7 +110,10 @@ impl Limits {
                     continue;
                 }
             };
-            set.ok_or_else(|| format!("`limits.{name}` is {value}, but must be {allowed}"))?;
+            set.ok_or_else(|| {
+                let shown: String = value.to_string().chars().take(SHOWN).collect();
+                format!("`limits.{name}` is {shown}, but must be {allowed}")
+            })?;
         }
         Ok((limits, unknown))
     }
