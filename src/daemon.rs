@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::backend::{Options, base_environment};
 use crate::config::Settings;
-use crate::executor::{Executor, Rules, StartError};
+use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::failpoint;
 use crate::home::{self, Home, HomeError};
 use crate::protocol::milliseconds;
@@ -86,6 +86,8 @@ impl DaemonError {
     }
 }
 
+/// What the settings say in days is worked with in seconds.
+const SECONDS_A_DAY: f64 = 86_400.0;
 /// How long the program that is to take over may take to say that it can.
 const CHECK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last answers may take when the queue is damaged.
@@ -272,6 +274,10 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         max_interruptions: settings.max_interruptions,
         function_caps: caps,
         floor,
+        retention: Retention {
+            count: settings.keep_completed_count.map(i64::from),
+            age_ms: settings.keep_completed_days.map(|days| milliseconds(days * SECONDS_A_DAY)),
+        },
     };
     let executor = Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted).await?;
     let service = Arc::new(Service {

@@ -14,7 +14,7 @@ use crate::views;
 pub struct ConfigArgs {}
 
 /// The width of the names.
-const LABEL: usize = 19;
+const LABEL: usize = 22;
 
 /// Prints every setting.
 ///

@@ -41,6 +41,10 @@ pub struct Settings {
     pub min_free_bytes: u64,
     /// How long a `request_key` is remembered, in days.
     pub request_key_days: f64,
+    /// How long a completed task is kept, in days; none: for ever.
+    pub keep_completed_days: Option<f64>,
+    /// How many completed tasks are kept; none: all.
+    pub keep_completed_count: Option<u32>,
     /// The number of interruptions at which a task fails.
     pub max_interruptions: u32,
     /// Names of the client's environment that go with its tasks; a final `*` matches the rest of a name.
@@ -153,6 +157,22 @@ pub const SETTINGS: &[Setting] = &[
         get: |s| json!(s.request_key_days),
     },
     Setting {
+        name: "keep_completed_days",
+        allowed: "days above 0 to 36500, or none",
+        description: "how long a completed task is kept; then it is removed as `clear` does",
+        set: |s, text| {
+            or_none(text, |text| within(text, f64::MIN_POSITIVE, 36_500.0)).map(|v| s.keep_completed_days = v)
+        },
+        get: |s| s.keep_completed_days.map_or_else(|| json!("none"), |v| json!(v)),
+    },
+    Setting {
+        name: "keep_completed_count",
+        allowed: "a whole number from 1 to 4000000000, or none",
+        description: "how many completed tasks are kept, the latest; up to 100 more while tasks run",
+        set: |s, text| or_none(text, |text| count(text, 1, 4_000_000_000)).map(|v| s.keep_completed_count = v),
+        get: |s| s.keep_completed_count.map_or_else(|| json!("none"), |v| json!(v)),
+    },
+    Setting {
         name: "max_interruptions",
         allowed: "a whole number from 1 to 1000",
         description: "the number of interruptions at which a task fails",
@@ -193,6 +213,11 @@ fn count(text: &str, low: u32, high: u32) -> Option<u32> {
     text.parse().ok().filter(|v| (low..=high).contains(v))
 }
 
+/// A value, or `none`.
+fn or_none<T>(text: &str, value: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if text == "none" { Some(None) } else { value(text).map(Some) }
+}
+
 fn bytes(text: &str, low: u64) -> Option<u64> {
     task::bytes(text).filter(|value| *value >= low)
 }
@@ -223,6 +248,8 @@ impl Default for Settings {
             log_cap_bytes: 1 << 30,
             min_free_bytes: 64 << 20,
             request_key_days: 7.0,
+            keep_completed_days: None,
+            keep_completed_count: None,
             max_interruptions: 5,
             env_pass: env_pass.map(str::to_owned).to_vec(),
             log_level: "info".to_owned(),

@@ -2,13 +2,15 @@
 //!
 //! What restricts (stop, cancel, a lower cap, take-back) goes to the backend first, is committed second
 //! and answered last; what permits is committed first. `events` carries starts and ends from the
-//! backend to the queue, `cap` is how many may run now, `timer` waits for what is due, `commands` is what clients ask for, `follow` is for those
-//! who look on.
+//! backend to the queue, `cap` is how many may run now, `timer` waits for what is due, `retention` lets go what need not
+//! be kept (both by an `alarm`), `commands` is what clients ask for, `follow` is for those who look on.
 
+mod alarm;
 mod cap;
 mod commands;
 mod events;
 mod follow;
+mod retention;
 mod timer;
 
 use std::collections::BTreeMap;
@@ -62,6 +64,16 @@ pub struct Rules {
     pub floor: Floor,
     /// Functions with a cap of their own.
     pub function_caps: BTreeMap<String, u32>,
+    pub retention: Retention,
+}
+
+/// How long completed tasks are kept; none: for ever.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Retention {
+    /// The most that are kept.
+    pub count: Option<i64>,
+    /// How long, in ms.
+    pub age_ms: Option<i64>,
 }
 
 /// Why the executor could not do what it was asked.
@@ -105,6 +117,7 @@ impl Executor {
         executor.open(closed).await?;
         tokio::spawn(executor.clone().run_timer());
         tokio::spawn(executor.clone().run_room());
+        tokio::spawn(executor.clone().run_retention());
         Ok(executor)
     }
 

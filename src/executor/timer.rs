@@ -1,12 +1,6 @@
-//! Waits for the next retry, delay, deadline or raise of the cap: one timer on `CLOCK_BOOTTIME`, set to queue time.
+//! Waits for the next retry, delay, deadline or raise of the cap: one alarm.
 
-use std::io;
-use std::os::fd::AsFd;
-
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use tokio::io::unix::AsyncFd;
-
+use super::alarm::Alarm;
 use super::events::STORAGE_RETRY;
 use super::{Executor, ExecutorError};
 use crate::queue::error::QueueError;
@@ -16,63 +10,28 @@ use crate::task::RunState;
 
 impl Executor {
     /// Runs until the queue is closed.
-    #[expect(deprecated, reason = "the deprecation is about descriptors that may close early; an OwnedFd does not")]
     pub(super) async fn run_timer(self) {
-        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let made = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags).map_err(io::Error::from).and_then(|timer| {
-            // The same timer by a descriptor that tokio can watch.
-            let watched = AsyncFd::new(timer.as_fd().try_clone_to_owned()?)?;
-            Ok((timer, watched))
-        });
-        let (timer, watched) = match made {
-            Ok(made) => made,
+        let mut alarm = match Alarm::new() {
+            Ok(alarm) => alarm,
             Err(error) => {
                 tracing::error!(err = %error, "there is no timer: retries, delays and deadlines do not happen");
                 return;
             }
         };
         let mut commits = self.inner.queue.commits();
-        let mut set_to = None;
         // The deadline that was acted upon; the state follows when what runs was told.
         let mut passed = None;
         loop {
             let due = next_due(&commits.borrow_and_update(), passed);
-            if due != set_to {
-                self.set(&timer, due);
-                set_to = due;
-            }
+            alarm.set(self.inner.queue.clock(), due);
             tokio::select! {
                 changed = commits.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                ready = watched.readable() => {
-                    if let Ok(mut ready) = ready {
-                        let mut expirations = [0; 8];
-                        // Reading re-arms the readiness; what it says is not needed.
-                        let _ = nix::unistd::read(watched.get_ref(), &mut expirations);
-                        ready.clear_ready();
-                    }
-                    set_to = None;
-                    self.fire(&mut passed).await;
-                }
+                () = alarm.rings() => self.fire(&mut passed).await,
             }
-        }
-    }
-
-    fn set(&self, timer: &TimerFd, due: Option<i64>) {
-        let set = match due {
-            Some(due) => {
-                // A time of zero would disarm it.
-                let at = self.inner.queue.clock().boottime_of(due).max(1);
-                let at = TimeSpec::new(at / 1000, at % 1000 * 1_000_000);
-                timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
-            }
-            None => timer.unset(),
-        };
-        if let Err(error) = set {
-            tracing::error!(err = %error, "the timer cannot be set");
         }
     }
 

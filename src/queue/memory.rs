@@ -59,6 +59,8 @@ pub struct Memory {
     pub suspects: BTreeSet<TaskId>,
     pub(super) kills: Kills,
     pub causes: Causes,
+    /// Tasks that have left the queue since this daemon began.
+    pub removed: u64,
 }
 
 /// A function's own cap and its use.
@@ -94,6 +96,7 @@ impl Memory {
                 .collect(),
             kills: Kills::default(),
             causes: Causes::load(&mut *connection).await?,
+            removed: 0,
         };
         let claimed: Vec<(TaskId, i64, i64, String)> =
             sqlx::query_as("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL")

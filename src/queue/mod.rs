@@ -102,6 +102,7 @@ impl Queue {
             ahead: memory.ahead.len(),
             causes: memory.causes,
             shortage: floor.shortage(),
+            removed: 0,
             recent: writer::Recent::default(),
         };
         let (jobs, waiting) = mpsc::channel(WAITING);

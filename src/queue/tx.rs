@@ -28,6 +28,8 @@ pub struct Tx<'c> {
     pub ends: u32,
     /// Output files to unlink after the commit.
     pub unlink: Vec<String>,
+    /// The file has become shorter: the log is to be moved into it after the commit.
+    pub shrunk: bool,
     /// Batches that may have no task any more.
     pub emptied: BTreeSet<BatchId>,
     /// Less is free on the disk than must stay free.
@@ -63,6 +65,7 @@ impl<'c> Tx<'c> {
             claimed: Vec::new(),
             ends: 0,
             unlink: Vec::new(),
+            shrunk: false,
             emptied: BTreeSet::new(),
             shortage,
             before: memory.tally,

@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub causes: Causes,
     /// The disk is at its floor: nothing is claimed.
     pub shortage: Option<Shortage>,
+    /// Tasks that have left the queue since this daemon began.
+    pub removed: u64,
     /// Attempts that ended in each of the last seconds that saw any.
     pub recent: Recent,
 }
@@ -227,7 +229,13 @@ impl Writer {
             return;
         }
         self.since_look = 0;
-        if let Err(error) = self.checkpoint().await.map_err(QueueError::from) {
+        let moved = self.checkpoint().await.map_err(QueueError::from);
+        self.heard(moved);
+    }
+
+    /// How moving the log came out.
+    fn heard(&self, moved: Result<(), QueueError>) {
+        if let Err(error) = moved {
             tracing::warn!(err = %error, "the log could not be moved into the file");
             self.met(&error);
         }
@@ -238,9 +246,14 @@ impl Writer {
         let look = sqlx::query_as("PRAGMA wal_checkpoint(NOOP)");
         let (_, frames, moved): (i64, i64, i64) = look.fetch_one(&mut *self.connection).await?;
         if frames - moved >= CHECKPOINT_FRAMES {
-            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *self.connection).await?;
+            self.move_log().await?;
         }
         Ok(())
+    }
+
+    /// Passive: nobody is waited for. What it leaves is moved after a later commit.
+    async fn move_log(&mut self) -> Result<(), sqlx::Error> {
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *self.connection).await.map(drop)
     }
 
     /// One transaction with all of `group`; on an error nothing of it has happened.
@@ -250,7 +263,8 @@ impl Writer {
         let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock, shortage);
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
         let worked = Self::work(&mut tx, group, open, self.clock_stored).await;
-        let (memory, claimed, ends, unlink, now) = (tx.memory, tx.claimed, tx.ends, tx.unlink, tx.now);
+        let (memory, claimed, ends, unlink, shrunk, now) =
+            (tx.memory, tx.claimed, tx.ends, tx.unlink, tx.shrunk, tx.now);
         let committed = match worked {
             Ok(()) => {
                 failpoint::reach("before-commit");
@@ -273,6 +287,10 @@ impl Writer {
         }
         self.publish(claimed, ends, shortage);
         self.unlink(&unlink).await;
+        if shrunk {
+            let moved = self.move_log().await.map_err(QueueError::from);
+            self.heard(moved);
+        }
         Ok(())
     }
 
@@ -307,6 +325,7 @@ impl Writer {
                 ahead: self.memory.ahead.len(),
                 causes: self.memory.causes,
                 shortage,
+                removed: self.memory.removed,
                 recent,
             });
         });

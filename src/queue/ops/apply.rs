@@ -66,6 +66,8 @@ pub(in crate::queue) struct OpenTask {
     finished_at: Option<i64>,
     run_ms: Option<i64>,
     reason: Option<String>,
+    /// Queue time; once it has completed.
+    kept_since: Option<i64>,
     changed: bool,
 }
 
@@ -183,7 +185,8 @@ impl OpenTask {
                     run.reason = Some("max_failures".to_owned());
                 }
             }
-            State::Running | State::Completed | State::Cancelled => {}
+            State::Completed => self.kept_since = Some(tx.now),
+            State::Running | State::Cancelled => {}
         }
         if decision.state.status().is_ended() && self.finished_at.is_none() {
             self.finished_at = Some(tx.wall_ms);
@@ -260,6 +263,7 @@ fn open_task(row: Row) -> Result<OpenTask, QueueError> {
         finished_at: row.finished_at,
         run_ms: row.run_ms,
         reason: row.reason,
+        kept_since: None,
         changed: false,
     })
 }
@@ -317,7 +321,7 @@ impl Writes {
                 (
                     (t.id, t.state.code(), t.ready_at, t.claim, t.standing.cancel_requested, t.attempts),
                     (t.standing.retry_count, t.standing.interruptions, t.standing.forgiven),
-                    (t.first_started_at, t.started_at, t.finished_at, t.run_ms, &t.reason),
+                    (t.first_started_at, t.started_at, t.finished_at, t.run_ms, &t.reason, t.kept_since),
                 )
             })
             .collect();
@@ -338,7 +342,8 @@ impl Writes {
                  attempts = (j.value ->> '$[0][5]'), retry_count = (j.value ->> '$[1][0]'),
                  interruptions = (j.value ->> '$[1][1]'), forgiven = (j.value ->> '$[1][2]'), first_started_at = (j.value ->> '$[2][0]'),
                  started_at = (j.value ->> '$[2][1]'), finished_at = (j.value ->> '$[2][2]'),
-                 run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]')
+                 run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]'),
+                 kept_since = (j.value ->> '$[2][5]')
              FROM json_each(?1) AS j WHERE task.id = (j.value ->> '$[0][0]');
              INSERT INTO attempt (task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal,
                  cpu_us, max_rss, result, process, spilled, dropped)

@@ -19,8 +19,9 @@ pub struct Clear {
     pub upto: TaskId,
 }
 
+/// What of a task its removal needs.
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: i64,
     batch_id: i64,
     priority: i64,
@@ -34,35 +35,42 @@ impl Operation for Clear {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
         let rows = self.rows(tx).await?;
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let ids: Vec<TaskId> = rows.iter().map(|row| row.id).collect();
-        for row in &rows {
-            let (priority, state) = (priority_of(row.priority)?, state_of(row.state)?);
-            tx.tallied(row.batch_id, priority, state, -1, -row.run_ms.unwrap_or(0));
-            tx.emptied.insert(row.batch_id);
-        }
-        let ids = json(&ids)?;
-        let files: Vec<String> = sqlx::query_scalar(
-            "INSERT OR IGNORE INTO stale_file (path)
-             SELECT task_id || '-' || number || '.log' FROM attempt
-             WHERE spilled = 1 AND task_id IN (SELECT value FROM json_each(?1)) RETURNING path",
-        )
-        .bind(&ids)
-        .fetch_all(&mut *tx.connection)
-        .await?;
-        tx.unlink.extend(files);
-        for statement in [
-            "DELETE FROM output WHERE task_id IN (SELECT value FROM json_each(?1))",
-            "DELETE FROM attempt WHERE task_id IN (SELECT value FROM json_each(?1))",
-            "DELETE FROM task_input WHERE task_id IN (SELECT value FROM json_each(?1))",
-            "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?1))",
-        ] {
-            sqlx::query(statement).bind(&ids).execute(&mut *tx.connection).await?;
-        }
+        remove(tx, &rows).await?;
         Ok(rows.len() as u64)
     }
+}
+
+/// Takes ended tasks out of the queue, with all that belongs to them.
+pub(super) async fn remove(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), QueueError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<TaskId> = rows.iter().map(|row| row.id).collect();
+    for row in rows {
+        let (priority, state) = (priority_of(row.priority)?, state_of(row.state)?);
+        tx.tallied(row.batch_id, priority, state, -1, -row.run_ms.unwrap_or(0));
+        tx.emptied.insert(row.batch_id);
+    }
+    tx.memory.removed += rows.len() as u64;
+    let ids = json(&ids)?;
+    let files: Vec<String> = sqlx::query_scalar(
+        "INSERT OR IGNORE INTO stale_file (path)
+         SELECT task_id || '-' || number || '.log' FROM attempt
+         WHERE spilled = 1 AND task_id IN (SELECT value FROM json_each(?1)) RETURNING path",
+    )
+    .bind(&ids)
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    tx.unlink.extend(files);
+    for statement in [
+        "DELETE FROM output WHERE task_id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM attempt WHERE task_id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM task_input WHERE task_id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?1))",
+    ] {
+        sqlx::query(statement).bind(&ids).execute(&mut *tx.connection).await?;
+    }
+    Ok(())
 }
 
 impl Clear {

@@ -6,6 +6,7 @@ pub mod clear;
 pub mod control;
 pub mod insert;
 pub mod recover;
+pub mod retain;
 pub mod retry;
 pub mod update;
 
