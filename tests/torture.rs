@@ -57,6 +57,9 @@ fn under_load(seed: u64, tormented: impl FnOnce(&mut Daemon, &mut fastrand::Rng)
         }
         over.store(true, Ordering::Release);
         if let Err(panic) = ended {
+            let log = daemon.log();
+            let from = log.len().saturating_sub(20_000);
+            eprintln!("{}", &log[log.ceil_char_boundary(from)..]);
             std::panic::resume_unwind(panic);
         }
     });

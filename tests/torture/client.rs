@@ -196,14 +196,26 @@ impl Client {
         if counts["queued"] != 0 || counts["running"] != 0 {
             return;
         }
-        let completed = json!({"action": "results", "filter_status": "completed", "batch_id": batch});
-        let tasks = self.insist(&completed)["tasks"].take();
-        let ids: BTreeSet<i64> =
-            tasks.as_array().into_iter().flatten().filter_map(|task| task["task_id"].as_i64()).collect();
+        let ids = self.completed(&batch);
         ledger.lock().expect("a ledger").perhaps_cleared.extend(&ids);
         let clear = json!({"action": "clear", "filter_status": "completed", "batch_id": batch});
         if self.ask(&clear).is_some_and(|answer| answer["ok"] == true) {
             ledger.lock().expect("a ledger").cleared.extend(&ids);
+        }
+    }
+
+    /// The completed tasks of a batch, page by page.
+    fn completed(&mut self, batch: &Value) -> BTreeSet<i64> {
+        let mut ids = BTreeSet::new();
+        let mut page = json!({"action": "results", "filter_status": "completed", "batch_id": batch});
+        loop {
+            let data = self.insist(&page);
+            let tasks = data["tasks"].as_array().into_iter().flatten();
+            ids.extend(tasks.filter_map(|task| task["task_id"].as_i64()));
+            if data["next_cursor"].is_null() {
+                return ids;
+            }
+            page["cursor"] = data["next_cursor"].clone();
         }
     }
 
