@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::commands::{
-    add, add_batch, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper, logs,
-    results, retry, run, selftest, show, start, status, stop, update, wait,
+    add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
+    logs, results, retry, run, selftest, show, start, status, stop, update, wait,
 };
 use crate::failure::Failure;
 
@@ -90,6 +90,8 @@ pub enum Command {
     Update(update::UpdateArgs),
     /// Write the results to a file
     Export(export::ExportArgs),
+    /// Copy the queue to a file, while it is in use
+    Backup(backup::BackupArgs),
     /// Remove tasks that have ended
     Clear(clear::ClearArgs),
     /// End running tasks and take queued ones out

@@ -243,6 +243,7 @@ fn help() {
         "logs",
         "update",
         "export",
+        "backup",
         "clear",
         "cancel",
         "retry",

@@ -3,6 +3,7 @@
 pub mod add;
 pub mod add_batch;
 pub mod adding;
+pub mod backup;
 pub mod call;
 pub mod cancel;
 pub mod clear;
@@ -52,6 +53,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Logs(args) => logs::run(&context()?, &args),
         Command::Update(args) => update::run(&context()?, &args),
         Command::Export(args) => export::run(&context()?, &args),
+        Command::Backup(args) => backup::run(&context()?, &args),
         Command::Clear(args) => clear::run(&context()?, &args),
         Command::Cancel(args) => cancel::run(&context()?, &args),
         Command::Retry(args) => retry::run(&context()?, &args),

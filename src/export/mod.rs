@@ -11,12 +11,11 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use csv_rows::csv_text;
-pub use target::{TargetError, default_name};
+pub use target::{Target, TargetError, default_name};
 
 use crate::protocol::{Counts, ExportFormat, Task};
 use crate::task::Status;
 use csv_rows::{CsvRows, header};
-use target::Target;
 
 /// Room for the metadata, which is known when all tasks are written and stands before them.
 const METADATA_ROOM: usize = 512;

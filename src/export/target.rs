@@ -1,4 +1,4 @@
-//! The file that an export becomes: written beside its place, synced, then renamed.
+//! The file that an export or a backup becomes: written beside its place, synced, then renamed. For its owner alone.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -19,18 +19,23 @@ pub enum TargetError {
     NoFolder { path: PathBuf, folder: PathBuf },
     #[error("`output_file` is `{path}`, but it cannot be made there: {error}")]
     Place { path: PathBuf, error: io::Error },
-    #[error("the export cannot be written: {0}")]
+    #[error("the file cannot be written: {0}")]
     Io(#[from] io::Error),
 }
 
-pub(super) struct Target {
+/// A file that is written and has no name yet.
+pub struct Target {
     path: PathBuf,
     overwrite: bool,
     file: BufWriter<NamedTempFile>,
 }
 
 impl Target {
-    pub(super) fn create(path: &Path, overwrite: bool) -> Result<Self, TargetError> {
+    /// Begins one that will be at `path`.
+    ///
+    /// # Errors
+    /// When the file exists and may not be overwritten, or its folder is missing.
+    pub fn create(path: &Path, overwrite: bool) -> Result<Self, TargetError> {
         let place = |error| TargetError::Place { path: path.to_owned(), error };
         if !overwrite && path.symlink_metadata().is_ok() {
             return Err(TargetError::Exists(path.to_owned()));
@@ -46,12 +51,20 @@ impl Target {
         Ok(Self { path: path.to_owned(), overwrite, file: BufWriter::with_capacity(128 * 1024, file) })
     }
 
+    /// Where its bytes are meanwhile.
+    pub fn beside(&self) -> &Path {
+        self.file.get_ref().path()
+    }
+
     pub(super) const fn file(&mut self) -> &mut BufWriter<NamedTempFile> {
         &mut self.file
     }
 
-    /// A reader sees the whole file or none.
-    pub(super) fn publish(mut self) -> Result<u64, TargetError> {
+    /// Gives it its name, and says how long it is: a reader sees the whole file or none.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the name was taken meanwhile.
+    pub fn publish(mut self) -> Result<u64, TargetError> {
         self.file.flush()?;
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;

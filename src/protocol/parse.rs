@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::error::{ErrorCode, Refusal};
 use super::fields::{Fields, did_you_mean, shortened, wrong};
 use super::request::{
-    Action, Add, AddBatch, Cancel, Clear, Empty, Export, ExportFormat, LogStream, Logs, Request, Results,
+    Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, ExportFormat, LogStream, Logs, Request, Results,
     ResultsFormat, Retry, Show, Shutdown, Start, StatusRequest, Stop, Update, Wait,
 };
 use super::spec::{LONGEST_NAME, PRIORITIES};
@@ -161,6 +161,10 @@ fn action(name: &str, fields: &Fields<'_>, map: &Map<String, Value>) -> Result<O
             filter_status: fields.word("filter_status", &statuses())?,
             batch_id: fields.id("batch_id")?,
             attempts: fields.bool("attempts")?.unwrap_or(false),
+            overwrite: fields.bool("overwrite")?.unwrap_or(false),
+        }),
+        "backup" => Action::Backup(Backup {
+            output_file: fields.required("output_file", fields.text("output_file", LONGEST_NAME))?,
             overwrite: fields.bool("overwrite")?.unwrap_or(false),
         }),
         "clear" => Action::Clear(Clear {

@@ -46,6 +46,7 @@ pub enum Action {
     Logs(Logs),
     Update(Box<Update>),
     Export(Export),
+    Backup(Backup),
     Clear(Clear),
     Cancel(Cancel),
     Retry(Retry),
@@ -72,6 +73,7 @@ impl Action {
         "logs",
         "update",
         "export",
+        "backup",
         "clear",
         "cancel",
         "retry",
@@ -95,6 +97,7 @@ impl Action {
             Self::Logs(_) => "logs",
             Self::Update(_) => "update",
             Self::Export(_) => "export",
+            Self::Backup(_) => "backup",
             Self::Clear(_) => "clear",
             Self::Cancel(_) => "cancel",
             Self::Retry(_) => "retry",
@@ -320,6 +323,14 @@ pub struct Export {
     pub batch_id: Option<BatchId>,
     #[serde(skip_serializing_if = "is_false")]
     pub attempts: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub overwrite: bool,
+}
+
+/// `backup`. Beyond the contract's table.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Backup {
+    pub output_file: String,
     #[serde(skip_serializing_if = "is_false")]
     pub overwrite: bool,
 }

@@ -234,6 +234,14 @@ pub struct Exported {
     pub bytes: u64,
 }
 
+/// `data` of `backup`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BackedUp {
+    /// Absolute.
+    pub file: String,
+    pub bytes: u64,
+}
+
 /// `data` of `clear`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cleared {

@@ -64,6 +64,11 @@ fn primary_code(error: &sqlx::Error) -> Option<i64> {
     extended_code(error).map(|code| code & 0xff)
 }
 
+/// Whether the file is damaged, whatever the disk does.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    primary_code(error).is_some_and(|code| DAMAGED.contains(&code))
+}
+
 /// Whether a journal must be rolled back before the file can be read.
 pub(super) fn is_rollback_needed(error: &sqlx::Error) -> bool {
     extended_code(error) == Some(776 /* READONLY_ROLLBACK */)
@@ -96,9 +101,7 @@ impl OpenError {
 
     pub(super) fn migrating(path: &Path, error: MigrateError) -> Self {
         match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
-                if primary_code(&error).is_some_and(|code| DAMAGED.contains(&code)) =>
-            {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if is_damage(&error) => {
                 Self::Damaged { path: path.to_owned(), error: error.to_string() }
             }
             error => Self::Migrate { path: path.to_owned(), error },
@@ -107,7 +110,7 @@ impl OpenError {
 
     pub(super) fn opening(path: &Path, error: sqlx::Error) -> Self {
         let path = path.to_owned();
-        if primary_code(&error).is_some_and(|code| DAMAGED.contains(&code)) {
+        if is_damage(&error) {
             Self::Damaged { path, error: error.to_string() }
         } else if extended_code(&error).is_some_and(|code| NO_SHARED_MEMORY.contains(&code)) {
             Self::SharedMemory { path, error }

@@ -1,12 +1,14 @@
 //! What is read, on connections that cannot write. Short transactions only: an open one would keep
 //! the write-ahead log from being reset.
 
+mod backup;
 mod health;
 mod logs;
 mod pages;
 mod status;
 mod task;
 
+pub use backup::BackupError;
 pub use health::DatabaseHealth;
 pub(super) use health::tally_difference;
 pub use logs::{AttemptLog, NoLog, Stored};

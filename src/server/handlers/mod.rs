@@ -121,6 +121,7 @@ async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Rep
         Action::Logs(request) => logs::logs(service, &request).await,
         Action::Update(request) => change::update(service, *request).await,
         Action::Export(request) => export::export(service, &incoming, request).await,
+        Action::Backup(request) => export::backup(service, &incoming, request).await,
         Action::Clear(request) => change::clear(service, &request).await,
         Action::Cancel(request) => change::cancel(service, request).await,
         Action::Retry(request) => change::retry(service, request).await,
