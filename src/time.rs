@@ -5,7 +5,20 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Wall-clock time: milliseconds since 1970-01-01 UTC.
 pub fn wall_ms() -> i64 {
-    Utc::now().timestamp_millis()
+    Utc::now().timestamp_millis() + set_by_ms()
+}
+
+/// By how much a test has set the wall clock: the milliseconds in the file that `BATCH_EXECUTOR_FAILPOINT_CLOCK` names.
+#[cfg(feature = "failpoints")]
+fn set_by_ms() -> i64 {
+    let file = std::env::var_os("BATCH_EXECUTOR_FAILPOINT_CLOCK");
+    file.and_then(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Nobody but the machine sets the clock.
+#[cfg(not(feature = "failpoints"))]
+const fn set_by_ms() -> i64 {
+    0
 }
 
 /// Milliseconds of `CLOCK_BOOTTIME`: since boot, sleep included (clock_gettime(2)).

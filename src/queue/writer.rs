@@ -30,7 +30,7 @@ use crate::space::{Floor, Shortage};
 
 /// The most operations in one transaction.
 const GROUP: usize = 256;
-/// The clock's row is stored at most so often. It pairs queue time with the wall clock: an old pair says the same as
+/// The clock's row is stored at most so often, and at the end. It pairs queue time with the wall clock: an old pair says the same as
 /// a new one, unless the wall clock was set in between.
 const CLOCK_EVERY_MS: i64 = 1000;
 /// After so many commits it looks how long the log has become.
@@ -190,9 +190,18 @@ impl Writer {
             self.look_at_log().await;
         }
         // Damaged, the file and its log stay as they are.
-        if self.damage.borrow().is_none()
-            && let Err(error) = ManuallyDrop::into_inner(self.connection).close().await
-        {
+        if self.damage.borrow().is_some() {
+            return;
+        }
+        if let Err(error) = self.clock.store(&mut self.connection).await {
+            tracing::warn!(err = %error, "the queue's clock stays as it was stored last");
+            let error = QueueError::from(error);
+            self.met(&error);
+            if matches!(error, QueueError::Damaged(_)) {
+                return;
+            }
+        }
+        if let Err(error) = ManuallyDrop::into_inner(self.connection).close().await {
             tracing::warn!(err = %error, "closing the queue failed");
         }
     }

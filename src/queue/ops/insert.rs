@@ -118,7 +118,7 @@ impl Insert {
         let stored: Option<(Vec<u8>, BatchId, String)> =
             sqlx::query_as("SELECT hash, batch_id, answer FROM request_key WHERE key = ?1 AND created_at > ?2")
                 .bind(&key.key)
-                .bind(tx.wall_ms - key.kept_ms)
+                .bind(tx.now - key.kept_ms)
                 .fetch_optional(&mut *tx.connection)
                 .await?;
         let Some((hash, batch_id, answer)) = stored else { return Ok(None) };
@@ -260,7 +260,7 @@ async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, Stri
 
 async fn remember(tx: &mut Tx<'_>, key: &RequestKey, inserted: &Inserted) -> Result<(), QueueError> {
     sqlx::query("DELETE FROM request_key WHERE key IN (SELECT key FROM request_key WHERE created_at <= ?1 LIMIT ?2)")
-        .bind(tx.wall_ms - key.kept_ms)
+        .bind(tx.now - key.kept_ms)
         .bind(EXPIRED_AT_ONCE)
         .execute(&mut *tx.connection)
         .await?;
@@ -272,7 +272,7 @@ async fn remember(tx: &mut Tx<'_>, key: &RequestKey, inserted: &Inserted) -> Res
     .bind(key.hash.as_slice())
     .bind(inserted.batch_id)
     .bind(json(inserted)?)
-    .bind(tx.wall_ms)
+    .bind(tx.now)
     .execute(&mut *tx.connection)
     .await?;
     Ok(())
