@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::failpoint;
 use crate::home::{self, Home, HomeError};
+use crate::presence;
 use crate::protocol::milliseconds;
 use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
@@ -56,6 +57,10 @@ pub enum DaemonError {
     Damaged(QueueError),
     #[error(transparent)]
     Repair(#[from] RepairError),
+    #[error(
+        "the home `{0}` was deleted or moved under the daemon, which ends: what it would write nobody would find; the next command begins anew, and what was moved goes on with --home"
+    )]
+    Gone(PathBuf),
     #[error("the daemon cannot run: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -77,7 +82,7 @@ impl DaemonError {
             Self::Repair(RepairError::Missing(_)) => 3,
             Self::Repair(_) => 74,
             Self::Locked { .. } => 75,
-            Self::Open(_) | Self::Damaged(_) => 74,
+            Self::Open(_) | Self::Damaged(_) | Self::Gone(_) => 74,
             Self::Start(StartError::Queue(QueueError::Damaged(_) | QueueError::Unavailable(_))) => 74,
             Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => 77,
             Self::Start(StartError::Backend(error)) if error.is_not_allowed() => 77,
@@ -342,14 +347,28 @@ fn socket_inode(home: &Home) -> Option<u64> {
 /// Resolves when the daemon is told to end, and how; the queue's damage ends it too.
 async fn told(service: &Service, signals: &mut Signals, program: &Path) -> Result<Ending, DaemonError> {
     let mut damage = service.queue.damage();
+    let presence = presence::watch(&service.home);
+    let gone = async {
+        match presence {
+            Ok(gone) => drop(gone.await),
+            Err(error) => {
+                tracing::warn!(err = %error, "the home is not watched: that it is gone is noticed at the next commit");
+                std::future::pending().await
+            }
+        }
+    };
+    tokio::pin!(gone);
     let mut ending = service.ending.subscribe();
     loop {
         let told = tokio::select! {
             told = signals.next() => told,
+            () = &mut gone => return Err(DaemonError::Gone(service.home.root().to_owned())),
             ending = ending.wait_for(Option::is_some) => return Ok(ending.ok().and_then(|e| *e).unwrap_or(STOP)),
             damaged = damage.wait_for(Option::is_some) => {
-                let damaged = damaged.ok().and_then(|d| d.clone()).unwrap_or(QueueError::Closed);
-                return Err(DaemonError::Damaged(damaged));
+                return Err(match damaged.ok().and_then(|d| d.clone()).unwrap_or(QueueError::Closed) {
+                    QueueError::Gone(_) => DaemonError::Gone(service.home.root().to_owned()),
+                    damaged => DaemonError::Damaged(damaged),
+                });
             }
         };
         if told != Ending::Replace {

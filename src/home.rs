@@ -204,6 +204,45 @@ impl Home {
     }
 }
 
+/// A file as it was found in its place, by name and inode.
+#[derive(Debug, Clone)]
+pub struct Place {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Place {
+    /// The file that has this name now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: inode(&path.metadata()?) })
+    }
+
+    /// The name of a file that is open.
+    ///
+    /// # Errors
+    /// When the file cannot be looked at.
+    pub fn of_open(path: &Path, file: &File) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: inode(&file.metadata()?) })
+    }
+
+    /// Whether the name still leads to that file.
+    pub fn is_kept(&self) -> bool {
+        self.path.metadata().is_ok_and(|found| inode(&found) == self.file)
+    }
+
+    /// The name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn inode(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
 /// Opens a file of the home, made with mode 0600 where the options make it. A link, another user's file and what is no
 /// plain file are refused: somebody else put them there.
 ///

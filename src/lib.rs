@@ -20,7 +20,8 @@
 //! - `output`: what an attempt wrote: the framed log, and the result made from it.
 //! - `keeper`: the small process that owns the children and outlives the daemon.
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
-//! - `defect`: what a panic does. `logging`: the daemon's log. `sys`: the only unsafe code.
+//! - `presence`: whether the home is still there. `defect`: what a panic does. `logging`: the daemon's log. `sys`: the
+//!   only unsafe code.
 //! - `daemon`: wires the parts; lifetime and signals.
 //!
 //! Arrows go one way: `cli → client → protocol → task`, `server → executor → backend → keeper`,
@@ -59,6 +60,8 @@ pub mod keeper;
 pub mod logging;
 #[cfg(feature = "daemon")]
 pub mod output;
+#[cfg(feature = "daemon")]
+pub mod presence;
 #[cfg(feature = "daemon")]
 pub mod queue;
 #[cfg(feature = "daemon")]

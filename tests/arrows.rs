@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("visible", &[]),
     ("defect", &[]),
     ("logging", &["defect", "home", "visible"]),
+    ("presence", &["home"]),
     ("attempt", &["task"]),
     ("protocol", &["json", "task"]),
     ("output", &["home", "json", "task"]),
@@ -31,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("keeper", &["failpoint", "home", "output", "secret", "space", "sys", "task", "time", "version"]),
     ("backend", &["attempt", "config", "function", "home", "keeper", "output", "secret", "task", "version"]),
     ("export", &["failpoint", "protocol", "task"]),
-    ("queue", &["attempt", "failpoint", "output", "protocol", "space", "task", "time"]),
+    ("queue", &["attempt", "failpoint", "home", "output", "protocol", "space", "task", "time"]),
     ("executor", &["attempt", "backend", "failpoint", "queue", "space", "task"]),
     (
         "server",

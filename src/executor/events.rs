@@ -212,7 +212,9 @@ impl Executor {
                     }
                     return Some(signals);
                 }
-                Err(StartError::Queue(QueueError::Closed | QueueError::Damaged(_))) => return None,
+                Err(StartError::Queue(QueueError::Closed | QueueError::Damaged(_) | QueueError::Gone(_))) => {
+                    return None;
+                }
                 Err(error) => {
                     tracing::error!(err = %error, "no keeper could be started; trying again");
                     tokio::time::sleep(STORAGE_RETRY).await;

@@ -51,7 +51,7 @@ impl Executor {
             };
             match done {
                 Ok(()) => {}
-                Err(QueueError::Closed | QueueError::Damaged(_)) => return,
+                Err(QueueError::Closed | QueueError::Damaged(_) | QueueError::Gone(_)) => return,
                 Err(error) => {
                     tracing::error!(err = %error, "what need not be kept could not be removed; trying again");
                     tokio::time::sleep(STORAGE_RETRY).await;

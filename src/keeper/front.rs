@@ -16,7 +16,7 @@ use super::Options;
 use super::core::Core;
 use super::protocol::{FromKeeper, Inbox, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, encode};
 use super::replace::{Adopted, replace_by};
-use crate::home::Home;
+use crate::home::{Home, Place};
 use crate::time;
 use crate::version::VERSION;
 
@@ -116,7 +116,9 @@ impl Front {
             self.serve_daemon();
             if self.may_leave() {
                 // Unlinked before the lock is free: the next keeper's socket is never the one removed.
-                drop(std::fs::remove_file(self.home.keeper_socket()));
+                if self.is_at_home() {
+                    drop(std::fs::remove_file(self.home.keeper_socket()));
+                }
                 return Ok(());
             }
         }
@@ -344,6 +346,11 @@ impl Front {
         }
     }
 
+    /// Whether the home is still the one that this keeper holds.
+    fn is_at_home(&self) -> bool {
+        Place::of_open(&self.home.keeper_lock(), &self.lock).is_ok_and(|lock| lock.is_kept())
+    }
+
     /// Nothing runs, no daemon is connected, and one may still come for what this keeper has.
     fn is_waiting_for_a_daemon(&self) -> bool {
         self.daemon.is_none() && self.core.table.running.is_empty()
@@ -364,10 +371,12 @@ impl Front {
         if nothing_to_tell {
             return true;
         }
+        if !self.is_at_home() {
+            // The home was deleted: nobody will ever ask for them, and they are nothing to a home that has its name now.
+            return true;
+        }
         match self.core.table.untaken.store(&self.home.keeper_ends()) {
             Ok(()) => true,
-            // The home was deleted: nobody will ever ask for them.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => {
                 tracing::error!(err = %error, "untaken ends cannot be stored; trying again");
                 self.alone_since = time::monotonic_ms();

@@ -22,6 +22,9 @@ pub enum QueueError {
         "the queue is damaged or its disk fails: {0}; what was asked for may or may not be in the queue, and the daemon ends. See what to do with: batch-executor doctor"
     )]
     Damaged(String),
+    /// The file is no longer at its place: what was asked is in a file that nobody finds. The daemon ends.
+    #[error("the queue `{0}` was deleted, moved or replaced under the daemon; what was asked is not kept")]
+    Gone(PathBuf),
     /// A statement of ours is wrong.
     #[error("internal error in the queue: {0}")]
     Statement(Arc<sqlx::Error>),
@@ -87,6 +90,13 @@ impl From<sqlx::Error> for QueueError {
             Some(code) if FATAL.contains(&code) => Self::Damaged(error.to_string()),
             _ => Self::Statement(Arc::new(error)),
         }
+    }
+}
+
+impl QueueError {
+    /// Whether this file must not be written any more.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Gone(_))
     }
 }
 

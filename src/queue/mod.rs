@@ -36,6 +36,7 @@ use tokio::task::JoinHandle;
 pub use open::known_schema;
 
 use crate::attempt::Attempt;
+use crate::home::Place;
 use crate::space::Floor;
 use clock::QueueClock;
 use error::{OpenError, QueueError};
@@ -113,6 +114,7 @@ impl Queue {
         let closing = Arc::new(Notify::new());
         let writer = Writer {
             connection,
+            place: Place::of(database).map_err(OpenError::File)?,
             memory,
             clock: clock.clone(),
             clock_stored: clock.now(),
@@ -194,5 +196,26 @@ pub struct Closed(Arc<AtomicUsize>);
 impl Drop for Closed {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ops::control::Nudge;
+
+    #[tokio::test]
+    async fn what_is_in_a_file_that_nobody_finds_is_not_acknowledged() {
+        let home = tempfile::tempdir().expect("a folder");
+        let database = home.path().join("queue.db");
+        let Opened { queue, .. } =
+            Queue::open(&database, home.path(), &BTreeMap::new(), Floor::new(home.path().into(), 0))
+                .await
+                .expect("a queue");
+        queue.write(Nudge).await.expect("written");
+        std::fs::rename(&database, home.path().join("elsewhere.db")).expect("moved");
+        assert!(matches!(queue.write(Nudge).await, Err(QueueError::Gone(path)) if path == database));
+        let damage = queue.damage().borrow().clone();
+        assert!(matches!(damage, Some(QueueError::Gone(_))), "{damage:?}");
     }
 }

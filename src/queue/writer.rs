@@ -26,6 +26,7 @@ use super::state::Tally;
 use super::tx::Tx;
 use crate::attempt::Attempt;
 use crate::failpoint;
+use crate::home::Place;
 use crate::space::{Floor, Shortage};
 
 /// The most operations in one transaction.
@@ -146,6 +147,8 @@ impl<O: Operation> Job for Pending<O> {
 
 pub(super) struct Writer {
     pub connection: WritingConnection,
+    /// Where the file was when it was opened.
+    pub place: Place,
     pub memory: Memory,
     pub clock: Arc<QueueClock>,
     /// When the clock was stored last, in queue time.
@@ -174,9 +177,7 @@ impl Writer {
         while self.next_group(&mut group).await > 0 {
             match self.commit(&mut group).await {
                 Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
-                Err(error) if group.len() == 1 || matches!(error, QueueError::Damaged(_)) => {
-                    self.refuse(&mut group, &error)
-                }
+                Err(error) if group.len() == 1 || error.is_final() => self.refuse(&mut group, &error),
                 Err(_) => {
                     for job in std::mem::take(&mut group) {
                         let mut alone = vec![job];
@@ -195,9 +196,8 @@ impl Writer {
         }
         if let Err(error) = self.clock.store(&mut self.connection).await {
             tracing::warn!(err = %error, "the queue's clock stays as it was stored last");
-            let error = QueueError::from(error);
             self.met(&error);
-            if matches!(error, QueueError::Damaged(_)) {
+            if error.is_final() {
                 return;
             }
         }
@@ -226,7 +226,7 @@ impl Writer {
 
     /// After damage nothing is written any more.
     fn met(&self, error: &QueueError) {
-        if matches!(error, QueueError::Damaged(_)) {
+        if error.is_final() {
             self.damage.send_replace(Some(error.clone()));
         }
     }
@@ -288,6 +288,9 @@ impl Writer {
                 self.publish(Vec::new(), 0, shortage);
             }
             return Err(error);
+        }
+        if !self.place.is_kept() {
+            return Err(QueueError::Gone(self.place.path().to_owned()));
         }
         failpoint::reach("after-commit");
         self.memory = memory;

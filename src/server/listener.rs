@@ -30,7 +30,10 @@ pub fn bind(home: &Home) -> io::Result<UnixListener> {
     let new = home.root().join("daemon.new");
     for old in [&path, &new] {
         match std::fs::remove_file(old) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let said = format!("`{}` is in the way of the socket and cannot be removed: {error}", old.display());
+                return Err(io::Error::new(error.kind(), said));
+            }
             _ => {}
         }
     }

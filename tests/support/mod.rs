@@ -243,14 +243,20 @@ impl Daemon {
         child.wait().expect("reaped");
     }
 
-    /// Waits until the daemon has ended by itself; gives the exit code.
+    /// Waits for an end that nobody ordered; gives the exit code.
     pub fn ended(&mut self) -> Option<i32> {
         let begun = Instant::now();
-        while self.child.as_mut().expect("a daemon").try_wait().expect("its state").is_none() {
-            assert!(begun.elapsed() < PATIENCE, "it goes on\n{}", self.log());
+        let mut child = self.child.take().expect("a daemon");
+        loop {
+            if let Some(status) = child.try_wait().expect("our child") {
+                return status.code();
+            }
+            if begun.elapsed() > PATIENCE {
+                drop(child.kill());
+                panic!("it does not end: {}", self.log());
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.child.take()?.wait().expect("its end").code()
     }
 
     /// SIGTERM; gives the exit code.
@@ -277,6 +283,10 @@ pub struct Client {
 }
 
 impl Client {
+    pub fn stream(&self) -> &UnixStream {
+        self.reader.get_ref()
+    }
+
     pub fn send(&mut self, request: &Value) {
         self.send_bytes(format!("{request}\n").as_bytes());
     }

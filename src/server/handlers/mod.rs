@@ -73,9 +73,11 @@ const DAMAGED: &str = "damaged";
 impl From<QueueError> for Refusal {
     fn from(error: QueueError) -> Self {
         let code = match error {
-            QueueError::Unavailable(_) | QueueError::NoRoom(_) | QueueError::Damaged(_) | QueueError::Value(_) => {
-                ErrorCode::Storage
-            }
+            QueueError::Unavailable(_)
+            | QueueError::NoRoom(_)
+            | QueueError::Damaged(_)
+            | QueueError::Gone(_)
+            | QueueError::Value(_) => ErrorCode::Storage,
             QueueError::Closed => ErrorCode::ShuttingDown,
             QueueError::Statement(_) => ErrorCode::Internal,
         };
