@@ -18,6 +18,7 @@ use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::backend::{Options, base_environment};
 use crate::config::Settings;
@@ -97,6 +98,8 @@ const SECONDS_A_DAY: f64 = 86_400.0;
 const CHECK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last answers may take when the queue is damaged.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long nobody is served because the keeper does not answer. One that is stopped or swapped out may take longer.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
 /// The flag with what one program leaves open for the next: `--inherited=LOCK:LISTENER`.
 const INHERITED: &str = "inherited";
 
@@ -284,7 +287,13 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
             age_ms: settings.keep_completed_days.map(|days| milliseconds(days * SECONDS_A_DAY)),
         },
     };
-    let executor = Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted).await?;
+    let (executor, mut running) =
+        Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted);
+    let begun = tokio::time::timeout(KEEPER_PATIENCE, &mut running).await;
+    let running = match begun {
+        Ok(begun) => begun.map_err(io::Error::other)?.map(|()| None)?,
+        Err(_) => Some(running),
+    };
     let service = Arc::new(Service {
         queue: opened.queue.clone(),
         executor: executor.clone(),
@@ -302,13 +311,17 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
     let held = listener.as_fd().try_clone_to_owned()?;
     tracing::info!(pid = std::process::id(), home = %home.root().display(), "serving");
     let serving = tokio::spawn(server::serve(listener, service.clone()));
-    let ending = match told(&service, &mut signals, &program).await {
+    let ending = tokio::select! {
+        ending = told(&service, &mut signals, &program) => ending,
+        error = failed(running) => Err(error),
+    };
+    let ending = match ending {
         Ok(ending) => ending,
-        Err(damaged) => {
+        Err(error) => {
             // Who asked is told so, if it listens.
             service.ending.send_replace(Some(STOP));
             drop(tokio::time::timeout(LAST_WORDS, serving).await);
-            return Err(damaged);
+            return Err(error);
         }
     };
     service.ending.send_replace(Some(ending));
@@ -344,19 +357,21 @@ fn socket_inode(home: &Home) -> Option<u64> {
     std::fs::metadata(home.socket()).ok().map(|socket| socket.ino())
 }
 
+/// Resolves when the executor, whose keeper does not answer yet, cannot begin to run.
+async fn failed(running: Option<JoinHandle<Result<(), StartError>>>) -> DaemonError {
+    let Some(running) = running else { return std::future::pending().await };
+    tracing::warn!("the keeper does not answer; what can be done without it is done");
+    match running.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error.into(),
+        Err(defect) => io::Error::other(defect).into(),
+    }
+}
+
 /// Resolves when the daemon is told to end, and how; the queue's damage ends it too.
 async fn told(service: &Service, signals: &mut Signals, program: &Path) -> Result<Ending, DaemonError> {
     let mut damage = service.queue.damage();
-    let presence = presence::watch(&service.home);
-    let gone = async {
-        match presence {
-            Ok(gone) => drop(gone.await),
-            Err(error) => {
-                tracing::warn!(err = %error, "the home is not watched: that it is gone is noticed at the next commit");
-                std::future::pending().await
-            }
-        }
-    };
+    let gone = presence::ends(&service.home);
     tokio::pin!(gone);
     let mut ending = service.ending.subscribe();
     loop {

@@ -12,12 +12,19 @@ use tokio::sync::oneshot;
 
 use crate::home::{Home, Place};
 
-/// Watches the home, in which the queue is; what it gives resolves when that is gone. It never does where the watch
-/// breaks.
-///
-/// # Errors
-/// When the system gives no watch.
-pub fn watch(home: &Home) -> io::Result<oneshot::Receiver<()>> {
+/// Resolves when the home, in which the queue is, is gone.
+pub async fn ends(home: &Home) {
+    match watch(home) {
+        Ok(gone) => drop(gone.await),
+        Err(error) => {
+            tracing::warn!(err = %error, "the home is not watched: that it is gone is noticed at the next commit");
+            std::future::pending().await
+        }
+    }
+}
+
+/// What it gives is told when the home is gone; never where the watch breaks.
+fn watch(home: &Home) -> io::Result<oneshot::Receiver<()>> {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
     let leaves = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM;
     let itself = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::{MutexGuard, watch};
 
@@ -101,7 +100,7 @@ impl Executor {
     /// Waits for the command before to end.
     pub(super) async fn turn(&self) -> Result<MutexGuard<'_, ()>, ExecutorError> {
         let turn = self.inner.commands.lock().await;
-        if self.inner.closing.load(Ordering::Acquire) { Err(ExecutorError::ShuttingDown) } else { Ok(turn) }
+        if *self.inner.closing.borrow() { Err(ExecutorError::ShuttingDown) } else { Ok(turn) }
     }
 
     /// Gives back what waits in the keeper, claims that were on their way to it included.
@@ -253,7 +252,7 @@ impl Executor {
     /// When the queue cannot be written.
     pub async fn shut_down(&self, grace_ms: Option<i64>) -> Result<(), ExecutorError> {
         let grace_ms = grace_ms.unwrap_or(self.inner.rules.grace_ms);
-        self.inner.closing.store(true, Ordering::Release);
+        self.inner.closing.send_replace(true);
         let _turn = self.inner.commands.lock().await;
         let _closed = self.inner.queue.close_gate();
         let claims = self.with_backend(|backend| async move { backend.hold().await }).await?;

@@ -14,15 +14,15 @@ mod retention;
 mod timer;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex as StdMutex};
 
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::attempt::Attempt;
 use crate::backend::{BackendError, Local, Options};
-use crate::queue::Queue;
 use crate::queue::error::QueueError;
+use crate::queue::{Closed, Queue};
 use crate::space::Floor;
 use crate::task::ClaimId;
 
@@ -44,8 +44,8 @@ struct Inner {
     handed_over: watch::Sender<ClaimId>,
     /// Held by start, stop and shutdown, so that one ends before the next begins.
     commands: Mutex<()>,
-    /// The daemon is ending: no command begins any more.
-    closing: AtomicBool,
+    /// The daemon is ending: no command begins any more, and none waits for a keeper.
+    closing: watch::Sender<bool>,
     /// How many follow the output of each claim.
     followers: StdMutex<BTreeMap<ClaimId, usize>>,
     /// Claims whose followed output has grown.
@@ -86,17 +86,15 @@ pub enum ExecutorError {
 }
 
 impl Executor {
-    /// Connects the backend, recovers what was claimed, and begins to run.
-    ///
-    /// # Errors
-    /// When no keeper can be had, or the queue cannot be written.
-    pub async fn start(
+    /// An executor that connects the backend, recovers what was claimed, and begins to run; how that went is told by
+    /// the second of what it gives. Until then the executor answers, and what needs the backend waits.
+    pub fn start(
         queue: Queue,
-        mut claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
+        claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
         options: Options,
         rules: Rules,
         rebooted: bool,
-    ) -> Result<Self, StartError> {
+    ) -> (Self, JoinHandle<Result<(), StartError>>) {
         let next_claim = queue.snapshot().run.next_claim;
         let inner = Inner {
             queue,
@@ -105,20 +103,30 @@ impl Executor {
             backend: watch::Sender::new(None),
             handed_over: watch::Sender::new(next_claim - 1),
             commands: Mutex::new(()),
-            closing: AtomicBool::new(false),
+            closing: watch::Sender::new(false),
             followers: StdMutex::default(),
             grew: broadcast::Sender::new(256),
             storage_error: watch::Sender::new(None),
         };
         let executor = Self { inner: Arc::new(inner) };
         let closed = executor.inner.queue.close_gate();
-        let signals = executor.connect(&mut claimed, rebooted, true).await?;
-        tokio::spawn(executor.clone().run_events(claimed, signals));
-        executor.open(closed).await?;
-        tokio::spawn(executor.clone().run_timer());
-        tokio::spawn(executor.clone().run_room());
-        tokio::spawn(executor.clone().run_retention());
-        Ok(executor)
+        let running = tokio::spawn(executor.clone().begin(claimed, closed, rebooted));
+        (executor, running)
+    }
+
+    async fn begin(
+        self,
+        mut claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
+        closed: Closed,
+        rebooted: bool,
+    ) -> Result<(), StartError> {
+        let signals = self.connect(&mut claimed, rebooted, true).await?;
+        tokio::spawn(self.clone().run_events(claimed, signals));
+        self.open(closed).await?;
+        tokio::spawn(self.clone().run_timer());
+        tokio::spawn(self.clone().run_room());
+        tokio::spawn(self.run_retention());
+        Ok(())
     }
 
     /// The pid of the keeper, if one is connected.
@@ -137,9 +145,15 @@ impl Executor {
 
     /// The connected backend; waits while the keeper is being replaced.
     async fn backend(&self) -> Result<Local, ExecutorError> {
-        let mut backend = self.inner.backend.subscribe();
-        let connected = backend.wait_for(Option::is_some).await.map_err(|_| ExecutorError::ShuttingDown)?;
-        connected.clone().ok_or(ExecutorError::ShuttingDown)
+        let (mut backend, mut closing) = (self.inner.backend.subscribe(), self.inner.closing.subscribe());
+        tokio::select! {
+            biased;
+            connected = backend.wait_for(Option::is_some) => {
+                connected.ok().and_then(|backend| backend.clone()).ok_or(ExecutorError::ShuttingDown)
+            }
+            // What it has stays with it; the next daemon settles that.
+            _ = closing.wait_for(|closing| *closing) => Err(ExecutorError::ShuttingDown),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tracing::Instrument;
 
@@ -82,15 +82,18 @@ impl Connection {
                 self.take(line).await?;
             }
             self.flush().await?;
-            let mut chunk = Vec::with_capacity(CHUNK);
-            let length = tokio::select! {
-                length = self.stream.read_buf(&mut chunk) => length?,
+            tokio::select! {
+                ready = self.stream.readable() => ready?,
                 () = self.service.ends() => return Ok(()),
-            };
-            if length == 0 {
-                return Ok(());
             }
-            self.input.extend_from_slice(&chunk);
+            // Only now: a thousand that are idle cost nothing.
+            let mut chunk = Vec::with_capacity(CHUNK);
+            match self.stream.try_read_buf(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(_) => self.input.extend_from_slice(&chunk),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

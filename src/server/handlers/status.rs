@@ -89,6 +89,9 @@ fn reason(service: &Shared) -> Option<String> {
     if let Some(error) = service.executor.storage_error() {
         return Some(format!("storage: {error}"));
     }
+    if service.executor.keeper_pid().is_none() {
+        return Some("waiting for the keeper".to_owned());
+    }
     let lowered = run.lowered_to.filter(|_| run.state == RunState::Running);
     lowered.map_or_else(
         || run.reason.clone(),
