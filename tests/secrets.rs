@@ -294,6 +294,8 @@ fn a_secret_that_cannot_be_had_fails_the_attempt_and_is_named() {
         let attempts = task["attempts"].as_array().map_or(0, Vec::len);
         assert_eq!(attempts, if *name == "later" { 1 } else { 2 }, "{task}");
         assert!(!task.to_string().contains("leak-"), "{task}");
+        let written = daemon.ok(json!({"action": "logs", "task_id": task["task_id"]}));
+        assert_eq!(written["text"], "", "what its command complains of may hold the secret");
     }
     assert!(!at("it-ran").exists());
     assert!(!daemon.log().contains("leak-"), "{}", daemon.log());
