@@ -197,11 +197,13 @@ os._exit(5)";
 #[test]
 fn followed_output_is_masked_and_a_line_does_not_wait() {
     let daemon = daemon(TOKEN);
-    let gate = daemon.work().join("gate");
-    assert!(std::process::Command::new("mkfifo").arg(&gate).status().expect("mkfifo").success());
+    // One for each wait: a second reader of the first could meet its writer before that has closed.
+    let [first, second] = ["first", "second"].map(|name| daemon.work().join(name));
+    assert!(std::process::Command::new("mkfifo").args([&first, &second]).status().expect("mkfifo").success());
     let code = format!(
-        "read _ < {0}; printf '%s' \"${{TOKEN%??????}}\"; echo start >&2; read _ < {0}; printf '%s\\n' \"${{TOKEN#${{TOKEN%??????}}}}\"; echo \"$TOKEN\"",
-        gate.display()
+        "read _ < {0}; printf '%s' \"${{TOKEN%??????}}\"; echo start >&2; read _ < {1}; printf '%s\\n' \"${{TOKEN#${{TOKEN%??????}}}}\"; echo \"$TOKEN\"",
+        first.display(),
+        second.display()
     );
     daemon.ok(json!({"action": "add", "name": "f", "function": "code_execution",
         "params": {"runtime": "terminal", "code": code, "env": {"TOKEN": {"secret": "token"}}}}));
@@ -215,10 +217,10 @@ fn followed_output_is_masked_and_a_line_does_not_wait() {
         std::io::BufRead::read_line(seen, &mut line).expect("a line");
         line
     };
-    std::fs::write(&gate, "go\n").expect("told");
+    std::fs::write(&first, "go\n").expect("told");
     assert_eq!(line(&mut seen), "start\n", "what may be the value's beginning is held back");
     nowhere(&daemon);
-    std::fs::write(&gate, "go\n").expect("told");
+    std::fs::write(&second, "go\n").expect("told");
     assert_eq!((line(&mut seen), line(&mut seen)), ("***\n".to_owned(), "***\n".to_owned()));
     assert!(following.wait().expect("its end").success());
     nowhere(&daemon);
