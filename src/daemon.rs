@@ -1,19 +1,15 @@
 //! Wires the parts; lifetime and signals.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal as Number};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,7 +19,6 @@ use tokio::task::JoinHandle;
 use crate::backend::{Options, base_environment};
 use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
-use crate::failpoint;
 use crate::home::{self, Home, HomeError};
 use crate::presence;
 use crate::protocol::milliseconds;
@@ -31,11 +26,13 @@ use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
 use crate::server::{self, Ending, Service};
 use crate::space::Floor;
-use crate::sys;
 
 mod repair;
+mod replace;
 
 pub use repair::{RepairError, Repaired, repair};
+pub use replace::Inherited;
+use replace::{adopt, become_program, check};
 
 /// Why the daemon did not run, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -94,33 +91,10 @@ impl DaemonError {
 
 /// What the settings say in days is worked with in seconds.
 const SECONDS_A_DAY: f64 = 86_400.0;
-/// How long the program that is to take over may take to say that it can.
-const CHECK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last answers may take when the queue is damaged.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long nobody is served because the keeper does not answer. One that is stopped or swapped out may take longer.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
-/// The flag with what one program leaves open for the next: `--inherited=LOCK:LISTENER`.
-const INHERITED: &str = "inherited";
-
-/// The descriptors that the program before this one, in the same process, left open: the home stays locked
-/// and its clients wait instead of finding nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inherited {
-    lock: RawFd,
-    listener: RawFd,
-}
-
-impl std::str::FromStr for Inherited {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let numbers =
-            text.split_once(':').and_then(|(lock, listener)| Some((lock.parse().ok()?, listener.parse().ok()?)));
-        numbers.map(|(lock, listener)| Self { lock, listener }).ok_or_else(|| "two descriptors are needed".to_owned())
-    }
-}
-
 /// What the daemon needs to know.
 pub struct Setup {
     pub home: Home,
@@ -170,60 +144,6 @@ enum Ended {
     Replaced {
         listener: OwnedFd,
     },
-}
-
-/// This process's arguments, without what is said of descriptors that were inherited.
-fn own_arguments() -> impl Iterator<Item = OsString> {
-    let inherited = format!("--{INHERITED}=");
-    std::env::args_os().skip(1).filter(move |argument| !argument.as_bytes().starts_with(inherited.as_bytes()))
-}
-
-/// Whether the program now installed could take over: it runs, and finds a good configuration and a queue
-/// that it knows.
-async fn check(program: &Path) -> Result<(), String> {
-    let mut command = tokio::process::Command::new(program);
-    command.args(own_arguments()).arg("--check").stdin(Stdio::null()).kill_on_drop(true);
-    let output = match tokio::time::timeout(CHECK_PATIENCE, command.output()).await {
-        Err(_) => return Err(format!("`{}` did not answer within {CHECK_PATIENCE:?}", program.display())),
-        Ok(Err(error)) => return Err(format!("`{}` cannot be run: {error}", program.display())),
-        Ok(Ok(output)) => output,
-    };
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
-}
-
-/// Becomes the program now installed, in this process. Comes back only when that cannot be done.
-fn become_program(program: &Path, lock: &Flock<File>, listener: &OwnedFd) -> io::Error {
-    let handed_over = format!("--{INHERITED}={}:{}", lock.as_raw_fd(), listener.as_raw_fd());
-    // A signal in between would end the process: it waits until the new program's handlers are in.
-    let ready = stays_open(&**lock).and_then(|()| stays_open(listener)).and_then(|()| {
-        Signals::all().thread_block()?;
-        Ok(())
-    });
-    match ready {
-        Ok(()) => {
-            failpoint::reach("before-exec");
-            Command::new(program).args(own_arguments()).arg(handed_over).exec()
-        }
-        Err(error) => error,
-    }
-}
-
-/// Lets a descriptor outlive this program in this process.
-fn stays_open(fd: impl AsFd) -> io::Result<()> {
-    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    Ok(())
-}
-
-/// Takes the descriptors over that the program before left open, if they are what they are said to be.
-fn adopt(home: &Home, inherited: Option<Inherited>) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
-    let Some(Inherited { lock, listener }) = inherited else { return Ok(None) };
-    let behind = |fd: RawFd| std::fs::metadata(format!("/proc/self/fd/{fd}")).map(|meta| (meta.dev(), meta.ino()));
-    let named = std::fs::metadata(home.lock())?;
-    if behind(lock)? != (named.dev(), named.ino()) || lock == listener {
-        return Err(io::Error::other("the inherited descriptors are not this home's"));
-    }
-    let (lock, listener) = (sys::adopt(lock)?, sys::adopt(listener)?);
-    Ok(Some((lock, listener)))
 }
 
 /// Takes the daemon's lock, or keeps the inherited one, and writes the pid into it.
