@@ -22,20 +22,24 @@ test: setup next
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features failpoints -- -D warnings
+	cargo clippy --lib --bins -- -D warnings
 	cargo check --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 
 # Everything dies, as often as it takes; the seed is printed, TORTURE_SEED=N repeats its choices.
-torture: setup next
-	TORTURE=full cargo test --features failpoints --test torture -- --nocapture --test-threads=1
+torture: setup next build
+	TORTURE=full cargo test --features failpoints --test torture --test power_loss --test queue_migrations \
+		--test fuzz --test upgrade -- --nocapture --test-threads=1
+	$(TARGET)/release/batch-executor selftest --cycles 300
 
 bench: build
 	python3 benches/throughput.py
 
-# All of CI, and the acceptance scenarios ten times on a quiet machine and three times beside two busy loops.
+# All of CI, the torture, and the acceptance scenarios ten times on a quiet machine and three times beside two busy loops.
 ci-full:
 	.ci/run
+	$(MAKE) torture
 	@if [ -f ../shared/accept/seed.py ]; then \
 		for i in 1 2 3 4 5 6 7 8 9 10; do python3 ../shared/accept/seed.py || exit 1; done; \
 		(while :; do :; done) & one=$$!; (while :; do :; done) & two=$$!; \

@@ -95,9 +95,10 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Whether a SIGKILL ended it that nobody here sent.
+    /// Whether a SIGKILL ended it that nobody here sent; past its own limit of CPU time the kernel sends it.
     pub fn is_outside_kill(&self) -> bool {
-        self.order.is_none() && self.signal == Some(SIGKILL)
+        let by_limit = matches!(self.verdict, Verdict::Failure { permanent: true, .. });
+        self.order.is_none() && self.signal == Some(SIGKILL) && !by_limit
     }
 }
 

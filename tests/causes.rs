@@ -34,7 +34,7 @@ fn with_one_running(task: &Value) -> Daemon {
     let daemon = Daemon::start_with(&[("BATCH_EXECUTOR_GRACE", "0.1")]);
     daemon.ok(json!({"action": "add_batch", "tasks": [task]}));
     daemon.ok(json!({"action": "start"}));
-    daemon.until(&json!({"action": "status"}), |_| begun(&daemon) == 1);
+    daemon.until(&json!({"action": "status"}), |data| begun(&daemon) == 1 && data["counts"]["running"] == 1);
     daemon
 }
 
