@@ -1,11 +1,7 @@
 //! Parameters as they are written on a command line or in a cell: JSON where it is JSON, else text.
 
+use batch_executor::tasks_file::json_or_text;
 use serde_json::{Map, Value};
-
-/// Text that is valid JSON as that, any other as text.
-pub fn json_or_text(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-}
 
 /// `--params JSON` with each `-p KEY=VALUE` set on top.
 ///

@@ -9,6 +9,7 @@
 //! - [`secret`]: secrets by reference: where a value comes from, how it is read, how output is masked.
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
+//! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
 //! - [`visible`]: text of others, made fit to be shown.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `failpoint`: where tests end the process.
@@ -34,6 +35,7 @@ pub mod json;
 pub mod protocol;
 pub mod secret;
 pub mod task;
+pub mod tasks_file;
 pub mod time;
 pub mod version;
 pub mod visible;

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("space", &[]),
     ("sys", &[]),
     ("visible", &[]),
+    ("tasks_file", &[]),
     ("defect", &[]),
     ("logging", &["defect", "home", "visible"]),
     ("presence", &["home"]),

@@ -1,6 +1,7 @@
 //! `add`: one task.
 
 use batch_executor::protocol::Added;
+use batch_executor::tasks_file::{exit_codes, json_or_text};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -8,7 +9,7 @@ use crate::args::{EnvironmentArgs, SecretArgs, TaskFields, insert};
 use crate::context::{Context, data, print_id};
 use crate::exit;
 use crate::failure::Failure;
-use crate::params::{json_or_text, params};
+use crate::params::params;
 use crate::quoting::command_line;
 use crate::request_key;
 
@@ -112,15 +113,6 @@ fn limits(pairs: &[String]) -> Result<Value, Failure> {
     Ok(Value::Object(limits))
 }
 
-/// `2,3` or a JSON list; what is neither goes to the daemon, which says what is allowed.
-pub fn exit_codes(text: &str) -> Value {
-    match json_or_text(text) {
-        number @ Value::Number(_) => json!([number]),
-        Value::String(text) => text.split([',', ';', ' ']).filter(|code| !code.is_empty()).map(json_or_text).collect(),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,12 +142,5 @@ mod tests {
             ["batch-executor", "add", "x", "--function", "simulate", "-p", "duration=0.1", "--max-retries", "0"];
         let expected = json!({"name": "x", "function": "simulate", "params": {"duration": 0.1}, "max_retries": 0});
         assert_eq!(Value::Object(parsed(&words)), expected);
-    }
-
-    #[test]
-    fn exit_codes_in_any_form() {
-        assert_eq!(exit_codes("2"), json!([2]));
-        assert_eq!(exit_codes("2,3"), json!([2, 3]));
-        assert_eq!(exit_codes("[2, 3]"), json!([2, 3]));
     }
 }

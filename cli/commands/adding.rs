@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use batch_executor::client::{Answer, Client};
 use batch_executor::protocol::{BatchAdded, ErrorCode, ItemError};
 use batch_executor::task::{BatchId, TaskId};
+use batch_executor::tasks_file::{Part, Parts, Place};
 use serde_json::{Map, Value, json};
 
 use crate::context::{Context, data, request};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::tasks_file::{Input, Part, Parts, Place};
+use crate::tasks_file::Input;
 use crate::views::text;
 
 /// The most bad tasks that are kept to be listed; the others are counted.

@@ -179,7 +179,7 @@ impl LogReader {
             if found == GAP && length == 8 {
                 let mut missing = [0; 8];
                 payload.read_exact(&mut missing)?;
-                gap += u64::from_le_bytes(missing);
+                gap = gap.saturating_add(u64::from_le_bytes(missing));
                 before_gap = size;
             } else if found == stream {
                 size += u64::from(length);
@@ -193,7 +193,7 @@ impl LogReader {
             return (kept, 0);
         }
         let (head, tail) = if fits { (before_gap, before_gap) } else { (keep / 2, size - (keep - keep / 2)) };
-        let omitted = gap + (tail - head);
+        let omitted = gap.saturating_add(tail - head);
         self.copy(Streams::One(stream), 0, head, &mut kept);
         kept.extend_from_slice(format!("\n… {omitted} bytes left out …\n").as_bytes());
         self.copy(Streams::One(stream), tail, size, &mut kept);

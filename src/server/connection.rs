@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::handlers::{self, Incoming, Reply};
+use super::lines::{Line, Lines};
 use crate::defect;
 use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
 
@@ -40,33 +41,16 @@ pub(super) struct Connection {
     stream: UnixStream,
     pid: Option<i32>,
     service: Shared,
-    input: Vec<u8>,
-    /// How much of `input` is known to hold no newline.
-    scanned: usize,
-    /// The rest of a line that was too long is being skipped.
-    skipping: bool,
+    lines: Lines,
     answers: VecDeque<Answer>,
     /// The length of the lines whose answers are due.
     pipelined: usize,
 }
 
-enum Line {
-    Whole(Vec<u8>),
-    TooLong,
-}
-
 impl Connection {
-    pub(super) const fn new(stream: UnixStream, pid: Option<i32>, service: Shared) -> Self {
-        Self {
-            stream,
-            pid,
-            service,
-            input: Vec::new(),
-            scanned: 0,
-            skipping: false,
-            answers: VecDeque::new(),
-            pipelined: 0,
-        }
+    pub(super) fn new(stream: UnixStream, pid: Option<i32>, service: Shared) -> Self {
+        let lines = Lines::new(service.settings.max_request_bytes);
+        Self { stream, pid, service, lines, answers: VecDeque::new(), pipelined: 0 }
     }
 
     /// Serves until the client hangs up or the daemon ends.
@@ -78,7 +62,7 @@ impl Connection {
 
     async fn serve(&mut self) -> io::Result<()> {
         loop {
-            while let Some(line) = self.next_line() {
+            while let Some(line) = self.lines.next_line() {
                 self.take(line).await?;
             }
             self.flush().await?;
@@ -90,37 +74,11 @@ impl Connection {
             let mut chunk = Vec::with_capacity(CHUNK);
             match self.stream.try_read_buf(&mut chunk) {
                 Ok(0) => return Ok(()),
-                Ok(_) => self.input.extend_from_slice(&chunk),
+                Ok(_) => self.lines.push(&chunk),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Takes a whole line off the input, or notes that it is too long.
-    fn next_line(&mut self) -> Option<Line> {
-        let longest = usize::try_from(self.service.settings.max_request_bytes).unwrap_or(usize::MAX);
-        let Some(end) = self.input[self.scanned..].iter().position(|byte| *byte == b'\n') else {
-            self.scanned = self.input.len();
-            if self.skipping {
-                self.input.clear();
-                self.scanned = 0;
-            } else if self.input.len() > longest {
-                self.input = Vec::new();
-                self.scanned = 0;
-                self.skipping = true;
-                return Some(Line::TooLong);
-            }
-            return None;
-        };
-        let rest = self.input.split_off(self.scanned + end + 1);
-        let mut line = std::mem::replace(&mut self.input, rest);
-        self.scanned = 0;
-        if std::mem::take(&mut self.skipping) {
-            return Some(Line::Whole(Vec::new()));
-        }
-        line.pop();
-        Some(if line.len() > longest { Line::TooLong } else { Line::Whole(line) })
     }
 
     async fn take(&mut self, line: Line) -> io::Result<()> {

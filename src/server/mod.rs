@@ -1,9 +1,10 @@
 //! The socket: peer check, connections, dispatch of requests to queue and executor.
 //!
-//! `connection` speaks the protocol, [`handlers`] carry the requests out. No state of tasks lives here.
+//! [`lines`] cuts what comes, `connection` speaks the protocol, [`handlers`] carry the requests out. No state of tasks lives here.
 
 mod connection;
 pub mod handlers;
+pub mod lines;
 mod listener;
 
 use std::sync::Arc;

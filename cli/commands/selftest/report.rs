@@ -1,8 +1,7 @@
 //! What was seen, a line for each promise.
 
-use std::io::Write;
-
 use batch_executor::visible::visible_line;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
@@ -44,26 +43,32 @@ pub(super) struct Line {
 pub(super) struct Report<'c> {
     context: &'c Context,
     pub lines: Vec<Line>,
-    /// A line on the terminal that says what is being done.
-    progress: bool,
+    /// What is being done, on a terminal.
+    progress: Option<ProgressBar>,
 }
 
 impl<'c> Report<'c> {
     pub(super) fn new(context: &'c Context) -> Self {
-        Self { context, lines: Vec::new(), progress: context.draws_bars() }
+        let style = ProgressStyle::with_template("… {wide_msg}").ok();
+        let progress = style
+            .filter(|_| context.draws_bars())
+            .map(|style| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style));
+        Self { context, lines: Vec::new(), progress }
     }
 
     /// Says on a terminal what is being done.
     pub(super) fn doing(&self, what: &str) {
-        if self.progress {
-            terminal(&format!("\r\x1b[K… {what}"));
+        if let Some(progress) = &self.progress {
+            progress.set_message(what.to_owned());
         }
     }
 
     /// Takes the progress off the terminal.
     pub(super) fn done(&self) {
-        if self.progress {
-            terminal("\r\x1b[K");
+        if let Some(progress) = &self.progress {
+            progress.set_message(String::new());
+            progress.finish_and_clear();
+            progress.reset();
         }
     }
 
@@ -113,11 +118,6 @@ impl<'c> Report<'c> {
     pub(super) fn count(&self, verdict: Verdict) -> usize {
         self.lines.iter().filter(|line| line.verdict == verdict).count()
     }
-}
-
-fn terminal(text: &str) {
-    // When nobody looks any more, nobody misses it.
-    drop(write!(std::io::stderr(), "{text}"));
 }
 
 /// The user ended it.

@@ -2,14 +2,14 @@
 //!
 //! Only what can be seen without knowing tasks is checked here; fields and ranges are the daemon's.
 
-mod csv_rows;
-mod input;
-mod json_lines;
-mod json_list;
+mod cells;
+pub mod csv_rows;
+pub mod json_lines;
+pub mod json_list;
 mod parts;
 mod scanner;
 
-pub use input::{Format, Input};
+pub use cells::{exit_codes, json_or_text};
 pub use parts::{Part, Parts};
 
 use serde_json::{Map, Value};

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::json_list::{self, Layout};
-use super::{Items, csv_rows, json_lines};
 use crate::context::working_directory;
 use crate::exit;
 use crate::failure::Failure;
 use crate::request_key::Fingerprint;
+use batch_executor::tasks_file::json_list::{self, Layout};
+use batch_executor::tasks_file::{Items, csv_rows, json_lines};
 
 /// How much is looked at to tell the format.
 const SNIFF_BYTES: u64 = 64 * 1024;

@@ -5,9 +5,7 @@ use std::io::{self, BufRead, Read};
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde_json::{Map, Value};
 
-use super::{Item, Items, Place, cause};
-use crate::commands::add::exit_codes;
-use crate::params::json_or_text;
+use super::{Item, Items, Place, cause, exit_codes, json_or_text};
 
 /// The tasks, row by row. `Err(Ok(text))`: what is wrong with the header.
 ///
