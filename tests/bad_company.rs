@@ -125,7 +125,7 @@ fn a_home_of_somebody_else_is_refused() {
         set_mode(&daemon.home(), 0o700);
         chown(&place, Some(STRANGER), None).expect("given away");
         for arguments in [&["daemon"][..], &["status"]] {
-            let refused = daemon.cli(arguments);
+            let refused = daemon.refusing(arguments);
             assert_eq!(refused.status.code(), Some(77), "{folder} {refused:?}");
             assert!(stderr(&refused).contains("belongs to the user with uid 65534"), "{refused:?}");
         }
@@ -141,7 +141,7 @@ fn a_home_into_which_others_may_have_put_something_is_refused() {
     for open in [0o777, 0o770] {
         set_mode(&daemon.home(), open);
         for arguments in [&["daemon"][..], &["status"]] {
-            let refused = daemon.cli(arguments);
+            let refused = daemon.refusing(arguments);
             assert_eq!(refused.status.code(), Some(78), "{refused:?}");
             assert!(stderr(&refused).contains(&format!("(mode {open:04o})")), "{refused:?}");
             assert!(stderr(&refused).contains("chmod 700"), "{refused:?}");
@@ -182,7 +182,7 @@ fn a_link_in_the_place_of_what_is_kept_is_refused() {
         set_mode(&daemon.home(), 0o700);
         let victim = trap(&daemon, place);
         // The log is only written by a daemon that a client has started.
-        let refused = daemon.cli(if place == "daemon.log" { &["status"] } else { &["daemon"] });
+        let refused = daemon.refusing(if place == "daemon.log" { &["status"] } else { &["daemon"] });
         assert_eq!(refused.status.code(), Some(77), "{place}: {refused:?}");
         assert!(stderr(&refused).contains("is a symbolic link"), "{place}: {refused:?}");
         unharmed(&victim);
@@ -195,7 +195,7 @@ fn a_pipe_in_the_place_of_the_log_holds_nobody_up() {
     fs::create_dir(daemon.home()).expect("a folder");
     set_mode(&daemon.home(), 0o700);
     nix::unistd::mkfifo(&daemon.home().join("daemon.log"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-    let refused = daemon.cli(&["status"]);
+    let refused = daemon.refusing(&["status"]);
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
 }
 

@@ -107,7 +107,7 @@ fn a_folder_in_the_place_of_the_socket_is_named() {
     let daemon = Daemon::home_only();
     fs::create_dir_all(daemon.home().join("daemon.sock")).expect("a folder");
     fs::set_permissions(daemon.home(), fs::Permissions::from_mode(0o700)).expect("a mode");
-    let refused = daemon.cli(&["daemon"]);
+    let refused = daemon.refusing(&["daemon"]);
     assert_eq!(refused.status.code(), Some(70), "{refused:?}");
     assert!(stderr(&refused).contains("daemon.sock` is in the way of the socket"), "{refused:?}");
 }

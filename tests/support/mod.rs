@@ -168,6 +168,20 @@ impl Daemon {
         self.command(arguments).stdin(Stdio::null()).output().expect("the program runs")
     }
 
+    /// As [`Self::cli`], for a daemon that is to refuse: one that serves instead is ended, with another exit code.
+    pub fn refusing(&self, arguments: &[&str]) -> Output {
+        let command = self.command(arguments);
+        let mut timed = Command::new("timeout");
+        timed.args(["-k", "10", "20"]).arg(command.get_program()).args(command.get_args()).current_dir(self.work());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => timed.env(name, value),
+                None => timed.env_remove(name),
+            };
+        }
+        timed.stdin(Stdio::null()).output().expect("the program runs")
+    }
+
     pub fn connect(&self) -> Client {
         let stream = UnixStream::connect(self.home().join("daemon.sock")).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
