@@ -1,5 +1,5 @@
 # The targets that people and CI use. `make test` sets up what the tests need.
-.PHONY: build test lint setup next torture bench ci-full clean
+.PHONY: build test lint setup next torture bench deny fuzz ci-full clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -32,6 +32,21 @@ torture: setup next build
 	TORTURE=full cargo test --features failpoints --test torture --test power_loss --test queue_migrations \
 		--test fuzz --test upgrade -- --nocapture --test-threads=1
 	$(TARGET)/release/batch-executor selftest --cycles 300
+
+# What may come into the program (deny.toml). The tool is built once, into target/tools.
+deny: target/tools/bin/cargo-deny
+	target/tools/bin/cargo-deny --all-features check bans licenses sources
+
+target/tools/bin/cargo-deny:
+	cargo install cargo-deny --locked --root target/tools
+
+# Each fuzz target for FUZZ_SECONDS (needs a nightly toolchain); `make test` runs them near their corpus without it.
+FUZZ_SECONDS ?= 120
+fuzz:
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	for target in request tasks config keeper logs; do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
+	done
 
 bench: build
 	python3 benches/throughput.py

@@ -231,3 +231,21 @@ fn ten_thousand_connections_leave_nothing() {
     let grown = resident(daemon.pid()).saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown}");
 }
+
+#[test]
+fn garbage_for_the_keeper_costs_a_connection_and_no_task() {
+    let daemon = with_a_held_task();
+    let keeper = daemon.keeper_pid();
+    for garbage in [&b"\xff\xff\xff\xff garbage"[..], b"\x03\0\0\0\x93\x01\x02", b"\x40\0\0\0{}", b""] {
+        let mut stream = UnixStream::connect(daemon.home().join("keeper.sock")).expect("a connection");
+        stream.write_all(garbage).expect("sent");
+        drop(stream);
+        // The daemon was thrown off and is back.
+        daemon.until(&json!({"action": "health"}), |health| health["keeper_pid"] == keeper);
+        daemon.ok(json!({"action": "start", "max_concurrent": 1}));
+    }
+    open_gate(&daemon);
+    assert_eq!(daemon.wait()["counts"]["completed"], 2);
+    assert_eq!(marks(&daemon), "begun\nended\n");
+    assert_eq!(daemon.keeper_pid(), keeper);
+}
