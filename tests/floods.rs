@@ -147,6 +147,22 @@ fn a_new_daemon_serves_before_a_stopped_keeper_answers() {
 }
 
 #[test]
+fn a_daemon_ends_that_a_stopped_keeper_does_not_answer() {
+    let mut daemon = with_a_held_task();
+    let stopped = Stopped::new(daemon.keeper_pid());
+    let mut waiting = connect(&daemon);
+    waiting.write_all(b"{\"action\":\"start\",\"max_concurrent\":3}\n").expect("sent");
+    daemon.ok(json!({"action": "status"}));
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(daemon.log().contains("the keeper does not answer"), "{}", daemon.log());
+    daemon.serve();
+    drop(stopped);
+    open_gate(&daemon);
+    assert_eq!(daemon.wait()["counts"]["completed"], 2);
+    assert_eq!(marks(&daemon), "begun\nended\n", "it ran once, under both");
+}
+
+#[test]
 fn who_reads_nothing_holds_up_nobody_else() {
     let daemon = Daemon::start();
     let tasks: Vec<Value> = (0..2000)

@@ -214,6 +214,11 @@ impl Local {
         self.send(&ToKeeper::Taken { upto });
     }
 
+    /// Waits for no answer any more: whoever does hears that the keeper is gone.
+    pub fn abandon(&self) {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn send(&self, message: &ToKeeper) {
         self.send_with(message, 0);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{MutexGuard, watch};
 
@@ -17,6 +18,9 @@ use crate::queue::ops::update::{Update, UpdateOutcome};
 use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
 use crate::task::{ClaimId, Order, RunState, TaskId};
+
+/// How long a daemon that ends waits for a keeper that does not answer: stopped, or swapped out.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 impl Executor {
     /// Runs, or changes what runs. What restricts goes to the keeper first.
@@ -253,9 +257,19 @@ impl Executor {
     pub async fn shut_down(&self, grace_ms: Option<i64>) -> Result<(), ExecutorError> {
         let grace_ms = grace_ms.unwrap_or(self.inner.rules.grace_ms);
         self.inner.closing.send_replace(true);
-        let _turn = self.inner.commands.lock().await;
         let _closed = self.inner.queue.close_gate();
-        let claims = self.with_backend(|backend| async move { backend.hold().await }).await?;
+        let hold = async {
+            let turn = self.inner.commands.lock().await;
+            let claims = self.with_backend(|backend| async move { backend.hold().await }).await?;
+            Ok::<_, ExecutorError>((turn, claims))
+        };
+        let (_turn, claims) = match tokio::time::timeout(LAST_ANSWER, hold).await {
+            Ok(held) => held?,
+            Err(_) => {
+                self.abandon();
+                return Err(ExecutorError::ShuttingDown);
+            }
+        };
         self.with_backend(|backend| async move { backend.end(None, Order::Stop, grace_ms).await }).await?;
         // Without disk the claims and the ends stay with the keeper; the next daemon settles them.
         self.inner.queue.write(Release { claims }).await?;
@@ -268,6 +282,14 @@ impl Executor {
             }
             // The ends stay with the keeper until a daemon can write them.
             _ = storage.wait_for(Option::is_some) => Err(ExecutorError::ShuttingDown),
+        }
+    }
+
+    /// Gives a keeper up that does not answer: who waits for it is told so, and what it runs is the next daemon's.
+    fn abandon(&self) {
+        tracing::error!("the keeper does not answer; what it runs goes on without this daemon");
+        if let Some(backend) = self.inner.backend.send_replace(None) {
+            backend.abandon();
         }
     }
 
