@@ -33,7 +33,8 @@ torture: setup next build
 		--test fuzz --test upgrade -- --nocapture --test-threads=1
 	$(TARGET)/release/batch-executor selftest --cycles 300
 
-# What may come into the program (deny.toml). The tool is built once, into target/tools.
+# What may come into the program (deny.toml), by the tool that takes minutes to build, into target/tools; `make test` holds
+# the same lists against `cargo metadata` (tests/dependencies.rs).
 deny: target/tools/bin/cargo-deny
 	target/tools/bin/cargo-deny --all-features check bans licenses sources
 
