@@ -79,8 +79,8 @@ impl Context {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub fn ask_twice(&self, action: &str, parameters: Map<String, Value>) -> Result<Answer, Failure> {
-        accepted(self.client()?.call_twice(&request(action, parameters)?))
+    pub fn ask_until_answered(&self, action: &str, parameters: Map<String, Value>) -> Result<Answer, Failure> {
+        accepted(self.client()?.call_until_answered(&request(action, parameters)?))
     }
 
     /// The environment that goes with the tasks that this client adds.

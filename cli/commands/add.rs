@@ -66,7 +66,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<u8, Failure> {
     let key = args.request_key.clone().map_or_else(request_key::random, Ok)?;
     request.insert("request_key".to_owned(), json!(key));
     request.insert("environment".to_owned(), json!(context.environment(&args.environment)?));
-    let answer = context.ask_twice("add", request)?;
+    let answer = context.ask_until_answered("add", request)?;
     if context.quiet && !context.json {
         let added: Added = data(&answer)?;
         print_id(added.task_id)?;

@@ -108,7 +108,7 @@ pub fn run(context: &Context, args: &AddBatchArgs) -> Result<u8, Failure> {
     if let (Some(batch), true, false) = (added.batch_id, context.quiet, context.json) {
         print_id(batch)?;
     } else {
-        let status: StatusData = data(&accepted(client.call_twice(&request("status", Map::new())?))?)?;
+        let status: StatusData = data(&accepted(client.call_until_answered(&request("status", Map::new())?))?)?;
         let next = if status.state == RunState::Stopped { ". Nothing runs until: batch-executor start" } else { "" };
         let mut answer = OwnAnswer::new("add_batch", added.message() + next, added.data());
         answer.warnings.clone_from(&added.warnings);

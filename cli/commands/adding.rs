@@ -126,7 +126,7 @@ pub fn add(
         }
         let places = part.places.clone();
         let request = plan.request(part, number, next.is_some(), added.batch_id)?;
-        let answer = client.call_twice(&request)?;
+        let answer = client.call_until_answered(&request)?;
         added.take(answer, &places)?;
         number += 1;
         if number % 16 == 0 && next.is_some() {
@@ -152,7 +152,7 @@ fn check_all(client: &mut Client, input: &Input, plan: &Plan) -> Result<(), Fail
     let mut parts = Parts::new(input.items()?, !plan.defaults().contains_key("name"));
     while let Some(part) = next_part(&mut parts, &mut found, input)? {
         let places = part.places.clone();
-        let answer = client.call_twice(&plan.question(part)?)?;
+        let answer = client.call_until_answered(&plan.question(part)?)?;
         let Some(mut errors) = item_errors(&answer) else { return Err(Failure::Refused(Box::new(answer))) };
         errors.retain(|bad| bad.index < places.len());
         found.bad_items(errors, &places);

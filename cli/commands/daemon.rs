@@ -59,7 +59,7 @@ fn restart(context: &Context) -> Result<u8, Failure> {
     let mut client = context.client_of_running();
     accepted(client.call(&request("restart", Map::new())?))?;
     let status = loop {
-        let answer = accepted(client.call_twice(&json!({"action": "status"})))?;
+        let answer = accepted(client.call_until_answered(&json!({"action": "status"})))?;
         let status: StatusData = data(&answer)?;
         // The program before may still have answered; it has been up for longer.
         if status.uptime < asked.elapsed().as_secs_f64() {
@@ -76,7 +76,7 @@ fn restart(context: &Context) -> Result<u8, Failure> {
 }
 
 fn stop(context: &Context, grace: Option<&Value>) -> Result<u8, Failure> {
-    let status = accepted(context.client_of_running().call_twice(&json!({"action": "status"})))?;
+    let status = accepted(context.client_of_running().call_until_answered(&json!({"action": "status"})))?;
     let daemon = Identity::of(data::<StatusData>(&status)?.pid);
     let lives = || daemon.is_some_and(Identity::lives);
     let mut parameters = Map::new();

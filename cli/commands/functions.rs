@@ -19,7 +19,7 @@ pub struct FunctionsArgs {}
 /// # Errors
 /// What [`Failure`] says.
 pub fn run(context: &Context, _args: &FunctionsArgs) -> Result<u8, Failure> {
-    let answer = context.ask_twice("functions", Map::new())?;
+    let answer = context.ask_until_answered("functions", Map::new())?;
     let known: Functions = data(&answer)?;
     if context.quiet && !context.json {
         let mut out = Screen::out();

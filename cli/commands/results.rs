@@ -52,7 +52,7 @@ pub fn run(context: &Context, args: &ResultsArgs) -> Result<u8, Failure> {
     insert(&mut parameters, "format", args.format.as_deref());
     let mut client = context.client()?;
     loop {
-        let answer = accepted(client.call_twice(&request("results", parameters.clone())?))?;
+        let answer = accepted(client.call_until_answered(&request("results", parameters.clone())?))?;
         let page: ResultsData = data(&answer)?;
         print_page(context, args, &answer, &page)?;
         match page.next_cursor {

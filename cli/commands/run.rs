@@ -85,7 +85,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<u8, Failure> {
     if !ended && follow::reason(&answer) != Some("executor_stopped") {
         return Err(Failure::Refused(answer));
     }
-    let status: StatusData = data(&accepted(client.call_twice(&request("status", selection)?))?)?;
+    let status: StatusData = data(&accepted(client.call_until_answered(&request("status", selection)?))?)?;
     // The run is told of also when its export fails.
     let exported = args.export.as_deref().map(|file| export_batch(context, &mut client, batch, file)).transpose();
     report(context, args, &mut client, &added, &status, exported.as_ref().ok().cloned().flatten().flatten(), ended)?;
@@ -128,7 +128,7 @@ fn start(context: &Context, client: &mut Client, args: &RunArgs) -> Result<(), F
     let mut parameters = Map::new();
     insert(&mut parameters, "max_concurrent", args.max_concurrent.as_ref());
     insert(&mut parameters, "timeout", args.timeout.as_ref());
-    let answer = accepted(client.call_twice(&request("start", parameters)?))?;
+    let answer = accepted(client.call_until_answered(&request("start", parameters)?))?;
     context.tell(&answer.response.message);
     Ok(())
 }
@@ -149,7 +149,7 @@ fn export_batch(
     parameters.insert("output_file".to_owned(), json!(file));
     // It was named for this run: the results of an earlier one are what it replaces.
     parameters.insert("overwrite".to_owned(), json!(true));
-    data(&accepted(client.call_twice(&request("export", parameters)?))?).map(Some)
+    data(&accepted(client.call_until_answered(&request("export", parameters)?))?).map(Some)
 }
 
 fn report(
@@ -203,7 +203,7 @@ fn worst_first(client: &mut Client, added: &Added, status: &StatusData) -> Resul
             ("filter_status".to_owned(), json!(state)),
             ("limit".to_owned(), json!(room)),
         ]);
-        let page: ResultsData = data(&accepted(client.call_twice(&request("results", parameters)?))?)?;
+        let page: ResultsData = data(&accepted(client.call_until_answered(&request("results", parameters)?))?)?;
         rows.extend(page.tasks);
     }
     Ok(rows)

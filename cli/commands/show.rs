@@ -26,7 +26,7 @@ pub struct ShowArgs {
 pub fn run(context: &Context, args: &ShowArgs) -> Result<u8, Failure> {
     let mut request = Map::new();
     request.insert("task_id".to_owned(), json!(args.task_id));
-    let answer = context.ask_twice("show", request)?;
+    let answer = context.ask_until_answered("show", request)?;
     context.print(&answer, |out| Ok(views::task::write(out, &data::<Task>(&answer)?)?))?;
     Ok(exit::DONE)
 }

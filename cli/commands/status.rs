@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<u8, Failure> {
     let mut request = Map::new();
     request.insert("detailed".to_owned(), json!(args.detailed));
     insert(&mut request, "batch_id", args.batch_id);
-    let answer = context.ask_twice("status", request)?;
+    let answer = context.ask_until_answered("status", request)?;
     context.print(&answer, |out| Ok(views::status::write(out, &data::<StatusData>(&answer)?)?))?;
     Ok(exit::DONE)
 }

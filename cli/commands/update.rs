@@ -42,6 +42,6 @@ pub fn run(context: &Context, args: &UpdateArgs) -> Result<u8, Failure> {
         request.insert("params".to_owned(), Value::Object(params));
     }
     args.fields.insert_into(&mut request);
-    context.print_message(&context.ask_twice("update", request)?)?;
+    context.print_message(&context.ask_until_answered("update", request)?)?;
     Ok(exit::DONE)
 }

@@ -14,7 +14,8 @@ use crate::home::Home;
 /// How long a daemon that went away without a word (a crash, an upgrade, a service's restart) may take
 /// to come back by itself before it is started.
 const COME_BACK: Duration = Duration::from_secs(2);
-/// How long a waiting client waits for a daemon that it may not start, or that somebody stopped.
+/// How long a waiting client waits for a daemon that it may not start, or that somebody stopped, or for an answer from
+/// daemons that die.
 const COME_BACK_STOPPED: Duration = Duration::from_secs(30);
 /// Between two looks whether the daemon is back.
 const LOOK_AFTER_MS: u16 = 50;
@@ -73,18 +74,21 @@ impl Client {
         self.forget_if_lost(called)
     }
 
-    /// As [`Self::call`], but sends once more after a broken connection: for requests that change
-    /// nothing, or nothing the second time (a `request_key`).
+    /// As [`Self::call`], but sends again after a broken connection, for as long as a daemon may take to come back: for
+    /// requests that change nothing, or nothing the second time (a `request_key`). More than once, for one that is being
+    /// killed may still accept a connection.
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub fn call_twice(&mut self, request: &impl Serialize) -> Result<Answer, ClientError> {
-        match self.call(request) {
-            Err(ClientError::Lost(_)) => {
-                self.come_back(false, Until::default())?;
-                self.call(request)
+    pub fn call_until_answered(&mut self, request: &impl Serialize) -> Result<Answer, ClientError> {
+        let give_up = Instant::now() + COME_BACK_STOPPED;
+        loop {
+            match self.call(request) {
+                Err(ClientError::Lost(_)) if Instant::now() < give_up => {
+                    self.come_back(false, Until::default())?;
+                }
+                other => return other,
             }
-            other => other,
         }
     }
 

@@ -25,7 +25,7 @@ const ENOUGH_PROCESSES: u64 = 256;
 
 /// The checks; when no daemon answers, that.
 pub fn checks(context: &Context) -> Vec<Check> {
-    let health = context.ask_twice("health", Map::new()).and_then(|answer| data::<Health>(&answer));
+    let health = context.ask_until_answered("health", Map::new()).and_then(|answer| data::<Health>(&answer));
     match health {
         Ok(health) => of(&health),
         Err(Failure::Client(ClientError::Unreachable { .. })) => vec![Check::warning(
