@@ -5,10 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nix::libc::SIGKILL;
 use serde_json::{Map, Value};
 
-use crate::task::{BatchId, ClaimId, Limits, Order, Priority, TaskId};
+use crate::task::{BatchId, Cause, ClaimId, Limits, Order, Priority, TaskId};
 
 /// A claimed attempt, with all that is needed to run it.
 #[derive(Debug, Clone)]
@@ -63,7 +62,7 @@ impl Event {
 
     /// Whether it is the end of an attempt that somebody else killed.
     pub fn is_outside_kill(&self) -> bool {
-        matches!(self, Self::Ended(ended) if ended.is_outside_kill())
+        matches!(self, Self::Ended(ended) if ended.outside_kill.is_some())
     }
 }
 
@@ -85,21 +84,13 @@ pub struct Ended {
     pub verdict: Verdict,
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
-    /// The kernel killed processes for want of memory when it died of SIGKILL.
-    pub out_of_memory: bool,
+    /// What is known of a SIGKILL that ended it and that nobody here sent: [`Cause::Killed`] or [`Cause::OutOfMemory`].
+    pub outside_kill: Option<Cause>,
     /// User and system, µs.
     pub cpu_us: Option<i64>,
     /// Bytes.
     pub max_rss: Option<i64>,
     pub output: Output,
-}
-
-impl Ended {
-    /// Whether a SIGKILL ended it that nobody here sent; past its own limit of CPU time the kernel sends it.
-    pub fn is_outside_kill(&self) -> bool {
-        let by_limit = matches!(self.verdict, Verdict::Failure { permanent: true, .. });
-        self.order.is_none() && self.signal == Some(SIGKILL) && !by_limit
-    }
 }
 
 /// What an attempt that nobody ended came to.

@@ -138,7 +138,7 @@ fn ended((task_id, claim): (TaskId, ClaimId), exit_code: i32, order: Option<Orde
         verdict,
         exit_code: Some(exit_code),
         signal: None,
-        out_of_memory: false,
+        outside_kill: None,
         cpu_us: None,
         max_rss: None,
         output: Output { frames: vec![1, 1, 0, 0, 0, b'x'], ..Output::default() },

@@ -1,11 +1,13 @@
 //! From the keeper's account of an end to the queue's: with a verdict.
 
+use nix::libc::SIGKILL;
+
 use super::{Ended, Event, Options};
 use crate::attempt::{Output, Verdict};
 use crate::function;
 use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent};
 use crate::output::{LogReader, log_file};
-use crate::task::{Exit, Limits};
+use crate::task::{Cause, Exit, Limits};
 
 /// An event as the queue takes it: with a verdict.
 pub(super) fn judged(options: &Options, event: KeeperEvent) -> Event {
@@ -21,7 +23,7 @@ pub(super) fn judged(options: &Options, event: KeeperEvent) -> Event {
 
 fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
     let (mut exit_code, mut signal, mut usage) = (None, None, None);
-    let mut short_of_memory = false;
+    let mut outside_kill = None;
     let verdict = match end.how {
         How::Simulated { failed: true, .. } => {
             Verdict::Failure { error: "simulated failure".to_owned(), permanent: false, result: None }
@@ -36,7 +38,6 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
         How::NotRun { error, permanent } => Verdict::Failure { error, permanent, result: None },
         How::Process { exit_code: code, signal: by, cpu_us, max_rss, out_of_memory } => {
             (exit_code, signal, usage) = (code, by, Some((cpu_us, max_rss)));
-            short_of_memory = out_of_memory;
             let log = if end.spilled {
                 LogReader::open(&log_file(&options.home.output_dir(), end.task_id, end.attempt))
             } else {
@@ -45,7 +46,11 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
             // A log that is gone leaves the end; its output is lost.
             let mut log = log.unwrap_or_else(|_| LogReader::from_bytes(Vec::new()));
             let verdict = function::interpret(&end.function, code, by, &mut log, end.spilled, options.keep_bytes);
-            limited(verdict, &end.limits, &Exit { code, signal: by, cpu_us, max_rss })
+            let (verdict, by_limit) = limited(verdict, &end.limits, &Exit { code, signal: by, cpu_us, max_rss });
+            if end.order.is_none() && by == Some(SIGKILL) && !by_limit {
+                outside_kill = Some(if out_of_memory { Cause::OutOfMemory } else { Cause::Killed });
+            }
+            verdict
         }
     };
     Ended {
@@ -59,23 +64,20 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
         verdict,
         exit_code,
         signal,
-        out_of_memory: short_of_memory,
+        outside_kill,
         cpu_us: usage.map(|(cpu_us, _)| cpu_us),
         max_rss: usage.map(|(_, max_rss)| max_rss),
         output: Output { frames: end.frames, spilled: end.spilled, dropped: end.dropped },
     }
 }
 
-/// A failure says first which limit it was for.
-fn limited(verdict: Verdict, limits: &Limits, exit: &Exit) -> Verdict {
+/// A failure says first which limit it was for; and whether it was for one.
+fn limited(verdict: Verdict, limits: &Limits, exit: &Exit) -> (Verdict, bool) {
     match verdict {
-        Verdict::Failure { error, permanent, result } => {
-            let error = match limits.exceeded(exit, &error) {
-                Some(why) => format!("{why}; {error}"),
-                None => error,
-            };
-            Verdict::Failure { error, permanent, result }
-        }
-        success @ Verdict::Success { .. } => success,
+        Verdict::Failure { error, permanent, result } => match limits.exceeded(exit, &error) {
+            Some(why) => (Verdict::Failure { error: format!("{why}; {error}"), permanent, result }, true),
+            None => (Verdict::Failure { error, permanent, result }, false),
+        },
+        success @ Verdict::Success { .. } => (success, false),
     }
 }

@@ -65,6 +65,9 @@ pub(super) fn after_end(standing: &Standing, ended: &Ended, in_burst: bool, jitt
     if standing.cancel_requested {
         return Decision::cancelled(standing);
     }
+    if let (None, Some(cause)) = (ended.order, ended.outside_kill) {
+        return killed(standing, cause, &ended.verdict, in_burst, jitter);
+    }
     match (ended.order, &ended.verdict) {
         (Some(Order::Cancel), _) => Decision::cancelled(standing),
         (Some(order @ (Order::Stop | Order::Deadline)), _) => Decision {
@@ -80,7 +83,6 @@ pub(super) fn after_end(standing: &Standing, ended: &Ended, in_burst: bool, jitt
                 ..failed(standing, format!("timed out after {} s", seconds_text(seconds)), None, jitter)
             }
         }
-        (None, _) if ended.is_outside_kill() => killed(standing, ended, in_burst, jitter),
         (None, Verdict::Success { .. }) => Decision::of(standing, State::Completed, Outcome::Completed),
         (None, Verdict::Failure { error, permanent, .. }) => {
             let why = if *permanent {
@@ -106,9 +108,8 @@ pub(super) fn interrupted_reason(cause: Cause) -> String {
 }
 
 /// After a SIGKILL that nobody here sent.
-fn killed(standing: &Standing, ended: &Ended, in_burst: bool, jitter: f64) -> Decision {
-    let cause = outside::cause(ended);
-    let how = match &ended.verdict {
+fn killed(standing: &Standing, cause: Cause, verdict: &Verdict, in_burst: bool, jitter: f64) -> Decision {
+    let how = match verdict {
         Verdict::Failure { error, .. } => error.as_str(),
         Verdict::Success { .. } => "killed by SIGKILL (signal 9)",
     };
@@ -222,7 +223,7 @@ mod tests {
             verdict,
             exit_code: Some(exit_code),
             signal: None,
-            out_of_memory: false,
+            outside_kill: None,
             cpu_us: None,
             max_rss: None,
             output: Output::default(),

@@ -10,7 +10,7 @@ use super::error::QueueError;
 use super::memory::{Run, priority_of};
 use super::state::State;
 use super::tx::{Tx, json};
-use crate::attempt::{Ended, Event};
+use crate::attempt::Event;
 use crate::task::{Cause, ClaimId, Outcome, TaskId};
 
 /// Kills within this time of each other are one burst.
@@ -58,11 +58,6 @@ impl Kills {
     }
 }
 
-/// Why an attempt that was killed from outside was.
-pub(super) fn cause(ended: &Ended) -> Cause {
-    if ended.out_of_memory { Cause::OutOfMemory } else { Cause::Killed }
-}
-
 /// Looks for a burst in what has just ended: lowers the cap, makes good what was taken for failures before, and
 /// gives the claims among `events` that are part of it. `open`: the claims whose end is still to be written.
 pub(super) async fn burst(
@@ -71,7 +66,7 @@ pub(super) async fn burst(
     open: impl Fn(ClaimId) -> bool,
 ) -> Result<BTreeSet<ClaimId>, QueueError> {
     let kills = events.iter().filter_map(|event| match event {
-        Event::Ended(ended) if ended.is_outside_kill() && open(ended.claim) => {
+        Event::Ended(ended) if ended.outside_kill.is_some() && open(ended.claim) => {
             Some(Kill { at: ended.finished_at, claim: ended.claim, task_id: ended.task_id, in_burst: false })
         }
         _ => None,

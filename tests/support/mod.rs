@@ -288,6 +288,24 @@ impl Drop for Daemon {
             drop(child.kill());
             drop(child.wait());
         }
+        // Where a test failed there may be no daemon, and a keeper that nobody tells to end.
+        for pid in self.keepers() {
+            drop(Command::new("kill").args(["-KILL", &pid]).output());
+        }
+    }
+}
+
+impl Daemon {
+    /// The pids of keepers of this home.
+    fn keepers(&self) -> Vec<String> {
+        let home = self.home().display().to_string();
+        let is_keeper = |pid: &String| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            words.contains(&b"keeper".as_slice()) && words.contains(&home.as_bytes())
+        };
+        let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        pids.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_keeper).collect()
     }
 }
 
