@@ -106,7 +106,13 @@ fn a_client_says_nothing_to_another_users_daemon() {
     set_mode(&home.join("daemon.sock"), 0o777);
     chown(&home, Some(NEIGHBOUR), Some(NEIGHBOUR)).expect("given away");
     set_mode(&home, 0o755);
-    let refused = as_user(NEIGHBOUR, &program).args(["status", "--home"]).arg(&home).output().expect("runs");
+    let refused = as_user(NEIGHBOUR, Path::new("timeout"))
+        .arg("20")
+        .arg(&program)
+        .args(["status", "--home"])
+        .arg(&home)
+        .output()
+        .expect("runs");
     assert_eq!(refused.status.code(), Some(77), "{refused:?}");
     assert!(stderr(&refused).contains("the user with uid 65534 serves it"), "{refused:?}");
     impostor.wait().expect("its end");

@@ -12,11 +12,11 @@ use batch_executor::tasks_file::{Items, Parts, csv_rows, json_lines, json_list};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A target's name, and what it does with bytes.
-pub type Target = (&'static str, fn(&[u8]));
+/// What takes any bytes.
+pub type Target = fn(&[u8]);
 
-/// A target by its name.
-pub const TARGETS: &[Target] =
+/// The targets by their names.
+pub const TARGETS: &[(&str, Target)] =
     &[("request", request), ("tasks", tasks), ("config", config), ("keeper", keeper), ("logs", logs)];
 
 /// A client's bytes: first how they are cut, then the lines. However they are cut they are the same lines, and each is a
