@@ -12,6 +12,8 @@ need nc netcat-openbsd
 need prlimit util-linux
 need setpriv util-linux
 need ionice util-linux
+need unshare util-linux
+need mount mount
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     apt-get update -qq
