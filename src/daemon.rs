@@ -104,7 +104,7 @@ pub struct Setup {
     pub inherited: Option<Inherited>,
 }
 
-/// Whether this program could serve `home`: what [`check`] asks of the one that is to take over.
+/// Whether this program could serve `home`: what `check` asks of the one that is to take over.
 ///
 /// # Errors
 /// [`DaemonError::Open`], when the queue is not for this program.

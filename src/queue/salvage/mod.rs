@@ -1,9 +1,9 @@
 //! `doctor --repair`: a fresh queue from what can still be read of a damaged one.
 //!
-//! SQLite is not asked for it, for it gives up where a page on the way to a row is damaged. [`pages`] gives the latest
-//! committed version of each page, [`rows`] what is on it; which table a page belongs to is told from above (the way
+//! SQLite is not asked for it, for it gives up where a page on the way to a row is damaged. `pages` gives the latest
+//! committed version of each page, `rows` what is on it; which table a page belongs to is told from above (the way
 //! from the root) and from below (the map of parents that an auto-vacuumed file has), so that a damaged page costs its
-//! own rows alone. [`fill`] writes them into a fresh queue and makes that whole: tallies, ids, what belongs together.
+//! own rows alone. `fill` writes them into a fresh queue and makes that whole: tallies, ids, what belongs together.
 //!
 //! The damaged file stays as it is until the fresh one is complete and on the disk, and a copy of it stays beside it.
 
