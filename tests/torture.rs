@@ -122,19 +122,22 @@ fn comes(what: &str, mut done: impl FnMut() -> bool) {
 /// One life that ends at `point`.
 fn life_until(daemon: &mut Daemon, point: &str, chosen: &str) {
     let environment = [(VARIABLE, chosen)];
-    if point.starts_with("keeper") {
-        kill_keeper(daemon);
-    }
+    let keeper = keeper(daemon).filter(|_| point.starts_with("keeper"));
     daemon.kill();
+    // After the daemon, which would start another at once, one without the point.
+    for pid in keeper.into_iter().filter(|pid| lives(*pid)) {
+        signal(pid, "KILL");
+        comes("the keeper's end", || !lives(pid));
+    }
     let lost = daemon.log().matches("the keeper is gone").count();
     daemon.spawn(&environment);
     match point {
         "keeper-storing-ends" => {
             daemon.answers();
             daemon.until(&json!({"action": "status"}), |data| data["counts"]["running"].as_i64() > Some(0));
-            let keeper = keeper(daemon).expect("a keeper");
+            let pid = self::keeper(daemon).expect("a keeper");
             daemon.kill();
-            comes(point, || !lives(keeper));
+            comes(point, || !lives(pid));
         }
         _ if point.starts_with("keeper") => {
             comes(point, || daemon.log().matches("the keeper is gone").count() > lost || daemon.has_died());

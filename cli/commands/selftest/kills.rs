@@ -64,7 +64,7 @@ pub(super) fn run(stage: &Stage, cycles: u32, report: &mut Report<'_>) -> Result
         (
             KEPT,
             format!(
-                "killed {} under load; {} requests were acknowledged, {} in flight at a kill; all of {} is there",
+                "killed {} under load; {} requests were acknowledged, {} in flight at a kill; all {} are there",
                 text::times(all),
                 sums.acknowledged,
                 kills.in_flight,

@@ -1,5 +1,7 @@
 //! What was seen, a line for each promise.
 
+use std::cell::RefCell;
+
 use batch_executor::visible::visible_line;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::sys::signal::Signal;
@@ -44,31 +46,25 @@ pub(super) struct Report<'c> {
     context: &'c Context,
     pub lines: Vec<Line>,
     /// What is being done, on a terminal.
-    progress: Option<ProgressBar>,
+    progress: RefCell<Option<ProgressBar>>,
 }
 
 impl<'c> Report<'c> {
     pub(super) fn new(context: &'c Context) -> Self {
-        let style = ProgressStyle::with_template("… {wide_msg}").ok();
-        let progress = style
-            .filter(|_| context.draws_bars())
-            .map(|style| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style));
-        Self { context, lines: Vec::new(), progress }
+        Self { context, lines: Vec::new(), progress: RefCell::default() }
     }
 
     /// Says on a terminal what is being done.
     pub(super) fn doing(&self, what: &str) {
-        if let Some(progress) = &self.progress {
-            progress.set_message(what.to_owned());
+        if self.context.draws_bars() {
+            self.progress.borrow_mut().get_or_insert_with(progress).set_message(what.to_owned());
         }
     }
 
     /// Takes the progress off the terminal.
     pub(super) fn done(&self) {
-        if let Some(progress) = &self.progress {
-            progress.set_message(String::new());
+        if let Some(progress) = self.progress.take() {
             progress.finish_and_clear();
-            progress.reset();
         }
     }
 
@@ -118,6 +114,11 @@ impl<'c> Report<'c> {
     pub(super) fn count(&self, verdict: Verdict) -> usize {
         self.lines.iter().filter(|line| line.verdict == verdict).count()
     }
+}
+
+fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("… {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
 }
 
 /// The user ended it.
