@@ -122,12 +122,10 @@ fn comes(what: &str, mut done: impl FnMut() -> bool) {
 /// One life that ends at `point`.
 fn life_until(daemon: &mut Daemon, point: &str, chosen: &str) {
     let environment = [(VARIABLE, chosen)];
-    let keeper = keeper(daemon).filter(|_| point.starts_with("keeper"));
     daemon.kill();
-    // After the daemon, which would start another at once, one without the point.
-    for pid in keeper.into_iter().filter(|pid| lives(*pid)) {
-        signal(pid, "KILL");
-        comes("the keeper's end", || !lives(pid));
+    if point.starts_with("keeper") {
+        // After the daemon, which would start another at once, one without the point.
+        daemon.kill_keepers();
     }
     let lost = daemon.log().matches("the keeper is gone").count();
     daemon.spawn(&environment);

@@ -289,13 +289,19 @@ impl Drop for Daemon {
             drop(child.wait());
         }
         // Where a test failed there may be no daemon, and a keeper that nobody tells to end.
-        for pid in self.keepers() {
-            drop(Command::new("kill").args(["-KILL", &pid]).output());
-        }
+        self.kill_keepers();
     }
 }
 
 impl Daemon {
+    /// Kills the keepers of this home, also one that a daemon was just starting; gone when this returns.
+    pub fn kill_keepers(&self) {
+        while let Some(pid) = self.keepers().first() {
+            drop(Command::new("kill").args(["-KILL", pid]).output());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The pids of keepers of this home.
     fn keepers(&self) -> Vec<String> {
         let home = self.home().display().to_string();
