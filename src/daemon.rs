@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::{SigSet, Signal as Number};
+use nix::sys::signal::{SigSet, Signal as Number, kill};
+use nix::unistd::Pid;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -89,6 +91,8 @@ impl DaemonError {
     }
 }
 
+/// How long a daemon that is dead may still hold its lock: a keeper that it was starting has a copy until exec.
+const DEAD_HOLDER: Duration = Duration::from_secs(1);
 /// What the settings say in days is worked with in seconds.
 const SECONDS_A_DAY: f64 = 86_400.0;
 /// How long the last answers may take when the queue is damaged.
@@ -160,19 +164,29 @@ fn lock_home(home: &Home, inherited: Option<OwnedFd>) -> Result<Flock<File>, Dae
             })?
         }
     };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut locked) => {
-            locked.set_len(0)?;
-            locked.rewind()?;
-            write!(*locked, "{}", std::process::id())?;
-            Ok(locked)
+    let give_up = Instant::now() + DEAD_HOLDER;
+    let mut next = file;
+    loop {
+        match Flock::lock(next, FlockArg::LockExclusiveNonblock) {
+            Ok(mut locked) => {
+                locked.set_len(0)?;
+                locked.rewind()?;
+                write!(*locked, "{}", std::process::id())?;
+                return Ok(locked);
+            }
+            Err((mut held, Errno::EWOULDBLOCK)) => {
+                let mut pid = String::new();
+                held.rewind()?;
+                held.read_to_string(&mut pid)?;
+                let lives = pid.parse().is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
+                if lives || Instant::now() >= give_up {
+                    return Err(DaemonError::Locked { home: home.root().to_owned(), pid });
+                }
+                std::thread::sleep(Duration::from_millis(2));
+                next = held;
+            }
+            Err((_, error)) => return Err(io::Error::from(error).into()),
         }
-        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-            let mut pid = String::new();
-            file.read_to_string(&mut pid)?;
-            Err(DaemonError::Locked { home: home.root().to_owned(), pid })
-        }
-        Err((_, error)) => Err(io::Error::from(error).into()),
     }
 }
 
