@@ -3,6 +3,7 @@
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{Daemon, shell, signal};
@@ -51,6 +52,8 @@ fn several_together_cost_no_retry_and_fewer_run_until_it_is_quiet() {
     std::fs::write(daemon.work().join("gate"), "").expect("the gate opens");
     for pid in pids {
         signal(pid, "KILL");
+        // As the kernel does it: one after the other. The first end is known before the last is brought about.
+        std::thread::sleep(Duration::from_millis(15));
     }
     let done = daemon.wait();
     assert_eq!(done["counts"]["completed"], 4, "{done}");
