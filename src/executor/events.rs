@@ -212,9 +212,7 @@ impl Executor {
                     }
                     return Some(signals);
                 }
-                Err(StartError::Queue(QueueError::Closed | QueueError::Damaged(_) | QueueError::Gone(_))) => {
-                    return None;
-                }
+                Err(StartError::Queue(error)) if error.is_over() => return None,
                 Err(error) => {
                     tracing::error!(err = %error, "no keeper could be started; trying again");
                     tokio::time::sleep(STORAGE_RETRY).await;

@@ -4,7 +4,6 @@
 use super::alarm::Alarm;
 use super::events::STORAGE_RETRY;
 use super::{Executor, Retention};
-use crate::queue::error::QueueError;
 use crate::queue::ops::retain::{Retire, SLICE, Shrink};
 use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
@@ -51,7 +50,7 @@ impl Executor {
             };
             match done {
                 Ok(()) => {}
-                Err(QueueError::Closed | QueueError::Damaged(_) | QueueError::Gone(_)) => return,
+                Err(error) if error.is_over() => return,
                 Err(error) => {
                     tracing::error!(err = %error, "what need not be kept could not be removed; trying again");
                     tokio::time::sleep(STORAGE_RETRY).await;

@@ -98,6 +98,11 @@ impl QueueError {
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::Gone(_))
     }
+
+    /// Whether nothing is written any more by this daemon, for this reason or because it is ending.
+    pub const fn is_over(&self) -> bool {
+        self.is_final() || matches!(self, Self::Closed)
+    }
 }
 
 impl OpenError {

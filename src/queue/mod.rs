@@ -95,17 +95,7 @@ impl Queue {
         let memory = Memory::load(&mut connection, caps).await.map_err(reading)?;
         // The first that is written, after all that is read: a file that is damaged there stays as it is.
         clock.store(&mut connection).await.map_err(reading)?;
-        let first = Snapshot {
-            seq: 0,
-            run: memory.run.clone(),
-            tally: memory.tally,
-            next_due: memory.next_due,
-            ahead: memory.ahead.len(),
-            causes: memory.causes,
-            shortage: floor.shortage(),
-            removed: 0,
-            recent: writer::Recent::default(),
-        };
+        let first = Snapshot::of(0, &memory, floor.shortage(), writer::Recent::default());
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (snapshot, seen) = watch::channel(Arc::new(first));
         let (claimed, to_launch) = mpsc::unbounded_channel();

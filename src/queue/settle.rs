@@ -10,7 +10,7 @@ use super::error::QueueError;
 use super::memory::{Ahead, priority_of};
 use super::state::State;
 use super::suspects;
-use super::tx::{Tx, json};
+use super::tx::{Tx, json, parsed};
 use crate::attempt::{Attempt, Environment};
 use crate::task::{ClaimId, Limits, RunState, TaskId};
 
@@ -97,7 +97,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
             number: row.attempts + 1,
             name: row.name,
             function: row.function,
-            params: serde_json::from_str(&row.params).map_err(|e| QueueError::Value(e.to_string()))?,
+            params: parsed(&row.params)?,
             priority,
             timeout_ms: row.timeout_ms,
             retry_count: row.retry_count,
@@ -123,10 +123,9 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     Ok(())
 }
 
-fn limits(stored: Option<&str>) -> Result<Limits, QueueError> {
-    let Some(text) = stored else { return Ok(Limits::default()) };
-    let map = serde_json::from_str(text).map_err(|e| QueueError::Value(e.to_string()))?;
-    Limits::read(&map).map(|(limits, _)| limits).map_err(QueueError::Value)
+fn limits(text: Option<&str>) -> Result<Limits, QueueError> {
+    let Some(text) = text else { return Ok(Limits::default()) };
+    Limits::read(&parsed(text)?).map(|(limits, _)| limits).map_err(QueueError::Value)
 }
 
 async fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>), QueueError> {
@@ -134,6 +133,6 @@ async fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>),
         .bind(id)
         .fetch_one(&mut *tx.connection)
         .await?;
-    let variables = serde_json::from_str(&environment).map_err(|e| QueueError::Value(e.to_string()))?;
+    let variables = parsed(&environment)?;
     Ok((cwd, Arc::new(Environment { id, variables })))
 }

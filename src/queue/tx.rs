@@ -144,6 +144,16 @@ impl<'c> Tx<'c> {
     }
 }
 
+/// A value of a column that holds JSON.
+pub(super) fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, QueueError> {
+    serde_json::from_str(text).map_err(|e| QueueError::Value(e.to_string()))
+}
+
+/// The exit codes of a task after which there is no retry; none are null.
+pub(super) fn parsed_codes(text: Option<&str>) -> Result<Vec<i32>, QueueError> {
+    text.map_or_else(|| Ok(Vec::new()), parsed)
+}
+
 /// Rows as the JSON text that `json_each` takes.
 pub(super) fn json<T: serde::Serialize>(rows: &T) -> Result<String, QueueError> {
     serde_json::to_string(rows).map_err(|e| QueueError::Value(e.to_string()))

@@ -74,6 +74,23 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 pub struct Recent([(i64, u32); 60]);
 
+impl Snapshot {
+    /// What others see of the writer's memory.
+    pub(super) fn of(seq: u64, memory: &Memory, shortage: Option<Shortage>, recent: Recent) -> Self {
+        Self {
+            seq,
+            run: memory.run.clone(),
+            tally: memory.tally,
+            next_due: memory.next_due,
+            ahead: memory.ahead.len(),
+            causes: memory.causes,
+            shortage,
+            removed: memory.removed,
+            recent,
+        }
+    }
+}
+
 impl Default for Recent {
     fn default() -> Self {
         Self([(i64::MIN, 0); 60])
@@ -329,17 +346,7 @@ impl Writer {
             if ends > 0 {
                 recent.count(ends);
             }
-            *old = Arc::new(Snapshot {
-                seq: old.seq + 1,
-                run: self.memory.run.clone(),
-                tally: self.memory.tally,
-                next_due: self.memory.next_due,
-                ahead: self.memory.ahead.len(),
-                causes: self.memory.causes,
-                shortage,
-                removed: self.memory.removed,
-                recent,
-            });
+            *old = Arc::new(Snapshot::of(old.seq + 1, &self.memory, shortage, recent));
         });
     }
 

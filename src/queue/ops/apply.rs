@@ -11,7 +11,7 @@ use super::super::error::QueueError;
 use super::super::memory::{Ahead, priority_of, state_of};
 use super::super::outside;
 use super::super::state::State;
-use super::super::tx::{Tx, json};
+use super::super::tx::{Tx, json, parsed_codes};
 use super::super::writer::Operation;
 use crate::attempt::{Ended, Event, Verdict};
 use crate::task::{BatchId, Cause, ClaimId, Outcome, Priority, RunState, TaskId};
@@ -235,10 +235,6 @@ pub(in crate::queue) async fn open_tasks(
 }
 
 fn open_task(row: Row) -> Result<OpenTask, QueueError> {
-    let permanent_exit_codes = match &row.permanent_exit_codes {
-        Some(codes) => serde_json::from_str(codes).map_err(|e| QueueError::Value(e.to_string()))?,
-        None => Vec::new(),
-    };
     Ok(OpenTask {
         id: row.id,
         claim: Some(row.claim),
@@ -250,7 +246,7 @@ fn open_task(row: Row) -> Result<OpenTask, QueueError> {
             retry_count: row.retry_count,
             max_retries: row.max_retries,
             retry_delay_ms: row.retry_delay_ms,
-            permanent_exit_codes,
+            permanent_exit_codes: parsed_codes(row.permanent_exit_codes.as_deref())?,
             interruptions: row.interruptions,
             cancel_requested: row.cancel_requested,
             is_simulate: row.function == "simulate",

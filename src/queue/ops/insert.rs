@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::error::QueueError;
 use super::super::state::State;
-use super::super::tx::{Tx, json};
+use super::super::tx::{Tx, json, parsed};
 use super::super::writer::Operation;
 use crate::protocol::ItemError;
 use crate::task::{BatchId, Priority, TaskId, TaskSpec};
@@ -133,7 +133,7 @@ impl Insert {
         } else if hash != key.hash {
             return Ok(Some(Err(InsertRefused::KeyConflict)));
         }
-        let mut inserted: Inserted = serde_json::from_str(&answer).map_err(|e| QueueError::Value(e.to_string()))?;
+        let mut inserted: Inserted = parsed(&answer)?;
         inserted.repeated = true;
         Ok(Some(Ok(inserted)))
     }

@@ -1,6 +1,5 @@
 //! A row as a task is shown.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
@@ -8,7 +7,7 @@ use super::super::Queue;
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
 use super::super::state::State;
-use super::super::tx::json;
+use super::super::tx::{json, parsed, parsed_codes};
 use crate::output::{self, LogReader};
 use crate::protocol::{Attempt, Task};
 use crate::task::{Cause, Outcome, RunState, TaskId};
@@ -122,7 +121,7 @@ impl Queue {
             result: result(&row)?,
             name: row.name,
             function: row.function,
-            params: parse(&row.params)?,
+            params: parsed(&row.params)?,
             priority: priority_of(row.priority)?,
             status,
             created_at: rfc3339(row.created_at),
@@ -134,15 +133,12 @@ impl Queue {
             max_retries: row.max_retries,
             timeout: row.timeout_ms.map(seconds),
             retry_delay: seconds(row.retry_delay_ms),
-            permanent_exit_codes: match &row.permanent_exit_codes {
-                Some(codes) => serde_json::from_str(codes).map_err(|e| QueueError::Value(e.to_string()))?,
-                None => Vec::new(),
-            },
+            permanent_exit_codes: parsed_codes(row.permanent_exit_codes.as_deref())?,
             interruptions: row.interruptions,
             error: row.error,
             exit_code: row.exit_code,
             signal: row.signal,
-            limits: row.limits.as_deref().map(parse).transpose()?,
+            limits: row.limits.as_deref().map(parsed).transpose()?,
             attempts: None,
         })
     }
@@ -174,7 +170,7 @@ impl Queue {
 /// The result of the latest attempt: as stored, or the plain process result made from its output.
 fn result(row: &TaskRow) -> Result<Option<Value>, QueueError> {
     if let Some(stored) = &row.result {
-        return Ok(Some(parse(stored)?));
+        return Ok(Some(parsed(stored)?));
     }
     if row.process != Some(true) {
         return Ok(None);
@@ -239,10 +235,6 @@ async fn fill_attempts(reading: &mut SqliteConnection, ids: &str, tasks: &mut [T
         task.attempts = Some(attempts);
     }
     Ok(())
-}
-
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, QueueError> {
-    serde_json::from_str(text).map_err(|e| QueueError::Value(e.to_string()))
 }
 
 fn attempt(row: AttemptRow) -> Result<Attempt, QueueError> {
