@@ -118,11 +118,17 @@ fn a_daemon_that_ends_on_a_full_disk_leaves_the_ends_to_the_next() {
 fn at_the_floor_nothing_is_added_or_started_until_there_is_room() {
     let Some(small) = Small::start_with(&[]) else { return };
     small.run_three();
+    let keyed = json!({"action": "add", "name": "keyed", "function": "simulate", "delay": 3600, "request_key": "k"});
+    let first = small.daemon.ok(keyed.clone());
     // Of 16 MiB an eighth stays free.
     std::fs::write(small.disk.join("filler"), vec![1; 15 << 20]).expect("not full");
     let refused = small.daemon.call(&json!({"action": "add", "name": "n", "function": "simulate"}));
     assert_eq!(refused["error"]["code"], "storage", "{refused}");
     assert!(refused["message"].as_str().is_some_and(|text| text.contains("min_free_bytes")), "{refused}");
+    // What was added before is told again: nothing is added for it.
+    let again = small.daemon.ok(keyed);
+    assert_eq!(again["task_id"], first["task_id"]);
+    small.daemon.ok(json!({"action": "cancel", "task_id": first["task_id"]}));
     // Answered when the keeper knows that nothing is to start.
     small.daemon.ok(json!({"action": "start", "max_concurrent": 2}));
     small.open_gate();

@@ -77,13 +77,13 @@ impl Operation for Insert {
     type Answer = Result<Inserted, InsertRefused>;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
-        if let Some(shortage) = tx.shortage {
-            return Err(QueueError::NoRoom(shortage));
-        }
         if let Some(key) = &self.key
             && let Some(answer) = self.earlier(tx, key).await?
         {
             return Ok(answer);
+        }
+        if let Some(shortage) = tx.shortage {
+            return Err(QueueError::NoRoom(shortage));
         }
         let Some(batch_id) = self.batch(tx).await? else {
             let Batch::Existing(id) = self.batch else { return Err(QueueError::Value("a batch without id".into())) };
