@@ -13,16 +13,6 @@ fn python(code: &str) -> Value {
     task("custom_function", json!({"code": code}))
 }
 
-/// Runs tasks; gives them as `show` does.
-fn run(daemon: &Daemon, tasks: &[Value]) -> Vec<Value> {
-    let added = daemon.ok(json!({"action": "add_batch", "tasks": tasks}));
-    assert_eq!(added["errors"], json!([]));
-    daemon.ok(json!({"action": "start"}));
-    daemon.wait();
-    let ids = added["task_ids"].as_array().expect("ids");
-    ids.iter().map(|id| daemon.ok(json!({"action": "show", "task_id": id}))).collect()
-}
-
 fn attempts(task: &Value) -> usize {
     task["attempts"].as_array().map_or(0, Vec::len)
 }
@@ -55,24 +45,19 @@ fn bad_parameters_are_refused_by_name_value_and_what_is_allowed() {
 #[test]
 fn a_custom_function_gives_its_value_and_only_that() {
     let daemon = Daemon::start();
-    let shown = run(
-        &daemon,
-        &[
-            task(
-                "custom_function",
-                json!({"code": "def process(a, b=2):\n print('noise')\n return {'sum': a + b}", "args": {"a": 1}}),
-            ),
-            python("def process(): pass"),
-            python("async def process():\n import asyncio\n await asyncio.sleep(0)\n return 5"),
-            python(
-                "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass D: n: int\n\
+    let shown = daemon.run(&[
+        task(
+            "custom_function",
+            json!({"code": "def process(a, b=2):\n print('noise')\n return {'sum': a + b}", "args": {"a": 1}}),
+        ),
+        python("def process(): pass"),
+        python("async def process():\n import asyncio\n await asyncio.sleep(0)\n return 5"),
+        python(
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass D: n: int\n\
                  def process(): return D(7).n",
-            ),
-            python(
-                "import pickle\nclass C: pass\ndef process(): return type(pickle.loads(pickle.dumps(C()))).__name__",
-            ),
-        ],
-    );
+        ),
+        python("import pickle\nclass C: pass\ndef process(): return type(pickle.loads(pickle.dumps(C()))).__name__"),
+    ]);
     assert_eq!(shown[0]["result"], json!({"sum": 3}));
     assert_eq!((&shown[1]["result"], &shown[1]["status"]), (&Value::Null, &json!("completed")));
     assert_eq!(shown[2]["result"], 5);
@@ -83,14 +68,11 @@ fn a_custom_function_gives_its_value_and_only_that() {
 #[test]
 fn a_custom_function_that_no_attempt_would_make_better_is_not_tried_again() {
     let daemon = Daemon::start();
-    let shown = run(
-        &daemon,
-        &[
-            python("def process(:"),
-            python("x = 1"),
-            task("custom_function", json!({"code": "def process(a): return a", "args": {"b": 1}})),
-        ],
-    );
+    let shown = daemon.run(&[
+        python("def process(:"),
+        python("x = 1"),
+        task("custom_function", json!({"code": "def process(a): return a", "args": {"b": 1}})),
+    ]);
     for (task, said) in shown.iter().zip([
         "`params.code` is not Python: ",
         "`params.code` defines no function `process`",
@@ -104,15 +86,12 @@ fn a_custom_function_that_no_attempt_would_make_better_is_not_tried_again() {
 #[test]
 fn a_custom_function_that_fails_says_why_and_is_tried_again() {
     let daemon = Daemon::start();
-    let shown = run(
-        &daemon,
-        &[
-            python("def process(): raise ValueError('boom')"),
-            python("def process(): return {1, 2}"),
-            python("def process(): return len(5)"),
-            python("import os\ndef process(): os._exit(0)"),
-        ],
-    );
+    let shown = daemon.run(&[
+        python("def process(): raise ValueError('boom')"),
+        python("def process(): return {1, 2}"),
+        python("def process(): return len(5)"),
+        python("import os\ndef process(): os._exit(0)"),
+    ]);
     for (task, said) in shown.iter().zip([
         "ValueError: boom",
         "the returned value cannot be written as JSON: Object of type set",
@@ -129,18 +108,15 @@ fn what_cannot_be_run_names_what_was_looked_for() {
     let daemon = Daemon::start();
     let here = daemon.work().join("file");
     std::fs::write(&here, "").expect("a file");
-    let shown = run(
-        &daemon,
-        &[
-            task("command", json!({"argv": ["no-such-program"]})),
-            task("command", json!({"argv": ["./no-such-file"]})),
-            task("code_execution", json!({"runtime": "python", "code": "1", "env": {"PATH": "/nope"}})),
-            task("code_execution", json!({"runtime": "terminal", "code": "1", "env": {"PATH": ""}})),
-            task("command", json!({"argv": ["ls"], "cwd": "/no/such/folder"})),
-            task("command", json!({"argv": ["ls"], "cwd": here})),
-            task("later", json!({})),
-        ],
-    );
+    let shown = daemon.run(&[
+        task("command", json!({"argv": ["no-such-program"]})),
+        task("command", json!({"argv": ["./no-such-file"]})),
+        task("code_execution", json!({"runtime": "python", "code": "1", "env": {"PATH": "/nope"}})),
+        task("code_execution", json!({"runtime": "terminal", "code": "1", "env": {"PATH": ""}})),
+        task("command", json!({"argv": ["ls"], "cwd": "/no/such/folder"})),
+        task("command", json!({"argv": ["ls"], "cwd": here})),
+        task("later", json!({})),
+    ]);
     for (task, said) in shown.iter().zip([
         "no program `no-such-program` in PATH (",
         "the program `./no-such-file` is not there",
@@ -173,16 +149,13 @@ fn large_code_and_input_arrive_whole() {
     let daemon = Daemon::start();
     let padding = "z".repeat(150_000);
     let code = format!("def process(a): return [a, len('{padding}')]");
-    let shown = run(
-        &daemon,
-        &[
-            task("code_execution", json!({"runtime": "python", "code": format!("print(len('{padding}'))")})),
-            task("code_execution", json!({"runtime": "terminal", "code": format!(": {padding}\necho done")})),
-            task("custom_function", json!({"code": code, "args": {"a": padding}})),
-            task("command", json!({"argv": ["wc", "-c"], "stdin": "x".repeat(1 << 20)})),
-            task("command", json!({"argv": ["true"], "stdin": "x".repeat(1 << 20)})),
-        ],
-    );
+    let shown = daemon.run(&[
+        task("code_execution", json!({"runtime": "python", "code": format!("print(len('{padding}'))")})),
+        task("code_execution", json!({"runtime": "terminal", "code": format!(": {padding}\necho done")})),
+        task("custom_function", json!({"code": code, "args": {"a": padding}})),
+        task("command", json!({"argv": ["wc", "-c"], "stdin": "x".repeat(1 << 20)})),
+        task("command", json!({"argv": ["true"], "stdin": "x".repeat(1 << 20)})),
+    ]);
     assert_eq!(shown[0]["result"]["value"], 150_000);
     assert_eq!(shown[1]["result"]["stdout"], "done\n");
     assert_eq!(shown[2]["result"], json!([padding, 150_000]));
@@ -197,7 +170,7 @@ fn head_and_tail_are_kept_with_what_was_left_out() {
     let daemon = Daemon::start_with(&[("BATCH_EXECUTOR_OUTPUT_KEEP_BYTES", "1024")]);
     for (size, spills) in [(3000, false), (300_000, true)] {
         let code = format!("printf begin; head -c {size} /dev/zero | tr '\\0' x; printf end");
-        let shown = run(&daemon, &[shell(&code)]);
+        let shown = daemon.run(&[shell(&code)]);
         let result = &shown[0]["result"];
         let text = result["stdout"].as_str().expect("text");
         assert!(text.starts_with("begin") && text.ends_with("end") && text.len() < 1100, "{spills}: {}", text.len());
@@ -217,7 +190,7 @@ fn a_users_function_gets_its_task_as_json_and_keeps_its_params() {
     std::fs::write(config.join("config.toml"), declared).expect("written");
     daemon.serve();
     let params = json!({"cwd": "not a folder", "env": 3});
-    let shown = run(&daemon, &[task("echo", params.clone()), task("words", json!({}))]);
+    let shown = daemon.run(&[task("echo", params.clone()), task("words", json!({}))]);
     assert_eq!(shown[0]["result"], json!({"task_id": 1, "name": "echo", "attempt": 1, "params": params}));
     assert_eq!(shown[1]["result"]["stdout"], "no json\n");
 }

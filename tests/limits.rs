@@ -3,26 +3,11 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Daemon, shell};
+use support::{Daemon, python, shell};
 
 fn limited(mut task: Value, limits: Value) -> Value {
     task["limits"] = limits;
     task
-}
-
-fn python(code: &str) -> Value {
-    json!({"name": "python", "function": "code_execution", "params": {"runtime": "python", "code": code},
-           "max_retries": 0})
-}
-
-/// Runs tasks; gives them as `show` does.
-fn run(daemon: &Daemon, tasks: &[Value]) -> Vec<Value> {
-    let added = daemon.ok(json!({"action": "add_batch", "tasks": tasks}));
-    assert_eq!(added["errors"], json!([]));
-    daemon.ok(json!({"action": "start"}));
-    daemon.wait();
-    let ids = added["task_ids"].as_array().expect("ids");
-    ids.iter().map(|id| daemon.ok(json!({"action": "show", "task_id": id}))).collect()
 }
 
 fn stdout(task: &Value) -> &str {
@@ -37,18 +22,15 @@ print(r.getrlimit(r.RLIMIT_DATA), r.getrlimit(r.RLIMIT_CPU), r.getrlimit(r.RLIMI
 fn every_limit_holds_for_the_task_and_for_nobody_else() {
     let daemon = Daemon::start();
     let all = json!({"memory": "512MiB", "cpu": 100, "open_files": 99, "nice": 7, "ionice": "idle", "umask": "027"});
-    let plain = run(&daemon, &[python(TELL), shell("ionice"), shell("touch before; stat -c %a before")]);
-    let shown = run(
-        &daemon,
-        &[
-            limited(python(TELL), all.clone()),
-            limited(shell("ionice"), all.clone()),
-            limited(shell("ionice"), json!({"ionice": 3})),
-            limited(shell("touch within; stat -c %a within"), all),
-            python(TELL),
-            shell("ionice"),
-        ],
-    );
+    let plain = daemon.run(&[python(TELL), shell("ionice"), shell("touch before; stat -c %a before")]);
+    let shown = daemon.run(&[
+        limited(python(TELL), all.clone()),
+        limited(shell("ionice"), all.clone()),
+        limited(shell("ionice"), json!({"ionice": 3})),
+        limited(shell("touch within; stat -c %a within"), all),
+        python(TELL),
+        shell("ionice"),
+    ]);
     assert_eq!(stdout(&shown[0]), "(536870912, 536870912) (100, 102) (99, 99) 7 027\n");
     assert_eq!(stdout(&shown[1]), "idle\n");
     assert_eq!(stdout(&shown[2]), "best-effort: prio 3\n");
@@ -68,21 +50,18 @@ fn every_limit_holds_for_the_task_and_for_nobody_else() {
 #[test]
 fn a_task_that_dies_of_a_limit_says_which() {
     let daemon = Daemon::start();
-    let shown = run(
-        &daemon,
-        &[
-            limited(python("while True: pass"), json!({"cpu": 1})),
-            // One that handles the first signal gets the second.
-            limited(
-                python("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"),
-                json!({"cpu": 1}),
-            ),
-            limited(shell("python3 -c 'while True: pass'; exit $?"), json!({"cpu": 1})),
-            limited(python("b = bytearray(1 << 30)"), json!({"memory": "256MiB"})),
-            limited(python("import sys; sys.exit('something else')"), json!({"memory": "256MiB", "cpu": 1})),
-            limited(python("import os\nfor _ in range(30): os.dup(1)"), json!({"open_files": 20})),
-        ],
-    );
+    let shown = daemon.run(&[
+        limited(python("while True: pass"), json!({"cpu": 1})),
+        // One that handles the first signal gets the second.
+        limited(
+            python("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"),
+            json!({"cpu": 1}),
+        ),
+        limited(shell("python3 -c 'while True: pass'; exit $?"), json!({"cpu": 1})),
+        limited(python("b = bytearray(1 << 30)"), json!({"memory": "256MiB"})),
+        limited(python("import sys; sys.exit('something else')"), json!({"memory": "256MiB", "cpu": 1})),
+        limited(python("import os\nfor _ in range(30): os.dup(1)"), json!({"open_files": 20})),
+    ]);
     let error = |task: &Value| task["error"].as_str().expect("an error").to_owned();
     assert_eq!(error(&shown[0]), "exceeded its limit of 1 s CPU time; killed by SIGXCPU (signal 24)");
     assert_eq!(error(&shown[1]), "exceeded its limit of 1 s CPU time; killed by SIGKILL (signal 9)");
@@ -132,10 +111,11 @@ fn what_the_user_may_not_have_fails_at_the_start_without_retries() {
         (task["max_retries"], task["retry_delay"]) = (json!(2), json!(0));
         task
     };
-    let shown = run(
-        &daemon,
-        &[task(json!({"open_files": 100_000})), task(json!({"nice": -5})), task(json!({"open_files": 200, "nice": 5}))],
-    );
+    let shown = daemon.run(&[
+        task(json!({"open_files": 100_000})),
+        task(json!({"nice": -5})),
+        task(json!({"open_files": 200, "nice": 5})),
+    ]);
     for (task, said) in shown.iter().zip([
         "`limits.open_files` of 100000 is more than this user may have here: ",
         "`limits.nice` of -5 is more than this user may have here: ",
@@ -159,7 +139,7 @@ fn a_declared_function_has_limits_and_a_task_its_own_over_them() {
     configuration("{ nice = 5, open_files = 77, memory = \"1GiB\", cpu = 50, umask = \"077\" }");
     daemon.serve();
     let tell = json!({"function": "tell", "max_retries": 0});
-    let shown = run(&daemon, &[tell.clone(), limited(tell, json!({"nice": 9, "cpu": 5}))]);
+    let shown = daemon.run(&[tell.clone(), limited(tell, json!({"nice": 9, "cpu": 5}))]);
     assert_eq!(stdout(&shown[0]), "(1073741824, 1073741824) (50, 52) (77, 77) 5 077\n");
     assert_eq!(stdout(&shown[1]), "(1073741824, 1073741824) (5, 7) (77, 77) 9 077\n");
     for (limits, said) in [

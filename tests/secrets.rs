@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Daemon, shell};
+use support::{Daemon, python, shell};
 
 /// With what JSON escapes, and long enough to be cut often.
 const VALUE: &str = "p4ss/wörd \"quoted\" & 'more' 0123456789abcdef";
@@ -62,21 +62,6 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 fn with_token(mut task: Value) -> Value {
     task["params"]["env"] = json!({"TOKEN": {"secret": "token"}});
     task
-}
-
-fn python(code: &str) -> Value {
-    json!({"name": "python", "function": "code_execution", "params": {"runtime": "python", "code": code},
-           "max_retries": 0})
-}
-
-/// Runs tasks; gives them as `show` does.
-fn run(daemon: &Daemon, tasks: &[Value]) -> Vec<Value> {
-    let added = daemon.ok(json!({"action": "add_batch", "tasks": tasks}));
-    assert_eq!(added["errors"], json!([]));
-    daemon.ok(json!({"action": "start"}));
-    daemon.wait();
-    let ids = added["task_ids"].as_array().expect("ids");
-    ids.iter().map(|id| daemon.ok(json!({"action": "show", "task_id": id}))).collect()
 }
 
 fn all_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -132,18 +117,15 @@ fn nowhere(daemon: &Daemon) {
 fn a_task_has_the_value_and_what_it_writes_of_it_is_masked() {
     let daemon = daemon(TOKEN);
     // That it is the value is told by its length alone.
-    let shown = run(
-        &daemon,
-        &[
-            with_token(shell("printf %s \"$TOKEN\" | wc -c; echo \"<$TOKEN>\"; echo \"<$TOKEN>\" >&2")),
-            with_token(shell("echo \"why: $TOKEN\" >&2; exit 3")),
-            with_token(python("import json, os; print(json.dumps({'token': os.environ['TOKEN']}))")),
-            with_token(json!({"name": "f", "function": "custom_function", "params": {
+    let shown = daemon.run(&[
+        with_token(shell("printf %s \"$TOKEN\" | wc -c; echo \"<$TOKEN>\"; echo \"<$TOKEN>\" >&2")),
+        with_token(shell("echo \"why: $TOKEN\" >&2; exit 3")),
+        with_token(python("import json, os; print(json.dumps({'token': os.environ['TOKEN']}))")),
+        with_token(json!({"name": "f", "function": "custom_function", "params": {
                 "code": "import os\ndef process():\n print(os.environ['TOKEN'])\n return [os.environ['TOKEN'], 1]"}})),
-            with_token(json!({"name": "c", "function": "command", "params": {"argv": ["printenv", "TOKEN"]}})),
-            with_token(shell("printf '%s' \"${TOKEN%????????????????}\"")),
-        ],
-    );
+        with_token(json!({"name": "c", "function": "command", "params": {"argv": ["printenv", "TOKEN"]}})),
+        with_token(shell("printf '%s' \"${TOKEN%????????????????}\"")),
+    ]);
     assert_eq!(shown[0]["result"]["stdout"], format!("{}\n<***>\n", VALUE.len()));
     assert_eq!(shown[0]["result"]["stderr"], "<***>\n");
     assert_eq!(shown[0]["params"]["env"], json!({"TOKEN": {"secret": "token"}}));
@@ -161,7 +143,7 @@ fn the_error_of_a_task_that_does_not_start_is_masked() {
     // Of no format that a kernel runs.
     write(&daemon.work().join("sup3rs3cret"), "\u{1}\u{2}", 0o700);
     let task = json!({"name": "n", "function": "command", "params": {"argv": ["./sup3rs3cret"]}, "max_retries": 0});
-    let shown = run(&daemon, &[with_token(task)]);
+    let shown = daemon.run(&[with_token(task)]);
     let error = shown[0]["error"].as_str().expect("an error");
     assert!(error.contains("***` cannot be started") && !error.contains("sup3r"), "{error}");
 }
@@ -181,7 +163,7 @@ for n in range(1, 1500):
     os.write(1, b'x' * n + value)
     os.write(2, value + b'y' * n)
 os._exit(5)";
-    let shown = run(&daemon, &[with_token(python(byte_by_byte)), with_token(python(large))]);
+    let shown = daemon.run(&[with_token(python(byte_by_byte)), with_token(python(large))]);
     assert_eq!((&shown[0]["result"]["stdout"], &shown[0]["result"]["stderr"]), (&json!("***."), &json!("***.")));
     assert!(daemon.home().join("output/2-1.log").exists(), "it was spilled");
     let whole = |stream| {
@@ -289,7 +271,7 @@ fn a_secret_that_cannot_be_had_fails_the_attempt_and_is_named() {
             task
         })
         .collect();
-    let shown = run(&daemon, &tasks);
+    let shown = daemon.run(&tasks);
     for (task, (name, said)) in shown.iter().zip(wanted) {
         let error = task["error"].as_str().expect("an error");
         assert!(error.contains(&format!("secret `{name}`")) && error.contains(said), "{error}");

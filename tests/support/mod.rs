@@ -236,6 +236,16 @@ impl Daemon {
         self.ok(json!({"action": "wait"}))
     }
 
+    /// Runs tasks; gives them as `show` does.
+    pub fn run(&self, tasks: &[Value]) -> Vec<Value> {
+        let added = self.ok(json!({"action": "add_batch", "tasks": tasks}));
+        assert_eq!(added["errors"], json!([]));
+        self.ok(json!({"action": "start"}));
+        self.wait();
+        let ids = added["task_ids"].as_array().expect("ids");
+        ids.iter().map(|id| self.ok(json!({"action": "show", "task_id": id}))).collect()
+    }
+
     pub fn tasks(&self) -> Vec<Value> {
         let mut data = self.ok(json!({"action": "results"}));
         data["tasks"].as_array_mut().map(std::mem::take).expect("a list")
@@ -360,5 +370,11 @@ pub fn lives(pid: i32) -> bool {
 /// A shell task.
 pub fn shell(code: &str) -> Value {
     json!({"name": "shell", "function": "code_execution", "params": {"runtime": "terminal", "code": code},
+           "max_retries": 0})
+}
+
+/// A task in Python.
+pub fn python(code: &str) -> Value {
+    json!({"name": "python", "function": "code_execution", "params": {"runtime": "python", "code": code},
            "max_retries": 0})
 }
