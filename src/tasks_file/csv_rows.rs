@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde_json::{Map, Value};
 
-use super::{Item, Items, Place, cause, exit_codes, json_or_text};
+use super::{Item, Items, Place, cause, exit_codes, json_or_text, until_end};
 
 /// The tasks, row by row. `Err(Ok(text))`: what is wrong with the header.
 ///
@@ -28,7 +28,8 @@ pub fn items<'a>(mut source: impl BufRead + 'a) -> Result<Items<'a>, Result<Stri
     if columns.is_empty() {
         return Err(Ok("the file is empty; its first line must name the columns".to_owned()));
     }
-    Ok(Box::new(Rows { reader, columns, record: ByteRecord::new(), index: 0, done: false }))
+    let mut rows = Rows { reader, columns, record: ByteRecord::new(), index: 0 };
+    Ok(until_end(move || rows.next_item()))
 }
 
 /// A comma, unless the header has none but semicolons or tabs, as some spreadsheets write.
@@ -51,7 +52,6 @@ struct Rows<R> {
     columns: Vec<String>,
     record: ByteRecord,
     index: usize,
-    done: bool,
 }
 
 impl<R: Read> Rows<R> {
@@ -122,19 +122,6 @@ impl<R: Read> Rows<R> {
             task.insert("params".to_owned(), Value::Object(params));
         }
         Ok(task)
-    }
-}
-
-impl<R: Read> Iterator for Rows<R> {
-    type Item = io::Result<Item>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.next_item().transpose();
-        self.done |= !matches!(item, Some(Ok(_)));
-        item
     }
 }
 

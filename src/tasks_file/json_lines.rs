@@ -2,22 +2,27 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{Item, Items, MAX_TASK_BYTES, Place, parse_task};
+use super::{Item, Items, MAX_TASK_BYTES, Place, parse_task, until_end};
 
 /// The tasks, line by line.
 pub fn items<'a>(source: impl BufRead + 'a) -> Items<'a> {
-    Box::new(Lines { source, index: 0, line: 0, done: false })
+    let mut lines = Lines { source, index: 0, line: 0, done: false };
+    until_end(move || lines.next_item())
 }
 
 struct Lines<R> {
     source: R,
     index: usize,
     line: u64,
+    /// Nobody knows where the next one begins.
     done: bool,
 }
 
 impl<R: BufRead> Lines<R> {
     fn next_item(&mut self) -> io::Result<Option<Item>> {
+        if self.done {
+            return Ok(None);
+        }
         let mut text = Vec::new();
         loop {
             text.clear();
@@ -42,19 +47,6 @@ impl<R: BufRead> Lines<R> {
             parse_task(text.trim_ascii())
         };
         Ok(Some(Item { place, bytes: text.len(), task }))
-    }
-}
-
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = io::Result<Item>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.next_item().transpose();
-        self.done |= !matches!(item, Some(Ok(_)));
-        item
     }
 }
 

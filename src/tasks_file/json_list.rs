@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use serde_json::{Map, Value};
 
 use super::scanner::Scanner;
-use super::{Item, Items, MAX_TASK_BYTES, Place, parse_task};
+use super::{Item, Items, MAX_TASK_BYTES, Place, parse_task, until_end};
 
 /// Where the list is, and the fields beside it.
 #[derive(Debug)]
@@ -80,7 +80,8 @@ pub fn items<'a, S: io::Read + Seek + 'a>(mut source: S, layout: &Layout) -> io:
     let mut scanner = Scanner::new(BufReader::new(source), layout.list_at);
     scanner.peek()?;
     scanner.skip();
-    Ok(Box::new(List { scanner, index: 0, done: false }))
+    let mut list = List { scanner, index: 0, done: false };
+    Ok(until_end(move || list.next_item()))
 }
 
 struct List<R> {
@@ -91,6 +92,9 @@ struct List<R> {
 
 impl<R: BufRead> List<R> {
     fn next_item(&mut self) -> io::Result<Option<Item>> {
+        if self.done {
+            return Ok(None);
+        }
         let token = self.scanner.peek_token()?;
         if token == Some(b']') && self.index == 0 {
             return Ok(None);
@@ -126,26 +130,6 @@ impl<R: BufRead> List<R> {
 
     fn place(&self) -> Place {
         Place { index: self.index, line: None }
-    }
-}
-
-impl<R: BufRead> Iterator for List<R> {
-    type Item = io::Result<Item>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        match self.next_item() {
-            Ok(item) => {
-                self.done |= item.is_none();
-                item.map(Ok)
-            }
-            Err(error) => {
-                self.done = true;
-                Some(Err(error))
-            }
-        }
     }
 }
 

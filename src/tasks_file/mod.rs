@@ -12,6 +12,8 @@ mod scanner;
 pub use cells::{exit_codes, json_or_text};
 pub use parts::{Part, Parts};
 
+use std::io;
+
 use serde_json::{Map, Value};
 
 /// The most that one task may have, in bytes: what the daemon takes in a request.
@@ -45,7 +47,20 @@ pub struct Item {
 }
 
 /// The tasks of a file, in order; an error ends them: the file cannot be read on.
-pub type Items<'a> = Box<dyn Iterator<Item = std::io::Result<Item>> + 'a>;
+pub type Items<'a> = Box<dyn Iterator<Item = io::Result<Item>> + 'a>;
+
+/// Items from what gives the next one, and none at the end.
+fn until_end<'a>(mut next_item: impl FnMut() -> io::Result<Option<Item>> + 'a) -> Items<'a> {
+    let mut ended = false;
+    Box::new(std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let item = next_item().transpose();
+        ended = !matches!(item, Some(Ok(_)));
+        item
+    }))
+}
 
 /// A task from JSON text.
 fn parse_task(text: &[u8]) -> Result<Map<String, Value>, String> {
