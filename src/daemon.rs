@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::backend::{Options, base_environment};
 use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
-use crate::home::{self, Home, HomeError};
+use crate::home::{self, Home, HomeError, Place};
 use crate::presence;
 use crate::protocol::milliseconds;
 use crate::queue::Queue;
@@ -241,7 +240,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Some(fd) => UnixListener::from_std(fd.into())?,
         None => server::bind(&home)?,
     };
-    let bound = socket_inode(&home);
+    let bound = Place::of(&home.socket()).ok();
     let held = listener.as_fd().try_clone_to_owned()?;
     tracing::info!(pid = std::process::id(), home = %home.root().display(), "serving");
     let serving = tokio::spawn(server::serve(listener, service.clone()));
@@ -281,14 +280,10 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
     }
     // The socket goes last: a client that waits for the end sees it gone only when all is written. One of another
     // inode is another daemon's: this one's home was deleted under it.
-    if matches!(ended, Ended::Stopped) && socket_inode(&home) == bound {
+    if matches!(ended, Ended::Stopped) && bound.is_some_and(|socket| socket.is_kept()) {
         drop(std::fs::remove_file(home.socket()));
     }
     Ok(ended)
-}
-
-fn socket_inode(home: &Home) -> Option<u64> {
-    std::fs::metadata(home.socket()).ok().map(|socket| socket.ino())
 }
 
 /// Resolves when the executor, whose keeper does not answer yet, cannot begin to run.

@@ -266,6 +266,14 @@ pub fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
+/// The text of a file of the home, opened as [`open_file`] does.
+///
+/// # Errors
+/// As [`open_file`], and when it is no text.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    io::read_to_string(open_file(path, OpenOptions::new().read(true))?)
+}
+
 /// A new file in the home, for writing, mode 0600, in place of whatever has its name.
 ///
 /// # Errors

@@ -1,7 +1,6 @@
 //! Finding the living keeper, or starting one.
 
 use std::io;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ impl Keeper {
         if keeper.welcome.version == VERSION && keeper.welcome.protocol == KEEPER_PROTOCOL {
             return Ok(Some(keeper));
         }
-        let path = program_path(&options.program);
+        let path = options.program.clone();
         keeper.writing.write_all(&encode(&ToKeeper::Become { path })?).await?;
         match keeper.next().await? {
             None => Self::greet(options).await,
@@ -89,8 +88,7 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<(), BackendError> {
     tokio::task::spawn_blocking(move || remains::clear(&home))
         .await
         .map_err(|error| BackendError::Io(io::Error::other(error)))??;
-    let program = program_path(&options.program);
-    let mut child = tokio::process::Command::new(&program)
+    let mut child = tokio::process::Command::new(&options.program)
         .arg("keeper")
         .arg("--home")
         .arg(options.home.root())
@@ -102,7 +100,7 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<(), BackendError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .map_err(|error| BackendError::Start { program: program.clone(), error })?;
+        .map_err(|error| BackendError::Start { program: options.program.clone(), error })?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut line).await?;
@@ -114,9 +112,4 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<(), BackendError> {
     // Reaped whenever it leaves while this daemon lives.
     tokio::spawn(async move { child.wait().await });
     Ok(())
-}
-
-/// On Termux from the Play store the kernel runs a linker, and the variable has the program's path.
-fn program_path(program: &std::path::Path) -> PathBuf {
-    std::env::var_os("TERMUX_EXEC__PROC_SELF_EXE").map_or_else(|| program.to_owned(), PathBuf::from)
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::BackendError;
-use crate::home::{Home, open_file};
+use crate::home::{Home, open_file, read_text};
 use crate::keeper::{self, slots};
 use crate::task::ClaimId;
 
@@ -65,7 +65,7 @@ fn note(home: &Home, claims: &BTreeSet<ClaimId>) -> io::Result<()> {
 
 /// The claims that had a process under keepers that are dead.
 pub(super) fn lost(home: &Home) -> io::Result<BTreeSet<ClaimId>> {
-    match std::fs::read_to_string(home.keeper_lost()) {
+    match read_text(&home.keeper_lost()) {
         Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(error) => Err(error),

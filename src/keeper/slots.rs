@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -75,8 +75,7 @@ fn line(text: &str) -> Vec<u8> {
 
 /// What a keeper of this boot left; none if the table is of another boot or there is none.
 pub fn read(path: &Path) -> Option<Vec<Slot>> {
-    let mut text = String::new();
-    home::open_file(path, File::options().read(true)).ok()?.read_to_string(&mut text).ok()?;
+    let text = home::read_text(path).ok()?;
     let mut lines = text.lines();
     if lines.next()?.trim() != time::boot_id() {
         return None;
