@@ -1,6 +1,6 @@
 //! Sends a file of tasks: several `add_batch` of bounded size, one batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use batch_executor::client::{Answer, Client};
 use batch_executor::protocol::{BatchAdded, ErrorCode, ItemError};
@@ -19,6 +19,10 @@ use crate::views::text;
 const MAX_LISTED: usize = 1000;
 /// The most ids that an answer lists.
 const MAX_IDS: usize = 1000;
+/// Parts whose answers are not waited for while the next is read.
+const AHEAD: usize = 2;
+/// After so many parts it says how far it is.
+const TELL_EVERY: usize = 64;
 /// Fields of a file that are not `add_batch`'s, or that this program sets itself.
 const NOT_PASSED_ON: &[&str] = &["action", "tool_name", "thoughts", "id", "tasks", "more", "resume", "atomic"];
 
@@ -118,18 +122,23 @@ pub fn add(
     let mut parts = Parts::new(input.items()?, !plan.defaults().contains_key("name"));
     let mut next = next_part(&mut parts, &mut added, input)?;
     let mut number = 1;
+    let mut asked = VecDeque::new();
     while let Some(part) = next {
         next = next_part(&mut parts, &mut added, input)?;
         if let Some(signal) = interrupt.taken() {
             let look = "batch-executor status";
             return Err(Failure::interrupted(signal, look));
         }
-        let places = part.places.clone();
-        let request = plan.request(part, number, next.is_some(), added.batch_id)?;
-        let answer = client.call_until_answered(&request)?;
-        added.take(answer, &places)?;
+        asked.push_back(part.places.clone());
+        client.submit(&plan.request(part, number, next.is_some(), added.batch_id)?)?;
+        // The first part's answer says which batch the others belong to.
+        let ahead = if added.batch_id.is_some() && next.is_some() { AHEAD } else { 0 };
+        while client.submitted() > ahead {
+            let places = asked.pop_front().unwrap_or_default();
+            added.take(client.next_answer()?, &places)?;
+        }
         number += 1;
-        if number % 16 == 0 && next.is_some() {
+        if number % TELL_EVERY == 0 && next.is_some() {
             context.tell(&format!("{} tasks added so far", added.added));
         }
     }

@@ -1,13 +1,13 @@
 //! One connection: lines out, answers in, in order.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 use serde::Serialize;
 
@@ -87,12 +87,42 @@ impl Connection {
         self.send_line(&line)
     }
 
-    /// Sends one request line as it is; `line` has no newline.
+    /// Sends one request line as it is; `line` has no newline. Answers to earlier requests are read meanwhile: a daemon that waits
+    /// for its answers to be read reads no request.
     ///
     /// # Errors
     /// `Lost` when the daemon has gone.
     pub fn send_line(&mut self, line: &[u8]) -> Result<(), ClientError> {
-        self.stream.write_all(line).and_then(|()| self.stream.write_all(b"\n")).map_err(ClientError::Lost)
+        for mut part in [line, b"\n"] {
+            while !part.is_empty() {
+                match send(self.stream.as_raw_fd(), part, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                    Ok(sent) => part = part.get(sent..).unwrap_or_default(),
+                    Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => self.fill_until_writable()?,
+                    Err(error) => return Err(ClientError::Lost(error.into())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_until_writable(&mut self) -> Result<(), ClientError> {
+        loop {
+            let mut ready = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN | PollFlags::POLLOUT)];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(ClientError::Lost(error.into())),
+            }
+            let [ready] = ready;
+            let ready = ready.revents().unwrap_or(PollFlags::empty());
+            if ready.contains(PollFlags::POLLIN) {
+                self.fill()?;
+            }
+            // An error is the next send's to name.
+            if ready.intersects(PollFlags::POLLOUT | PollFlags::POLLERR | PollFlags::POLLHUP) {
+                return Ok(());
+            }
+        }
     }
 
     /// The next answer.
@@ -207,7 +237,7 @@ fn wait_readable(stream: BorrowedFd<'_>, until: Until<'_>) -> io::Result<Readabl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixListener;
     use std::time::Duration;
 

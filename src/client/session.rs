@@ -1,5 +1,7 @@
 //! A client's session: one connection at a time, made when needed, made again when it broke.
 
+use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -27,12 +29,14 @@ pub struct Client {
     /// None: no daemon is started.
     starter: Option<Starter>,
     connection: Option<Connection>,
+    /// Lines that [`Self::submit`] sent, from the first whose answer was not taken.
+    submitted: VecDeque<Vec<u8>>,
 }
 
 impl Client {
     /// A client that connects when it is first used.
     pub fn new(home: Home, starter: Option<Starter>) -> Self {
-        Self { home, starter, connection: None }
+        Self { home, starter, connection: None, submitted: VecDeque::new() }
     }
 
     /// The home whose daemon it talks to.
@@ -89,6 +93,62 @@ impl Client {
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Sends a request ahead of its answer, which [`Self::next_answer`] gives, in their order. After a broken connection it is
+    /// sent again, so it must change nothing the second time (a `request_key`).
+    ///
+    /// # Errors
+    /// As [`Self::connection`], and when it cannot be written as JSON.
+    pub fn submit(&mut self, request: &impl Serialize) -> Result<(), ClientError> {
+        let line = serde_json::to_vec(request).map_err(ClientError::Unwritable)?;
+        let sent = self.connection()?.send_line(&line);
+        self.submitted.push_back(line);
+        match self.forget_if_lost(sent) {
+            // Found out where its answer is waited for.
+            Err(ClientError::Lost(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// How many requests are submitted whose answers were not taken.
+    pub fn submitted(&self) -> usize {
+        self.submitted.len()
+    }
+
+    /// The answer to the first of what was submitted, from whichever daemon answers it.
+    ///
+    /// # Errors
+    /// As [`Self::call_until_answered`].
+    pub fn next_answer(&mut self) -> Result<Answer, ClientError> {
+        let give_up = Instant::now() + COME_BACK_STOPPED;
+        loop {
+            let received = match &mut self.connection {
+                Some(connection) => connection.receive(),
+                None => Err(ClientError::Lost(ErrorKind::NotConnected.into())),
+            };
+            match self.forget_if_lost(received) {
+                Err(ClientError::Lost(_)) if Instant::now() < give_up => {
+                    self.come_back(false, Until::default())?;
+                    self.submit_again()?;
+                }
+                Ok(answer) => {
+                    self.submitted.pop_front();
+                    return Ok(answer);
+                }
+                failed => return failed,
+            }
+        }
+    }
+
+    fn submit_again(&mut self) -> Result<(), ClientError> {
+        let lines = std::mem::take(&mut self.submitted);
+        let sent = lines.iter().try_for_each(|line| self.connection()?.send_line(line));
+        self.submitted = lines;
+        match self.forget_if_lost(sent) {
+            Err(ClientError::Lost(_)) => Ok(()),
+            other => other,
         }
     }
 

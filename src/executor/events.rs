@@ -20,6 +20,8 @@ use crate::task::{Cause, Order, RunState};
 /// How long an attempt that was killed from outside waits for others that are killed with it, before it counts as
 /// failed.
 const BURST: Duration = Duration::from_millis(300);
+/// The most events in one operation of the queue, by and large.
+const TOGETHER: usize = 1024;
 /// Between tries while the queue cannot be written. The one timer that repeats, and only then.
 pub(super) const STORAGE_RETRY: Duration = Duration::from_secs(1);
 
@@ -106,6 +108,7 @@ impl Executor {
         mut signals: mpsc::UnboundedReceiver<Signal>,
     ) {
         let mut held = Held::default();
+        let mut next = None;
         loop {
             tokio::select! {
                 // Claims first: an order to end must find them with the keeper.
@@ -119,9 +122,17 @@ impl Executor {
                     (None, _) => return,
                 },
                 () = held.is_over() => self.apply(held.take()).await,
-                signal = signals.recv() => match signal {
+                signal = next_of(&mut next, &mut signals) => match signal {
                     Some(Signal::Events { upto, events }) => {
                         held.add(upto, events);
+                        // What came while the last ones were on their way shares a commit.
+                        while held.events.len() < TOGETHER && next.is_none() {
+                            match signals.try_recv() {
+                                Ok(Signal::Events { upto, events }) => held.add(upto, events),
+                                Ok(other) => next = Some(other),
+                                Err(_) => break,
+                            }
+                        }
                         if !held.waits() {
                             self.apply(held.take()).await;
                         }
@@ -219,6 +230,14 @@ impl Executor {
                 }
             }
         }
+    }
+}
+
+/// The signal that was looked at already, else the next one.
+async fn next_of(next: &mut Option<Signal>, signals: &mut mpsc::UnboundedReceiver<Signal>) -> Option<Signal> {
+    match next.take() {
+        Some(signal) => Some(signal),
+        None => signals.recv().await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be seen at `add` of a built-in function's parameters.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
@@ -26,7 +27,7 @@ pub fn check(function: &str, params: &Map<String, Value>, declared: Declared<'_>
             &["duration", "fail"]
         }
         "code_execution" => {
-            required(params, "runtime", &format!("one of {}", RUNTIMES.join(", ")), |v| {
+            required(params, "runtime", format!("one of {}", RUNTIMES.join(", ")), |v| {
                 v.as_str().is_some_and(|runtime| RUNTIMES.contains(&runtime))
             })?;
             required(params, "code", "text", is_text)?;
@@ -130,7 +131,7 @@ fn surroundings(params: &Map<String, Value>) -> Result<(), String> {
 fn required(
     params: &Map<String, Value>,
     name: &str,
-    allowed: &str,
+    allowed: impl Display,
     good: impl Fn(&Value) -> bool,
 ) -> Result<(), String> {
     if params.get(name).is_none_or(Value::is_null) {
@@ -142,7 +143,7 @@ fn required(
 fn optional(
     params: &Map<String, Value>,
     name: &str,
-    allowed: &str,
+    allowed: impl Display,
     good: impl Fn(&Value) -> bool,
 ) -> Result<(), String> {
     match params.get(name) {

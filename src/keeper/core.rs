@@ -27,7 +27,7 @@ use crate::task::{ClaimId, Order};
 use crate::time;
 
 /// With more ends than this that the daemon has not taken, nothing starts.
-const MOST_UNTAKEN: usize = 256;
+const MOST_UNTAKEN: usize = 1024;
 /// What one turn reads from one pipe at most, so that none starves the others.
 const READ_AT_ONCE: usize = 4 * 64 * 1024;
 

@@ -131,6 +131,7 @@ impl Front {
         let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
         let events = self.has_events().then(|| (self.events_at + GATHER_MS - now).max(0));
         match [self.core.next_tick(), patience, grew, events].into_iter().flatten().min() {
+            Some(0) => EpollTimeout::ZERO,
             // Rounded up, or the last millisecond would be spent spinning.
             Some(ms) => EpollTimeout::try_from(i32::try_from(ms + 1).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::NONE),
             None => EpollTimeout::NONE,

@@ -1,7 +1,7 @@
 //! Reading the fields of a JSON object with one clear sentence for each thing that is wrong.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::fmt::{self, Display};
 
 use serde_json::{Map, Value};
 
@@ -17,19 +17,19 @@ const SHOWN: usize = 80;
 /// The fields of one object. Absent and null are the same. What was never asked for is unknown.
 pub(super) struct Fields<'a> {
     map: &'a Map<String, Value>,
-    known: RefCell<BTreeSet<&'static str>>,
+    known: RefCell<Vec<&'static str>>,
 }
 
 type Read<T> = Result<Option<T>, String>;
 
 impl<'a> Fields<'a> {
     pub(super) const fn new(map: &'a Map<String, Value>) -> Self {
-        Self { map, known: RefCell::new(BTreeSet::new()) }
+        Self { map, known: RefCell::new(Vec::new()) }
     }
 
     /// The field as it is; null when it says so, `None` when it is absent.
     pub(super) fn raw(&self, name: &'static str) -> Option<&'a Value> {
-        self.known.borrow_mut().insert(name);
+        self.known.borrow_mut().push(name);
         self.map.get(name)
     }
 
@@ -37,7 +37,7 @@ impl<'a> Fields<'a> {
     pub(super) fn optional<T>(
         &self,
         name: &'static str,
-        allowed: &str,
+        allowed: impl Display,
         read: impl Fn(&'a Value) -> Option<T>,
     ) -> Read<T> {
         match self.raw(name) {
@@ -56,18 +56,14 @@ impl<'a> Fields<'a> {
 
     /// Text of 1 to `most` bytes.
     pub(super) fn text(&self, name: &'static str, most: usize) -> Read<String> {
-        self.optional(name, &format!("text of 1 to {most} bytes"), |v| {
+        self.optional(name, format_args!("text of 1 to {most} bytes"), |v| {
             v.as_str().filter(|s| !s.is_empty() && s.len() <= most).map(str::to_owned)
         })
     }
 
     /// An object that is kept as it is. Nested no deeper than any JSON reader follows, also within an answer.
     pub(super) fn kept_object(&self, name: &'static str) -> Read<Map<String, Value>> {
-        let object = self.object(name)?;
-        if object.as_ref().is_some_and(|object| object.values().any(|value| depth(value) >= DEEPEST)) {
-            return Err(format!("`{name}` is nested too deep: at most {DEEPEST} levels are possible"));
-        }
-        Ok(object)
+        self.object(name)?.map(|object| not_too_deep(name, object)).transpose()
     }
 
     pub(super) fn object(&self, name: &'static str) -> Read<Map<String, Value>> {
@@ -76,7 +72,7 @@ impl<'a> Fields<'a> {
 
     /// A whole number of a range; `5.0` counts as 5.
     pub(super) fn integer(&self, name: &'static str, low: i64, high: i64) -> Read<i64> {
-        self.optional(name, &format!("a whole number from {low} to {high}"), |v| {
+        self.optional(name, format_args!("a whole number from {low} to {high}"), |v| {
             whole(v).filter(|n| (low..=high).contains(n))
         })
     }
@@ -107,8 +103,7 @@ impl<'a> Fields<'a> {
 
     /// One of `words`, in any letter case.
     pub(super) fn word<T: Copy>(&self, name: &'static str, words: &[(&'static str, T)]) -> Read<T> {
-        let allowed = format!("one of {}", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "));
-        self.optional(name, &allowed, |v| {
+        self.optional(name, OneOf(words), |v| {
             let given = v.as_str()?;
             words.iter().find(|(word, _)| word.eq_ignore_ascii_case(given)).map(|(_, value)| *value)
         })
@@ -130,9 +125,30 @@ impl<'a> Fields<'a> {
         let known = self.known.borrow();
         self.map
             .keys()
-            .filter(|name| !known.contains(name.as_str()))
+            .filter(|name| !known.contains(&name.as_str()))
             .map(|name| format!("unknown field `{name}` was ignored{}", did_you_mean(name, known.iter().copied())))
             .collect()
+    }
+}
+
+/// An object that is kept.
+pub(super) fn not_too_deep(name: &str, object: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    if object.values().any(|value| depth(value) >= DEEPEST) {
+        return Err(format!("`{name}` is nested too deep: at most {DEEPEST} levels are possible"));
+    }
+    Ok(object)
+}
+
+/// The words that are allowed; written out only for a message.
+struct OneOf<'w, T>(&'w [(&'static str, T)]);
+
+impl<T> Display for OneOf<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one of ")?;
+        for (place, (word, _)) in self.0.iter().enumerate() {
+            write!(f, "{}{word}", if place > 0 { ", " } else { "" })?;
+        }
+        Ok(())
     }
 }
 
@@ -154,7 +170,7 @@ pub(super) fn whole(value: &Value) -> Option<i64> {
 }
 
 /// "… is X, but must be Y".
-pub(super) fn wrong(name: &str, value: &Value, allowed: &str) -> String {
+pub(super) fn wrong(name: &str, value: &Value, allowed: impl Display) -> String {
     format!("`{name}` is {}, but must be {allowed}", shortened(value))
 }
 

@@ -55,7 +55,7 @@ pub fn parse_line(line: &[u8]) -> Result<Parsed, Box<Unparsed>> {
     let map = unwrap(map).map_err(|message| refused(Refusal::invalid(message)))?;
     let id = map.get("id").filter(|id| !id.is_null()).cloned();
     let action = map.get("action").and_then(Value::as_str).map(str::to_owned);
-    parse_map(&map).map_err(|refusal| Box::new(Unparsed { id, action, refusal }))
+    parse_map(map).map_err(|refusal| Box::new(Unparsed { id, action, refusal }))
 }
 
 /// The request within a tool call.
@@ -77,8 +77,10 @@ fn unwrap(mut map: Map<String, Value>) -> Result<Map<String, Value>, String> {
     Ok(arguments)
 }
 
-fn parse_map(map: &Map<String, Value>) -> Result<Parsed, Refusal> {
-    let fields = Fields::new(map);
+fn parse_map(mut map: Map<String, Value>) -> Result<Parsed, Refusal> {
+    // Taken out, for they may be most of the line.
+    let tasks = map.get_mut("tasks").map(Value::take);
+    let fields = Fields::new(&map);
     let invalid = Refusal::invalid;
     let id = fields
         .optional("id", "a text or a number", |v| (v.is_string() || v.is_number()).then(|| v.clone()))
@@ -92,7 +94,7 @@ fn parse_map(map: &Map<String, Value>) -> Result<Parsed, Refusal> {
     let name = fields
         .required("action", fields.optional("action", "text", Value::as_str))
         .map_err(|message| invalid(format!("{message}; it is one of {}", Action::NAMES.join(", "))))?;
-    let action = action(name, &fields, map).map_err(invalid)?.ok_or_else(|| {
+    let action = action(name, &fields, &map, tasks).map_err(invalid)?.ok_or_else(|| {
         let near = did_you_mean(name, Action::NAMES.iter().copied());
         let end = if near.is_empty() { "; the" } else { " The" };
         let message = format!("unknown action `{name}`{near}{end} actions are {}", Action::NAMES.join(", "));
@@ -128,10 +130,15 @@ fn statuses() -> Vec<(&'static str, Status)> {
     Status::ALL.iter().map(|status| (status.as_str(), *status)).collect()
 }
 
-fn action(name: &str, fields: &Fields<'_>, map: &Map<String, Value>) -> Result<Option<Action>, String> {
+fn action(
+    name: &str,
+    fields: &Fields<'_>,
+    map: &Map<String, Value>,
+    tasks: Option<Value>,
+) -> Result<Option<Action>, String> {
     Ok(Some(match name {
         "add" => Action::Add(Box::new(add(fields, map)?)),
-        "add_batch" => Action::AddBatch(Box::new(add_batch(fields)?)),
+        "add_batch" => Action::AddBatch(Box::new(add_batch(fields, tasks)?)),
         "start" => Action::Start(Start {
             max_concurrent: fields.small("max_concurrent", 1, MAX_CONCURRENT_LIMIT)?,
             timeout: fields.nullable("timeout", fields.positive_seconds("timeout"))?,
@@ -196,9 +203,14 @@ fn add(fields: &Fields<'_>, map: &Map<String, Value>) -> Result<Add, String> {
     Ok(Add { task, request_key })
 }
 
-fn add_batch(fields: &Fields<'_>) -> Result<AddBatch, String> {
-    let tasks = fields
-        .optional("tasks", "a list of tasks, not empty", |v| v.as_array().filter(|list| !list.is_empty()).cloned());
+fn add_batch(fields: &Fields<'_>, tasks: Option<Value>) -> Result<AddBatch, String> {
+    // Noted as known; its value was taken out.
+    fields.raw("tasks");
+    let tasks = match tasks.unwrap_or_default() {
+        Value::Null => Ok(None),
+        Value::Array(list) if !list.is_empty() => Ok(Some(list)),
+        other => Err(wrong("tasks", &other, "a list of tasks, not empty")),
+    };
     Ok(AddBatch {
         tasks: fields.required("tasks", tasks)?,
         name: fields.text("name", LONGEST_NAME)?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, did_you_mean, whole, wrong};
+use super::fields::{Fields, did_you_mean, not_too_deep, whole, wrong};
 use crate::task::{DEFAULT_MAX_RETRIES, DEFAULT_RETRY_DELAY_MS, LIMITS, Limits, MAX_RETRIES_LIMIT, Priority, TaskSpec};
 
 /// The longest name of a task or function, in bytes.
@@ -21,27 +21,26 @@ pub fn milliseconds(seconds: f64) -> i64 {
 }
 
 /// Checks one task. `defaults` fills what it does not set (its `cwd` and `env` go into `params`);
-/// `default_name` is used where there is no name (None: a name is required). Each unknown field is
+/// one without a name is `Task N` by its `place` from 1 (None: a name is required). Each unknown field is
 /// counted in `warnings`.
 ///
 /// # Errors
 /// One sentence that names the field, the value and what is allowed.
 pub fn parse_spec(
-    task: &Map<String, Value>,
+    mut task: Map<String, Value>,
     defaults: &Map<String, Value>,
-    default_name: Option<&str>,
+    place: Option<usize>,
     warnings: &mut BTreeMap<String, usize>,
 ) -> Result<TaskSpec, String> {
-    let merged;
-    let fields = if defaults.is_empty() {
-        Fields::new(task)
-    } else {
-        merged = merge(task, defaults)?;
-        Fields::new(&merged)
-    };
-    let name = match (fields.text("name", LONGEST_NAME)?, default_name) {
+    if !defaults.is_empty() {
+        task = merge(task, defaults)?;
+    }
+    // Taken out, for they may be most of the task.
+    let params = task.get_mut("params").map(Value::take).unwrap_or_default();
+    let fields = Fields::new(&task);
+    let name = match (fields.text("name", LONGEST_NAME)?, place) {
         (Some(name), _) => name,
-        (None, Some(name)) => name.to_owned(),
+        (None, Some(place)) => format!("Task {place}"),
         (None, None) => return Err("`name` is missing".to_owned()),
     };
     let (limits, unknown) = limits(&fields)?;
@@ -49,7 +48,7 @@ pub fn parse_spec(
         limits,
         name,
         function: fields.required("function", fields.text("function", LONGEST_NAME))?,
-        params: fields.kept_object("params")?.unwrap_or_default(),
+        params: kept(&fields, params)?,
         priority: fields.word("priority", PRIORITIES)?.unwrap_or_default(),
         max_retries: fields.small("max_retries", 0, MAX_RETRIES_LIMIT)?.unwrap_or(DEFAULT_MAX_RETRIES),
         timeout_ms: fields.positive_seconds("timeout")?.map(milliseconds),
@@ -64,6 +63,16 @@ pub fn parse_spec(
 }
 
 /// The limits, and a warning for each unknown one.
+fn kept(fields: &Fields<'_>, params: Value) -> Result<Map<String, Value>, String> {
+    // Noted as known; its value was taken out.
+    fields.raw("params");
+    match params {
+        Value::Null => Ok(Map::new()),
+        Value::Object(params) => not_too_deep("params", params),
+        other => Err(wrong("params", &other, "an object")),
+    }
+}
+
 fn limits(fields: &Fields<'_>) -> Result<(Limits, Vec<String>), String> {
     let Some(map) = fields.optional("limits", "an object of limits", Value::as_object)? else {
         return Ok((Limits::default(), Vec::new()));
@@ -82,8 +91,7 @@ fn exit_codes(fields: &Fields<'_>) -> Result<Vec<i32>, String> {
     Ok(read?.unwrap_or_default())
 }
 
-fn merge(task: &Map<String, Value>, defaults: &Map<String, Value>) -> Result<Map<String, Value>, String> {
-    let mut merged = task.clone();
+fn merge(mut merged: Map<String, Value>, defaults: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     for (name, value) in defaults {
         if name != "cwd" && name != "env" && merged.get(name).is_none_or(Value::is_null) {
             merged.insert(name.clone(), value.clone());
@@ -120,7 +128,7 @@ mod tests {
 
     fn spec(task: Value, defaults: Value) -> Result<TaskSpec, String> {
         let (Value::Object(task), Value::Object(defaults)) = (task, defaults) else { panic!("objects") };
-        parse_spec(&task, &defaults, Some("Task 1"), &mut BTreeMap::new())
+        parse_spec(task, &defaults, Some(1), &mut BTreeMap::new())
     }
 
     #[test]
@@ -165,7 +173,7 @@ mod tests {
     fn an_unknown_field_gets_a_warning_with_the_nearest_name() {
         let mut warnings = BTreeMap::new();
         let Value::Object(task) = json!({"function": "f", "prioritty": 1}) else { panic!("an object") };
-        parse_spec(&task, &Map::new(), Some("x"), &mut warnings).expect("good");
+        parse_spec(task, &Map::new(), Some(1), &mut warnings).expect("good");
         let warnings: Vec<_> = warnings.keys().map(String::as_str).collect();
         assert_eq!(warnings, ["unknown field `prioritty` was ignored; did you mean `priority`?"]);
     }

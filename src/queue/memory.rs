@@ -10,11 +10,12 @@ use sqlx::SqliteConnection;
 use super::error::QueueError;
 use super::outside::{Causes, Kills};
 use super::state::{State, Tally};
-use crate::task::{ClaimId, Priority, RunState, TaskId};
+use crate::task::{BatchId, ClaimId, Priority, RunState, TaskId};
 
-/// How many attempts wait in the keeper beyond the free slots, so that a slot that becomes free
-/// never waits for a commit.
+/// How many attempts wait in the keeper beyond the free slots at least, so that a slot that becomes free never waits for a commit;
 const AHEAD: i64 = 64;
+/// and at most.
+const AHEAD_AT_MOST: i64 = 1024;
 
 /// The executor's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +49,16 @@ pub struct Memory {
     pub run: Run,
     pub tally: Tally,
     pub next_task: TaskId,
+    pub next_batch: BatchId,
+    /// Some of the stored contexts, by hash.
+    pub contexts: BTreeMap<[u8; 32], i64>,
     pub ahead: BTreeSet<Ahead>,
     /// The earliest `ready_at` of a waiting task, or earlier; queue time.
     pub next_due: Option<i64>,
     /// Tasks that became ready since the last claim and come before one that is claimed ahead.
     pub overtaking: i64,
+    /// How many attempts end while a commit and the keeper's gathering take their time: the most of the latest groups.
+    pub pace: i64,
     /// For each function with a cap of its own: the cap, and how many of its tasks are claimed or running.
     pub capped: BTreeMap<String, FunctionCap>,
     /// Queued tasks that may have taken the machine down.
@@ -78,16 +84,15 @@ impl Memory {
         let mut memory = Self {
             run: load_run(connection).await?,
             tally: load_tally(connection).await?,
-            next_task: 1 + sqlx::query_scalar::<_, i64>(
-                "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'task'), 0)",
-            )
-            .fetch_one(&mut *connection)
-            .await?,
+            next_task: next_id(connection, "task").await?,
+            next_batch: next_id(connection, "batch").await?,
+            contexts: BTreeMap::new(),
             ahead: BTreeSet::new(),
             next_due: sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1")
                 .fetch_one(&mut *connection)
                 .await?,
             overtaking: 0,
+            pace: 0,
             capped: caps.iter().map(|(name, cap)| (name.clone(), FunctionCap { cap: *cap, open: 0 })).collect(),
             suspects: sqlx::query_scalar("SELECT task_id FROM suspect")
                 .fetch_all(&mut *connection)
@@ -115,7 +120,7 @@ impl Memory {
     pub fn wanted(&self) -> i64 {
         let running = self.tally.in_state(State::Running);
         // With a limit on failures nothing may start before the last end is known.
-        let beyond = if self.run.max_failures.is_some() || self.is_careful() { 0 } else { AHEAD };
+        let beyond = if self.run.max_failures.is_some() || self.is_careful() { 0 } else { self.ahead_of_need() };
         let mut room = (i64::from(self.run.cap()) - running).max(0) + beyond;
         let mut wanted = 0;
         for priority in Priority::ALL.iter().rev() {
@@ -126,6 +131,11 @@ impl Memory {
             room -= best;
         }
         if self.ahead.is_empty() || beyond == 0 { wanted } else { wanted.max(self.overtaking) }
+    }
+
+    /// As many as end while the next are on their way, twice: where tasks are short, what waits would run out otherwise.
+    fn ahead_of_need(&self) -> i64 {
+        (2 * self.pace).clamp(AHEAD, AHEAD_AT_MOST)
     }
 
     /// Notes that a task has become ready: it may come before what is claimed ahead.
@@ -164,6 +174,15 @@ pub(super) fn priority_of(code: i64) -> Result<Priority, QueueError> {
 /// The state of a stored code.
 pub(super) fn state_of(code: i64) -> Result<State, QueueError> {
     State::from_code(code).ok_or_else(|| QueueError::Value(format!("state {code}")))
+}
+
+/// The id that the next row of a table gets.
+async fn next_id(connection: &mut SqliteConnection, table: &str) -> Result<i64, QueueError> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = ?1")
+        .bind(table)
+        .fetch_optional(connection)
+        .await?;
+    Ok(1 + last.unwrap_or(0))
 }
 
 async fn load_tally(connection: &mut SqliteConnection) -> Result<Tally, QueueError> {

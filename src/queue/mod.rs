@@ -9,6 +9,7 @@
 //!
 //! Nothing here knows a process or a socket.
 
+mod added;
 pub mod clock;
 mod decide;
 pub mod error;
@@ -17,6 +18,7 @@ mod open;
 pub mod ops;
 pub mod outside;
 pub mod read;
+mod rows;
 pub mod salvage;
 mod settle;
 pub mod state;

@@ -41,6 +41,8 @@ const APPLICATION_ID: i64 = 0x4261_4578;
 const SQLITE_AT_LEAST: (&str, &[u32]) = ("3.51.3", &[3, 51, 3]);
 /// The size of a page, SQLite's own default.
 pub(super) const PAGE_BYTES: u64 = 4096;
+/// Rows of an answer that SQLite's thread may be ahead of the writer: a claim's come without the two waiting for each other.
+const ROWS_ON_THEIR_WAY: usize = 1024;
 /// Readers beside the writer; each is a thread of sqlx.
 const READERS: u32 = 4;
 
@@ -64,6 +66,7 @@ pub(super) async fn writer(path: &Path) -> Result<WritingConnection, OpenError> 
         .pragma("temp_store", "MEMORY")
         // The writer does it, and hears of errors.
         .pragma("wal_autocheckpoint", "0")
+        .row_buffer_size(ROWS_ON_THEIR_WAY)
         .disable_statement_logging()
         .connect()
         .await

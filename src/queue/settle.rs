@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::error::QueueError;
 use super::memory::{Ahead, priority_of};
+use super::rows::{self, Rows};
 use super::state::State;
 use super::suspects;
 use super::tx::{Tx, json, parsed};
@@ -15,10 +16,18 @@ use crate::attempt::{Attempt, Environment};
 use crate::task::{ClaimId, Limits, RunState, TaskId};
 
 /// The most tasks claimed in one transaction; the next group claims on.
-const CLAIM: i64 = 256;
+const CLAIM: i64 = 1024;
+/// Parameters up to this length, in bytes, come with their tasks; longer ones are fetched one by one,
+const SHORT: i64 = 1024;
+/// and once they are so many together, in bytes, no more is claimed in the transaction.
+const LONG_TOGETHER: usize = 4 * 1024 * 1024;
 
 pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError> {
     suspects::forget(tx).await?;
+    if tx.ends > 0 {
+        let pace = tx.memory.pace;
+        tx.memory.pace = i64::from(tx.ends).max(pace - pace / 8);
+    }
     if open && tx.memory.run.state == RunState::Running {
         claim(tx).await?;
     }
@@ -50,7 +59,8 @@ struct Row {
     attempts: u32,
     retry_count: u32,
     timeout_ms: Option<i64>,
-    params: String,
+    /// None: they are long.
+    params: Option<String>,
     limits: Option<String>,
     context_id: i64,
 }
@@ -64,22 +74,29 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let saturated: Vec<&String> =
         tx.memory.capped.iter().filter(|(_, c)| c.open >= c.cap).map(|(name, _)| name).collect();
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT task.id, batch_id, name, function, priority, attempts, retry_count, timeout_ms, params, limits,
-             context_id
+        "SELECT task.id, batch_id, name, function, priority, attempts, retry_count, timeout_ms,
+             CASE WHEN octet_length(params) <= ?3 THEN params END AS params, limits, context_id
          FROM task INDEXED BY task_ready CROSS JOIN task_input ON task_input.task_id = task.id
          WHERE state = 0 AND claim IS NULL AND function NOT IN (SELECT value FROM json_each(?2))
          ORDER BY priority DESC, task.id LIMIT ?1",
     )
     .bind(wanted)
     .bind(json(&saturated)?)
+    .bind(SHORT)
     .fetch_all(&mut *tx.connection)
     .await?;
     let mut contexts: BTreeMap<i64, (String, Arc<Environment>)> = BTreeMap::new();
     let mut claims: Vec<(TaskId, ClaimId)> = Vec::with_capacity(rows.len());
+    let mut long = 0;
     for row in rows {
         if tx.memory.capped.get(&row.function).is_some_and(|c| c.open >= c.cap) {
             continue;
         }
+        let params = match row.params {
+            Some(short) => short,
+            None if long >= LONG_TOGETHER => break,
+            None => params(tx, row.id).await.inspect(|params| long += params.len())?,
+        };
         let (cwd, environment) = match contexts.entry(row.context_id) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => new.insert(context(tx, row.context_id).await?).clone(),
@@ -97,7 +114,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
             number: row.attempts + 1,
             name: row.name,
             function: row.function,
-            params: parsed(&row.params)?,
+            params: parsed(&params)?,
             priority,
             timeout_ms: row.timeout_ms,
             retry_count: row.retry_count,
@@ -109,13 +126,14 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     if claims.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "UPDATE task SET claim = (j.value ->> 1) FROM json_each(?1) AS j
-         WHERE task.id = (j.value ->> 0) AND state = 0 AND claim IS NULL",
-    )
-    .bind(json(&claims)?)
-    .execute(&mut *tx.connection)
-    .await?;
+    let mut rows = Rows::new(
+        "UPDATE task SET claim = j.column2 FROM (VALUES (?, ?)) AS j
+         WHERE task.id = j.column1 AND state = 0 AND claim IS NULL",
+    );
+    for (task, claim) in &claims {
+        rows.push([(*task).into(), (*claim).into()]);
+    }
+    rows::write(tx, [rows]).await?;
     if tx.memory.is_careful() {
         let claims: Vec<ClaimId> = claims.iter().map(|(_, claim)| *claim).collect();
         suspects::start(tx, &claims).await?;
@@ -126,6 +144,13 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
 fn limits(text: Option<&str>) -> Result<Limits, QueueError> {
     let Some(text) = text else { return Ok(Limits::default()) };
     Limits::read(&parsed(text)?).map(|(limits, _)| limits).map_err(QueueError::Value)
+}
+
+async fn params(tx: &mut Tx<'_>, id: TaskId) -> Result<String, QueueError> {
+    Ok(sqlx::query_scalar("SELECT params FROM task_input WHERE task_id = ?1")
+        .bind(id)
+        .fetch_one(&mut *tx.connection)
+        .await?)
 }
 
 async fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>), QueueError> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqliteConnection;
 
+use super::added::Added;
 use super::clock::QueueClock;
 use super::error::QueueError;
 use super::memory::Memory;
@@ -26,6 +27,8 @@ pub struct Tx<'c> {
     pub claimed: Vec<Attempt>,
     /// Attempts that have ended in this group.
     pub ends: u32,
+    /// What the additions of this group write.
+    pub(super) added: Added,
     /// Output files to unlink after the commit.
     pub unlink: Vec<String>,
     /// The file has become shorter: the log is to be moved into it after the commit.
@@ -64,6 +67,7 @@ impl<'c> Tx<'c> {
             now: clock.now(),
             claimed: Vec::new(),
             ends: 0,
+            added: Added::default(),
             unlink: Vec::new(),
             shrunk: false,
             emptied: BTreeSet::new(),

@@ -16,6 +16,7 @@ use sqlx::Connection;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{Instrument, Span};
 
+use super::added;
 use super::clock::QueueClock;
 use super::error::QueueError;
 use super::memory::{Memory, Run};
@@ -44,6 +45,8 @@ pub(super) const WAITING: usize = 1024;
 /// A change to the queue. May be applied more than once: after a rollback.
 pub trait Operation: Send + 'static {
     type Answer: Send + 'static;
+    /// It adds rows to what [`Tx`] gathers, and looks at nothing that other additions gathered.
+    const ONLY_ADDS: bool = false;
 
     /// Carries it out within the group's transaction.
     fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Answer, QueueError>> + Send;
@@ -122,6 +125,7 @@ impl Recent {
 pub(super) trait Job: Send {
     fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>)
     -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>>;
+    fn only_adds(&self) -> bool;
     fn finish(self: Box<Self>, outcome: Result<(), QueueError>);
 }
 
@@ -153,6 +157,10 @@ impl<O: Operation> Job for Pending<O> {
             }
             .instrument(span),
         )
+    }
+
+    fn only_adds(&self) -> bool {
+        O::ONLY_ADDS
     }
 
     fn finish(self: Box<Self>, outcome: Result<(), QueueError>) {
@@ -326,8 +334,12 @@ impl Writer {
     /// `stored` is when the clock was stored, in queue time.
     async fn work(tx: &mut Tx<'_>, group: &mut [Box<dyn Job>], open: bool, stored: i64) -> Result<(), QueueError> {
         for job in group {
+            if !job.only_adds() {
+                added::write(tx).await?;
+            }
             job.apply(tx).await?;
         }
+        added::write(tx).await?;
         settle::settle(tx, open).await?;
         tx.flush().await?;
         if tx.now - stored >= CLOCK_EVERY_MS {

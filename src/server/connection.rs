@@ -24,7 +24,7 @@ use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
 /// Adds of one connection under way at once,
 const PIPELINE: usize = 64;
 /// and their lines together, in bytes: a request takes many times its length in memory.
-const PIPELINE_BYTES: usize = 256 * 1024;
+const PIPELINE_BYTES: usize = 768 * 1024;
 /// How long an ending daemon waits for a client that does not read its answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What one read takes at most.

@@ -11,6 +11,7 @@ use super::super::error::QueueError;
 use super::super::memory::{Ahead, priority_of, state_of};
 use super::super::outside;
 use super::super::state::State;
+use super::super::rows::{self, Rows};
 use super::super::tx::{Tx, json, parsed_codes};
 use super::super::writer::Operation;
 use crate::attempt::{Ended, Event, Verdict};
@@ -297,61 +298,67 @@ impl Writes {
             self.write_rows(tx).await?;
         }
         outside::count(tx, self.attempts.iter().filter_map(|attempt| attempt.cause)).await?;
+        let mut outputs = Rows::new(
+            "INSERT OR REPLACE INTO output (task_id, number, frames)
+             SELECT * FROM (VALUES (?, ?, ?)) AS j WHERE column1 IS NOT NULL",
+        );
         for (task_id, number, frames) in self.outputs {
-            sqlx::query("INSERT OR REPLACE INTO output (task_id, number, frames) VALUES (?1, ?2, ?3)")
-                .bind(task_id)
-                .bind(number)
-                .bind(frames)
-                .execute(&mut *tx.connection)
-                .await?;
+            outputs.push([task_id.into(), number.into(), frames.into()]);
         }
-        Ok(())
+        rows::write(tx, [outputs]).await
     }
 
-    /// Both tables in one way to SQLite's thread.
     async fn write_rows(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        let tasks: Vec<_> = self
-            .tasks
-            .iter()
-            .map(|t| {
-                (
-                    (t.id, t.state.code(), t.ready_at, t.claim, t.standing.cancel_requested, t.attempts),
-                    (t.standing.retry_count, t.standing.interruptions, t.standing.forgiven),
-                    (t.first_started_at, t.started_at, t.finished_at, t.run_ms, &t.reason, t.kept_since),
-                )
-            })
-            .collect();
-        let attempts: Vec<_> = self
-            .attempts
-            .iter()
-            .map(|a| {
-                (
-                    (a.task_id, a.number, a.started_at, a.finished_at, a.outcome.code(), a.cause.map(Cause::code)),
-                    (&a.error, a.exit_code, a.signal, a.cpu_us, a.max_rss),
-                    (&a.result, a.process, a.spilled, a.dropped),
-                )
-            })
-            .collect();
-        sqlx::query(
-            "UPDATE task SET state = (j.value ->> '$[0][1]'), ready_at = (j.value ->> '$[0][2]'),
-                 claim = (j.value ->> '$[0][3]'), cancel_requested = (j.value ->> '$[0][4]'),
-                 attempts = (j.value ->> '$[0][5]'), retry_count = (j.value ->> '$[1][0]'),
-                 interruptions = (j.value ->> '$[1][1]'), forgiven = (j.value ->> '$[1][2]'), first_started_at = (j.value ->> '$[2][0]'),
-                 started_at = (j.value ->> '$[2][1]'), finished_at = (j.value ->> '$[2][2]'),
-                 run_ms = (j.value ->> '$[2][3]'), reason = (j.value ->> '$[2][4]'),
-                 kept_since = (j.value ->> '$[2][5]')
-             FROM json_each(?1) AS j WHERE task.id = (j.value ->> '$[0][0]');
-             INSERT INTO attempt (task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal,
+        let mut tasks = Rows::new(
+            "UPDATE task SET state = j.column2, ready_at = j.column3, claim = j.column4, cancel_requested = j.column5,
+                 attempts = j.column6, retry_count = j.column7, interruptions = j.column8, forgiven = j.column9,
+                 first_started_at = j.column10, started_at = j.column11, finished_at = j.column12, run_ms = j.column13,
+                 reason = j.column14, kept_since = j.column15
+             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE task.id = j.column1",
+        );
+        for task in &self.tasks {
+            tasks.push([
+                task.id.into(),
+                task.state.code().into(),
+                task.ready_at.into(),
+                task.claim.into(),
+                task.standing.cancel_requested.into(),
+                task.attempts.into(),
+                task.standing.retry_count.into(),
+                task.standing.interruptions.into(),
+                task.standing.forgiven.into(),
+                task.first_started_at.into(),
+                task.started_at.into(),
+                task.finished_at.into(),
+                task.run_ms.into(),
+                task.reason.as_deref().into(),
+                task.kept_since.into(),
+            ]);
+        }
+        let mut attempts = Rows::new(
+            "INSERT INTO attempt (task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal,
                  cpu_us, max_rss, result, process, spilled, dropped)
-             SELECT value ->> '$[0][0]', value ->> '$[0][1]', value ->> '$[0][2]', value ->> '$[0][3]',
-                 value ->> '$[0][4]', value ->> '$[0][5]', value ->> '$[1][0]', value ->> '$[1][1]',
-                 value ->> '$[1][2]', value ->> '$[1][3]', value ->> '$[1][4]', value ->> '$[2][0]',
-                 value ->> '$[2][1]', value ->> '$[2][2]', value ->> '$[2][3]' FROM json_each(?2)",
-        )
-        .bind(json(&tasks)?)
-        .bind(json(&attempts)?)
-        .execute(&mut *tx.connection)
-        .await?;
-        Ok(())
+             SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
+        );
+        for attempt in &self.attempts {
+            attempts.push([
+                attempt.task_id.into(),
+                attempt.number.into(),
+                attempt.started_at.into(),
+                attempt.finished_at.into(),
+                attempt.outcome.code().into(),
+                attempt.cause.map(Cause::code).into(),
+                attempt.error.as_deref().into(),
+                attempt.exit_code.into(),
+                attempt.signal.into(),
+                attempt.cpu_us.into(),
+                attempt.max_rss.into(),
+                attempt.result.as_deref().into(),
+                attempt.process.into(),
+                attempt.spilled.into(),
+                attempt.dropped.into(),
+            ]);
+        }
+        rows::write(tx, [tasks, attempts]).await
     }
 }

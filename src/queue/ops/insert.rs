@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::super::added::{self, Answered};
 use super::super::error::QueueError;
 use super::super::state::State;
 use super::super::tx::{Tx, json, parsed};
@@ -12,8 +13,8 @@ use super::super::writer::Operation;
 use crate::protocol::ItemError;
 use crate::task::{BatchId, Priority, TaskId, TaskSpec};
 
-/// How many expired request keys one insertion removes; bounded, so that no request pays for all.
-const EXPIRED_AT_ONCE: i64 = 100;
+/// How many contexts the writer remembers; most clients come with one of a few.
+const CONTEXTS: usize = 64;
 
 /// Tasks to insert.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ pub enum InsertRefused {
 
 impl Operation for Insert {
     type Answer = Result<Inserted, InsertRefused>;
+    const ONLY_ADDS: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
         if let Some(key) = &self.key
@@ -102,7 +104,9 @@ impl Operation for Insert {
             repeated: false,
         };
         if let Some(key) = &self.key {
-            remember(tx, key, &inserted).await?;
+            let answered = Answered { hash: key.hash.to_vec(), batch_id, answer: json(&inserted)? };
+            tx.added.keys.insert(key.key.clone(), answered);
+            tx.added.expired = tx.now - key.kept_ms;
         }
         Ok(Ok(inserted))
     }
@@ -115,6 +119,9 @@ impl Insert {
         tx: &mut Tx<'_>,
         key: &RequestKey,
     ) -> Result<Option<Result<Inserted, InsertRefused>>, QueueError> {
+        if let Some(Answered { hash, answer, .. }) = tx.added.keys.get(&key.key) {
+            return self.again(key, hash, answer).map(Some);
+        }
         let stored: Option<(Vec<u8>, BatchId, String)> =
             sqlx::query_as("SELECT hash, batch_id, answer FROM request_key WHERE key = ?1 AND created_at > ?2")
                 .bind(&key.key)
@@ -130,26 +137,31 @@ impl Insert {
             if !holds {
                 return Ok(None);
             }
-        } else if hash != key.hash {
-            return Ok(Some(Err(InsertRefused::KeyConflict)));
         }
-        let mut inserted: Inserted = parsed(&answer)?;
+        self.again(key, &hash, &answer).map(Some)
+    }
+
+    /// The answer that the key has.
+    fn again(&self, key: &RequestKey, hash: &[u8], answer: &str) -> Result<Result<Inserted, InsertRefused>, QueueError> {
+        if !key.resume && hash != key.hash {
+            return Ok(Err(InsertRefused::KeyConflict));
+        }
+        let mut inserted: Inserted = parsed(answer)?;
         inserted.repeated = true;
-        Ok(Some(Ok(inserted)))
+        Ok(Ok(inserted))
     }
 
     async fn batch(&self, tx: &mut Tx<'_>) -> Result<Option<BatchId>, QueueError> {
         match &self.batch {
             Batch::New { name } => {
-                let done = sqlx::query("INSERT INTO batch (name, created_at, expecting) VALUES (?1, ?2, ?3)")
-                    .bind(name)
-                    .bind(tx.wall_ms)
-                    .bind(self.more)
-                    .execute(&mut *tx.connection)
-                    .await?;
-                Ok(Some(done.last_insert_rowid()))
+                let id = tx.memory.next_batch;
+                tx.memory.next_batch += 1;
+                tx.added.batches.push([id.into(), name.as_deref().into(), tx.wall_ms.into(), self.more.into()]);
+                Ok(Some(id))
             }
             Batch::Existing(id) => {
+                // It may be one of this group.
+                added::write(tx).await?;
                 let done = sqlx::query("UPDATE batch SET expecting = ?2 WHERE id = ?1")
                     .bind(id)
                     .bind(self.more)
@@ -162,27 +174,27 @@ impl Insert {
 
     async fn rows(&self, tx: &mut Tx<'_>, batch_id: BatchId, first: TaskId) -> Result<(), QueueError> {
         let context_id = context(tx, &self.cwd, &self.environment).await?;
-        let mut hot = Vec::with_capacity(self.specs.len());
-        let mut cold = Vec::with_capacity(self.specs.len());
         for (id, spec) in (first..).zip(&self.specs) {
             let ready_at = (spec.delay_ms > 0).then(|| tx.now + spec.delay_ms);
             let state = if ready_at.is_some() { State::Waiting } else { State::Ready };
             let codes =
                 if spec.permanent_exit_codes.is_empty() { None } else { Some(json(&spec.permanent_exit_codes)?) };
-            hot.push((
-                id,
-                &spec.name,
-                &spec.function,
-                spec.priority.code(),
-                state.code(),
-                ready_at,
-                spec.max_retries,
-                spec.retry_delay_ms,
-                spec.timeout_ms,
-                codes,
-            ));
             let limits = spec.limits.written().map(|limits| json(&limits)).transpose()?;
-            cold.push((id, json(&spec.params)?, limits));
+            tx.added.tasks.push([
+                id.into(),
+                batch_id.into(),
+                spec.name.as_str().into(),
+                spec.function.as_str().into(),
+                spec.priority.code().into(),
+                state.code().into(),
+                ready_at.into(),
+                spec.max_retries.into(),
+                spec.retry_delay_ms.into(),
+                spec.timeout_ms.into(),
+                codes.into(),
+                tx.wall_ms.into(),
+            ]);
+            tx.added.inputs.push([id.into(), json(&spec.params)?.into(), limits.into(), context_id.into()]);
             tx.tallied(batch_id, spec.priority, state, 1, 0);
             match ready_at {
                 Some(due) => tx.memory.waits_until(due),
@@ -190,25 +202,6 @@ impl Insert {
             }
             tx.memory.next_task = id + 1;
         }
-        sqlx::query(
-            "INSERT INTO task (id, batch_id, name, function, priority, state, ready_at, max_retries, retry_delay_ms,
-                 timeout_ms, permanent_exit_codes, created_at)
-             SELECT value ->> 0, ?2, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-                 value ->> 7, value ->> 8, value ->> 9, ?3 FROM json_each(?1)",
-        )
-        .bind(json(&hot)?)
-        .bind(batch_id)
-        .bind(tx.wall_ms)
-        .execute(&mut *tx.connection)
-        .await?;
-        sqlx::query(
-            "INSERT INTO task_input (task_id, params, limits, context_id)
-             SELECT value ->> 0, value ->> 1, value ->> 2, ?2 FROM json_each(?1)",
-        )
-        .bind(json(&cold)?)
-        .bind(context_id)
-        .execute(&mut *tx.connection)
-        .await?;
         Ok(())
     }
 }
@@ -241,39 +234,31 @@ async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, Stri
     hasher.update(cwd.as_bytes());
     hasher.update([0]);
     hasher.update(environment.as_bytes());
-    let hash = hasher.finalize().to_vec();
+    let hash: [u8; 32] = hasher.finalize().into();
+    if let Some(id) = tx.memory.contexts.get(&hash) {
+        return Ok(*id);
+    }
+    let id = stored_context(tx, &hash, cwd, &environment).await?;
+    if tx.memory.contexts.len() >= CONTEXTS {
+        tx.memory.contexts.clear();
+    }
+    tx.memory.contexts.insert(hash, id);
+    Ok(id)
+}
+
+async fn stored_context(tx: &mut Tx<'_>, hash: &[u8], cwd: &str, environment: &str) -> Result<i64, QueueError> {
     let found: Option<i64> = sqlx::query_scalar("SELECT id FROM context WHERE hash = ?1")
-        .bind(&hash)
+        .bind(hash)
         .fetch_optional(&mut *tx.connection)
         .await?;
     if let Some(id) = found {
         return Ok(id);
     }
     let done = sqlx::query("INSERT INTO context (hash, cwd, environment) VALUES (?1, ?2, ?3)")
-        .bind(&hash)
+        .bind(hash)
         .bind(cwd)
-        .bind(&environment)
+        .bind(environment)
         .execute(&mut *tx.connection)
         .await?;
     Ok(done.last_insert_rowid())
-}
-
-async fn remember(tx: &mut Tx<'_>, key: &RequestKey, inserted: &Inserted) -> Result<(), QueueError> {
-    sqlx::query("DELETE FROM request_key WHERE key IN (SELECT key FROM request_key WHERE created_at <= ?1 LIMIT ?2)")
-        .bind(tx.now - key.kept_ms)
-        .bind(EXPIRED_AT_ONCE)
-        .execute(&mut *tx.connection)
-        .await?;
-    sqlx::query(
-        "INSERT INTO request_key (key, hash, batch_id, answer, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (key) DO UPDATE SET hash = ?2, batch_id = ?3, answer = ?4, created_at = ?5",
-    )
-    .bind(&key.key)
-    .bind(key.hash.as_slice())
-    .bind(inserted.batch_id)
-    .bind(json(inserted)?)
-    .bind(tx.now)
-    .execute(&mut *tx.connection)
-    .await?;
-    Ok(())
 }

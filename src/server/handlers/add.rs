@@ -1,13 +1,15 @@
 //! `add` and `add_batch`.
 
 use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Incoming, Reply, tasks};
 use crate::function;
-use crate::protocol::{Add, AddBatch, Added, BatchAdded, ItemError, Refusal, parse_spec};
+use crate::protocol::{Add, AddBatch, Added, BatchAdded, ErrorCode, ItemError, Refusal, parse_spec};
 use crate::queue::ops::LISTED;
 use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, RequestKey};
 use crate::server::Shared;
@@ -18,8 +20,8 @@ type Warnings = BTreeMap<String, usize>;
 
 pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> Result<Reply, Refusal> {
     let mut warnings = Warnings::new();
-    let spec = checked(service, &request.task, &Map::new(), None, &mut warnings).map_err(Refusal::invalid)?;
-    let key = key(service, request.request_key, false, &json!(["add", request.task]));
+    let key = request.request_key.map(|key| request_key(service, key, false, &("add", &request.task))).transpose()?;
+    let spec = checked(service, request.task, &Map::new(), None, &mut warnings).map_err(Refusal::invalid)?;
     let (name, retries, delayed) = (spec.name.clone(), spec.max_retries, spec.delay_ms > 0);
     let insert = Insert {
         specs: vec![spec],
@@ -52,15 +54,15 @@ pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> 
 }
 
 pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: AddBatch) -> Result<Reply, Refusal> {
-    let content = json!(["add_batch", request.tasks, request.name, request.batch_id, request.defaults, request.atomic]);
-    let key = key(service, request.request_key, request.resume, &content);
-    drop(content);
+    let AddBatch { tasks: given, name, batch_id, defaults, atomic, request_key: key, more, resume } = request;
+    let content = ("add_batch", &given, &name, batch_id, &defaults, atomic);
+    let key = key.map(|key| request_key(service, key, resume, &content)).transpose()?;
     let mut warnings = Warnings::new();
-    let (mut specs, mut errors) = (Vec::with_capacity(request.tasks.len()), Vec::new());
-    for (index, value) in request.tasks.iter().enumerate() {
-        let name = format!("Task {}", index + 1);
+    let count = given.len();
+    let (mut specs, mut errors) = (Vec::with_capacity(count), Vec::new());
+    for (index, value) in given.into_iter().enumerate() {
         let spec = match value {
-            Value::Object(map) => checked(service, map, &request.defaults, Some(&name), &mut warnings),
+            Value::Object(map) => checked(service, map, &defaults, Some(index + 1), &mut warnings),
             _ => Err("the task must be an object".to_owned()),
         };
         match spec {
@@ -68,16 +70,16 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
             Err(error) => errors.push(ItemError { index, error }),
         }
     }
-    if specs.is_empty() || (request.atomic && !errors.is_empty()) {
+    if specs.is_empty() || (atomic && !errors.is_empty()) {
         let first = errors.first().map(|bad| format!("; task {}: {}", bad.index, bad.error)).unwrap_or_default();
-        let message = format!("nothing was added: {} bad among {}{first}", errors.len(), tasks(request.tasks.len()));
+        let message = format!("nothing was added: {} bad among {}{first}", errors.len(), tasks(count));
         return Err(Refusal::invalid(message).with(json!({ "errors": errors })));
     }
     let insert = Insert {
         specs,
         errors,
-        batch: request.batch_id.map_or(Batch::New { name: request.name }, Batch::Existing),
-        more: request.more,
+        batch: batch_id.map_or(Batch::New { name }, Batch::Existing),
+        more,
         cwd: incoming.cwd()?,
         environment: incoming.environment.clone(),
         key,
@@ -113,12 +115,12 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
 
 fn checked(
     service: &Shared,
-    task: &Map<String, Value>,
+    task: Map<String, Value>,
     defaults: &Map<String, Value>,
-    default_name: Option<&str>,
+    place: Option<usize>,
     warnings: &mut Warnings,
 ) -> Result<TaskSpec, String> {
-    let spec = parse_spec(task, defaults, default_name, warnings)?;
+    let spec = parse_spec(task, defaults, place, warnings)?;
     for warning in function::check(&spec.function, &spec.params, service.settings.declared())? {
         *warnings.entry(warning).or_default() += 1;
     }
@@ -134,10 +136,28 @@ fn counted(warnings: Warnings) -> Vec<String> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "at most 3650 days in ms")]
-fn key(service: &Shared, key: Option<String>, resume: bool, content: &Value) -> Option<RequestKey> {
+fn request_key(service: &Shared, key: String, resume: bool, content: &impl Serialize) -> Result<RequestKey, Refusal> {
     let kept_ms = (service.settings.request_key_days * 86_400_000.0) as i64;
     // Objects are sorted by key, so the text is canonical.
-    key.map(|key| RequestKey { key, hash: Sha256::digest(content.to_string()).into(), resume, kept_ms })
+    let mut text = BufWriter::new(Hashed(Sha256::new()));
+    let written = serde_json::to_writer(&mut text, content).map_err(std::io::Error::from);
+    let hashed = written.and_then(|()| text.into_inner().map_err(std::io::IntoInnerError::into_error));
+    let Hashed(hash) = hashed.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(RequestKey { key, hash: hash.finalize().into(), resume, kept_ms })
+}
+
+/// Hashes what is written to it.
+struct Hashed(Sha256);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Inserts; when this returns, what outranks the tasks claimed ahead has its place among them.

@@ -1,0 +1,73 @@
+//! What the additions of a group write: gathered, and written together before anything reads it.
+
+use std::collections::BTreeMap;
+
+use super::error::QueueError;
+use super::rows::{self, Rows};
+use super::tx::Tx;
+use crate::task::BatchId;
+
+/// Rows of additions that are not written yet.
+pub(super) struct Added {
+    pub batches: Rows,
+    pub tasks: Rows,
+    pub inputs: Rows,
+    /// What was answered to each new request key.
+    pub keys: BTreeMap<String, Answered>,
+    /// What is older is forgotten, queue time.
+    pub expired: i64,
+}
+
+/// What a request key keeps.
+#[derive(Debug, Clone)]
+pub(super) struct Answered {
+    pub hash: Vec<u8>,
+    pub batch_id: BatchId,
+    /// JSON.
+    pub answer: String,
+}
+
+impl Default for Added {
+    fn default() -> Self {
+        Self {
+            batches: Rows::new(
+                "INSERT INTO batch (id, name, created_at, expecting)
+                 SELECT * FROM (VALUES (?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
+            ),
+            tasks: Rows::new(
+                "INSERT INTO task (id, batch_id, name, function, priority, state, ready_at, max_retries, retry_delay_ms,
+                     timeout_ms, permanent_exit_codes, created_at)
+                 SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
+            ),
+            inputs: Rows::new(
+                "INSERT INTO task_input (task_id, params, limits, context_id)
+                 SELECT * FROM (VALUES (?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
+            ),
+            keys: BTreeMap::new(),
+            expired: i64::MIN,
+        }
+    }
+}
+
+/// Writes what was gathered.
+pub(super) async fn write(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    let Added { batches, tasks, inputs, keys, expired } = std::mem::take(&mut tx.added);
+    // Bounded, so that no group pays for all; as many as come are gone in the end.
+    let mut old_keys = Rows::new(
+        "DELETE FROM request_key WHERE key IN
+             (SELECT key FROM request_key WHERE created_at <= (SELECT column1 FROM (VALUES (?)) AS j) LIMIT 256)",
+    );
+    let mut new_keys = Rows::new(
+        "INSERT INTO request_key (key, hash, batch_id, answer, created_at)
+         SELECT * FROM (VALUES (?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL
+         ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, batch_id = excluded.batch_id, answer = excluded.answer,
+             created_at = excluded.created_at",
+    );
+    for (key, Answered { hash, batch_id, answer }) in keys {
+        new_keys.push([key.into(), hash.into(), batch_id.into(), answer.into(), tx.now.into()]);
+    }
+    if !new_keys.is_empty() {
+        old_keys.push([expired.into()]);
+    }
+    rows::write(tx, [batches, tasks, inputs, old_keys, new_keys]).await
+}

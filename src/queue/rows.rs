@@ -1,0 +1,170 @@
+//! Many rows for one statement: a prepared one that has a list of `VALUES`, each row's values bound.
+//!
+//! A way to SQLite's thread and back costs as much as writing ten rows (docs/performance.md), so rows go there together, and the rows
+//! of several statements too. Bound values are written as fast as by a prepared statement in a loop; taking them out of JSON text
+//! takes half as long again, and for an update of many columns several times as long.
+
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe};
+
+use super::error::QueueError;
+use super::tx::Tx;
+
+/// How many rows a prepared statement takes. Fewer leave the last ones null, and a statement takes no notice of a row whose first
+/// value is null.
+const SIZES: [usize; 4] = [1, 8, 64, 256];
+/// With more values than this an execution is long enough to have its way to SQLite's thread alone.
+const VALUES: usize = 2048;
+
+/// A value on its way into a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cell {
+    Null,
+    Integer(i64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+/// Rows on their way into a statement.
+pub(super) struct Rows {
+    /// With one row, `(VALUES (?, …))`, which is repeated; all its parameters are there.
+    statement: &'static str,
+    columns: usize,
+    cells: Vec<Cell>,
+}
+
+impl Rows {
+    /// No rows yet for `statement`.
+    pub(super) const fn new(statement: &'static str) -> Self {
+        Self { statement, columns: 0, cells: Vec::new() }
+    }
+
+    /// Another row, in the order of the statement's columns.
+    pub(super) fn push<const N: usize>(&mut self, row: [Cell; N]) {
+        self.columns = N;
+        self.cells.extend(row);
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+}
+
+/// Writes rows, in the order of the statements.
+pub(super) async fn write<const N: usize>(tx: &mut Tx<'_>, statements: [Rows; N]) -> Result<(), QueueError> {
+    let mut text = String::new();
+    let mut values = SqliteArguments::default();
+    for Rows { statement, columns, cells } in statements {
+        let mut cells = cells.into_iter();
+        while cells.len() > 0 {
+            let rows = cells.len() / columns;
+            let size = SIZES.into_iter().find(|size| *size >= rows).unwrap_or(SIZES[SIZES.len() - 1]);
+            repeat(statement, size, &mut text);
+            for _ in 0..size * columns {
+                bind(&mut values, cells.next().unwrap_or(Cell::Null))?;
+            }
+            if values.len() >= VALUES {
+                execute(tx, std::mem::take(&mut text), std::mem::take(&mut values)).await?;
+            }
+        }
+    }
+    if text.is_empty() { Ok(()) } else { execute(tx, text, values).await }
+}
+
+async fn execute(tx: &mut Tx<'_>, text: String, values: SqliteArguments) -> Result<(), QueueError> {
+    // Made of literals alone.
+    sqlx::query_with(AssertSqlSafe(text), values).execute(&mut *tx.connection).await?;
+    Ok(())
+}
+
+fn bind(values: &mut SqliteArguments, cell: Cell) -> Result<(), QueueError> {
+    match cell {
+        Cell::Null => values.add(None::<i64>),
+        Cell::Integer(value) => values.add(value),
+        Cell::Text(value) => values.add(value),
+        Cell::Blob(value) => values.add(value),
+    }
+    .map_err(|error| QueueError::Value(error.to_string()))
+}
+
+/// Appends `statement` for so many rows.
+fn repeat(statement: &str, rows: usize, text: &mut String) {
+    let (before, rest) = statement.split_once("(VALUES ").unwrap_or((statement, ""));
+    let (row, after) = rest.split_at(rest.find(')').map_or(rest.len(), |at| at + 1));
+    text.push_str(before);
+    text.push_str("(VALUES ");
+    for place in 0..rows {
+        text.push_str(if place > 0 { ", " } else { "" });
+        text.push_str(row);
+    }
+    text.push_str(after);
+    text.push_str(";\n");
+}
+
+impl<T: Into<Self>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<i32> for Cell {
+    fn from(value: i32) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<u32> for Cell {
+    fn from(value: u32) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(value: bool) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<Vec<u8>> for Cell {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Blob(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_a_statement_is_repeated() {
+        let mut text = String::new();
+        repeat("UPDATE t SET a = j.column2 FROM (VALUES (?, ?)) AS j WHERE id = j.column1", 3, &mut text);
+        assert_eq!(
+            text,
+            "UPDATE t SET a = j.column2 FROM (VALUES (?, ?), (?, ?), (?, ?)) AS j WHERE id = j.column1;\n"
+        );
+    }
+
+    #[test]
+    fn what_is_absent_is_null() {
+        assert_eq!([Cell::from(None::<i64>), Some("a").into()], [Cell::Null, Cell::Text("a".to_owned())]);
+    }
+}
