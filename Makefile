@@ -1,5 +1,5 @@
 # The targets that people and CI use. `make test` sets up what the tests need.
-.PHONY: build test lint setup next torture bench deny fuzz ci-full clean
+.PHONY: build test lint setup next torture bench bench-quick deny fuzz ci-full clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -49,8 +49,13 @@ fuzz:
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
 	done
 
+# Every figure beside its floor. `bench` takes an hour or so and writes docs/benchmarks.md; `bench-quick` takes some
+# minutes and only shows.
 bench: build
-	python3 benches/throughput.py
+	python3 benches/bench.py --write
+
+bench-quick: build
+	python3 benches/bench.py --quick
 
 # All of CI, the torture, and the acceptance scenarios ten times on a quiet machine and three times beside two busy loops.
 ci-full:
