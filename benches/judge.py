@@ -37,12 +37,14 @@ def judged(line, bound):
 
 
 def verdict(line, musts):
-    """All musts of a line together."""
-    best = []
+    """All musts of a line together; a peer that is absent is no hindrance."""
+    worst = ""
     for must in musts:
         found = [judged(line, bound)["holds"] for bound in (must if isinstance(must, tuple) else (must,))]
-        best.append(min(found, key=RANK.index))
-    return max(best, key=RANK.index) if best else ""
+        best = min(found, key=RANK.index)
+        worst = max(worst, best, key=RANK.index)
+    return worst
 
 
-RANK = ["yes", "yes, not clear", "absent", "no, not clear", "no"]
+# From the best to the worst.
+RANK = ["", "absent", "yes", "yes, not clear", "no, not clear", "no"]

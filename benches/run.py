@@ -1,6 +1,6 @@
 """What a run of the benchmark has: the program, a folder on the disk of the checkout, the floors made from C, children
 that are ended in time."""
-import glob, os, re, shutil, signal, subprocess, tempfile
+import contextlib, glob, os, re, shutil, signal, subprocess, tempfile
 from functools import cached_property
 
 from model import Absent, Broken
@@ -38,21 +38,28 @@ class Run:
 
     def __init__(self, quick, million, peers_dir):
         self.quick, self.million, self.peers_dir = quick, million, peers_dir
-        self.absent = {}  # peer or floor: why it cannot be had
+        self.shared = {}  # what several rows use, by name
 
     def __enter__(self):
-        os.makedirs(TARGET, exist_ok=True)
         self.folder = tempfile.mkdtemp(prefix="bench.", dir=TARGET)
+        self.at_end = contextlib.ExitStack()
+        self.at_end.callback(shutil.rmtree, self.folder, ignore_errors=True)
         return self
 
     def __exit__(self, *_):
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.at_end.close()
 
     def pick(self, full, quick):
         return quick if self.quick else full
 
     def fresh(self, prefix):
         return tempfile.mkdtemp(prefix=f"{prefix}.", dir=self.folder)
+
+    def once(self, name, make):
+        """What `make` makes, an open context: once for all rows, ended with the run."""
+        if name not in self.shared:
+            self.shared[name] = self.at_end.enter_context(make())
+        return self.shared[name]
 
     def floor(self, name, *libraries):
         """The path of floors/NAME.c, compiled once."""

@@ -34,6 +34,36 @@ FINAL = (
     ATTEMPT,
 )
 
+# The columns of an export, as they are stored.
+COLUMNS = {
+    "task_id": "task.id", "batch_id": "batch_id", "name": "name", "function": "function", "params": "params", "priority": "priority",
+    "status": "state", "reason": "reason", "created_at": "created_at", "started_at": "task.started_at",
+    "finished_at": "task.finished_at", "execution_time": "run_ms", "wait_time": "first_started_at", "retry_count": "retry_count",
+    "max_retries": "max_retries", "timeout": "timeout_ms", "retry_delay": "retry_delay_ms",
+    "permanent_exit_codes": "permanent_exit_codes", "interruptions": "interruptions", "result": "result", "error": "error",
+    "exit_code": "exit_code", "signal": "signal",
+}
+IN_JSON = {"params": "json(params)", "result": "json(result)", "permanent_exit_codes": "json(permanent_exit_codes)"}
+IN_CSV = (
+    "task_id", "name", "function", "status", "priority", "created_at", "started_at", "finished_at", "execution_time", "wait_time",
+    "retry_count", "result", "error", "batch_id", "exit_code", "signal", "interruptions",
+)
+
+
+def selected(columns, where):
+    return (
+        f"SELECT {columns} FROM task JOIN task_input ON task_input.task_id = task.id LEFT JOIN attempt"
+        f" ON attempt.task_id = task.id AND attempt.number = task.attempts WHERE {where} ORDER BY task.id"
+    )
+
+
+def as_json(where):
+    return selected("json_object(" + ", ".join(f"'{name}', {IN_JSON.get(name, column)}" for name, column in COLUMNS.items()) + ")", where)
+
+
+def as_csv(where):
+    return selected(", ".join(COLUMNS[name] for name in IN_CSV), where)
+
 
 class Database:
     """A file in a folder of its own with the tables that migrations/ make."""

@@ -41,7 +41,8 @@ static void step(sqlite3_stmt *statement, int64_t id, int64_t now, int64_t size)
         sqlite3_bind_text(statement, 3, name, length, SQLITE_STATIC);
     }
     if (parameters >= 4) {
-        int length = snprintf(line, sizeof line, "{\"name\":\"t%" PRId64 "\",\"function\":\"simulate\",\"params\":{\"duration\":0}}", id);
+        const char *task = "{\"name\":\"t%" PRId64 "\",\"function\":\"simulate\",\"params\":{\"duration\":0},\"max_retries\":0}";
+        int length = snprintf(line, sizeof line, task, id);
         sqlite3_bind_text(statement, 4, line, length, SQLITE_STATIC);
     }
     while ((result = sqlite3_step(statement)) == SQLITE_ROW)
