@@ -15,6 +15,7 @@ mod decide;
 pub mod error;
 pub mod memory;
 mod open;
+mod open_task;
 pub mod ops;
 pub mod outside;
 pub mod read;
@@ -43,6 +44,7 @@ use crate::space::Floor;
 use clock::QueueClock;
 use error::{OpenError, QueueError};
 use memory::Memory;
+use open_task::Claimed;
 use writer::{Operation, Pending, Snapshot, WAITING, Writer};
 
 /// A handle on the queue; cheap to clone.
@@ -108,6 +110,7 @@ impl Queue {
             connection,
             place: Place::of(database).map_err(OpenError::File)?,
             memory,
+            known: Claimed::default(),
             clock: clock.clone(),
             clock_stored: clock.now(),
             jobs: waiting,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::error::QueueError;
 use super::memory::{Ahead, priority_of};
+use super::open_task;
 use super::rows::{self, Rows};
 use super::state::State;
 use super::suspects;
@@ -51,13 +52,9 @@ pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError
 
 #[derive(sqlx::FromRow)]
 struct Row {
-    id: i64,
-    batch_id: i64,
+    #[sqlx(flatten)]
+    task: open_task::Row,
     name: String,
-    function: String,
-    priority: i64,
-    attempts: u32,
-    retry_count: u32,
     timeout_ms: Option<i64>,
     /// None: they are long.
     params: Option<String>,
@@ -74,7 +71,9 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let saturated: Vec<&String> =
         tx.memory.capped.iter().filter(|(_, c)| c.open >= c.cap).map(|(name, _)| name).collect();
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT task.id, batch_id, name, function, priority, attempts, retry_count, timeout_ms,
+        "SELECT task.id, batch_id, name, function, priority, state, attempts, retry_count, max_retries, retry_delay_ms,
+             permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at, finished_at,
+             run_ms, reason, timeout_ms,
              CASE WHEN octet_length(params) <= ?3 THEN params END AS params, limits, context_id
          FROM task INDEXED BY task_ready CROSS JOIN task_input ON task_input.task_id = task.id
          WHERE state = 0 AND claim IS NULL AND function NOT IN (SELECT value FROM json_each(?2))
@@ -88,40 +87,41 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let mut contexts: BTreeMap<i64, (String, Arc<Environment>)> = BTreeMap::new();
     let mut claims: Vec<(TaskId, ClaimId)> = Vec::with_capacity(rows.len());
     let mut long = 0;
-    for row in rows {
-        if tx.memory.capped.get(&row.function).is_some_and(|c| c.open >= c.cap) {
+    for Row { task, name, timeout_ms, params, limits, context_id } in rows {
+        if tx.memory.capped.get(&task.function).is_some_and(|c| c.open >= c.cap) {
             continue;
         }
-        let params = match row.params {
+        let params = match params {
             Some(short) => short,
             None if long >= LONG_TOGETHER => break,
-            None => params(tx, row.id).await.inspect(|params| long += params.len())?,
+            None => params_of(tx, task.id).await.inspect(|params| long += params.len())?,
         };
-        let (cwd, environment) = match contexts.entry(row.context_id) {
+        let (cwd, environment) = match contexts.entry(context_id) {
             Entry::Occupied(known) => known.get().clone(),
-            Entry::Vacant(new) => new.insert(context(tx, row.context_id).await?).clone(),
+            Entry::Vacant(new) => new.insert(context(tx, context_id).await?).clone(),
         };
         let claim = tx.memory.run.next_claim;
         tx.memory.run.next_claim += 1;
-        let priority = priority_of(row.priority)?;
-        tx.memory.ahead.insert(Ahead { priority: Reverse(priority), task_id: row.id });
-        tx.memory.opened(&row.function);
-        claims.push((row.id, claim));
+        let priority = priority_of(task.priority)?;
+        tx.memory.ahead.insert(Ahead { priority: Reverse(priority), task_id: task.id });
+        tx.memory.opened(&task.function);
+        claims.push((task.id, claim));
         tx.claimed.push(Attempt {
             claim,
-            task_id: row.id,
-            batch_id: row.batch_id,
-            number: row.attempts + 1,
-            name: row.name,
-            function: row.function,
+            task_id: task.id,
+            batch_id: task.batch_id,
+            number: task.attempts + 1,
+            name,
+            function: task.function.clone(),
             params: parsed(&params)?,
             priority,
-            timeout_ms: row.timeout_ms,
-            retry_count: row.retry_count,
-            limits: limits(row.limits.as_deref())?,
+            timeout_ms,
+            retry_count: task.retry_count,
+            limits: limits_of(limits.as_deref())?,
             cwd,
             environment,
         });
+        tx.known.insert(claim, task.claimed_by(claim)?);
     }
     if claims.is_empty() {
         return Ok(());
@@ -141,12 +141,12 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     Ok(())
 }
 
-fn limits(text: Option<&str>) -> Result<Limits, QueueError> {
+fn limits_of(text: Option<&str>) -> Result<Limits, QueueError> {
     let Some(text) = text else { return Ok(Limits::default()) };
     Limits::read(&parsed(text)?).map(|(limits, _)| limits).map_err(QueueError::Value)
 }
 
-async fn params(tx: &mut Tx<'_>, id: TaskId) -> Result<String, QueueError> {
+async fn params_of(tx: &mut Tx<'_>, id: TaskId) -> Result<String, QueueError> {
     Ok(sqlx::query_scalar("SELECT params FROM task_input WHERE task_id = ?1")
         .bind(id)
         .fetch_one(&mut *tx.connection)

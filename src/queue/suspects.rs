@@ -5,7 +5,8 @@
 
 use super::error::QueueError;
 use super::memory::Memory;
-use super::ops::apply::{Writes, open_tasks};
+use super::open_task::open_tasks;
+use super::ops::apply::Writes;
 use super::tx::{Tx, json};
 use crate::task::{ClaimId, TaskId};
 

@@ -8,6 +8,7 @@ use super::added::Added;
 use super::clock::QueueClock;
 use super::error::QueueError;
 use super::memory::Memory;
+use super::open_task::Claimed;
 use super::state::{State, Tally};
 use crate::attempt::Attempt;
 use crate::space::Shortage;
@@ -18,6 +19,8 @@ use crate::time;
 pub struct Tx<'c> {
     pub connection: &'c mut SqliteConnection,
     pub memory: Memory,
+    /// Claimed tasks as they are stored, or will be; not all.
+    pub(super) known: &'c mut Claimed,
     pub clock: &'c QueueClock,
     /// Wall clock at the beginning, ms.
     pub wall_ms: i64,
@@ -57,11 +60,13 @@ impl<'c> Tx<'c> {
     pub(super) fn new(
         connection: &'c mut SqliteConnection,
         memory: Memory,
+        known: &'c mut Claimed,
         clock: &'c QueueClock,
         shortage: Option<Shortage>,
     ) -> Self {
         Self {
             connection,
+            known,
             clock,
             wall_ms: time::wall_ms(),
             now: clock.now(),

@@ -21,6 +21,7 @@ use super::clock::QueueClock;
 use super::error::QueueError;
 use super::memory::{Memory, Run};
 use super::open::WritingConnection;
+use super::open_task::Claimed;
 use super::outside::Causes;
 use super::settle;
 use super::state::Tally;
@@ -47,6 +48,8 @@ pub trait Operation: Send + 'static {
     type Answer: Send + 'static;
     /// It adds rows to what [`Tx`] gathers, and looks at nothing that other additions gathered.
     const ONLY_ADDS: bool = false;
+    /// It may change tasks that are claimed, other than by [`Tx::known`].
+    const TOUCHES_CLAIMED: bool = true;
 
     /// Carries it out within the group's transaction.
     fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Answer, QueueError>> + Send;
@@ -126,6 +129,7 @@ pub(super) trait Job: Send {
     fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>)
     -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>>;
     fn only_adds(&self) -> bool;
+    fn touches_claimed(&self) -> bool;
     fn finish(self: Box<Self>, outcome: Result<(), QueueError>);
 }
 
@@ -163,6 +167,10 @@ impl<O: Operation> Job for Pending<O> {
         O::ONLY_ADDS
     }
 
+    fn touches_claimed(&self) -> bool {
+        O::TOUCHES_CLAIMED
+    }
+
     fn finish(self: Box<Self>, outcome: Result<(), QueueError>) {
         let Self { answer, reply, .. } = *self;
         // A caller that has gone needs no answer.
@@ -175,6 +183,7 @@ pub(super) struct Writer {
     /// Where the file was when it was opened.
     pub place: Place,
     pub memory: Memory,
+    pub known: Claimed,
     pub clock: Arc<QueueClock>,
     /// When the clock was stored last, in queue time.
     pub clock_stored: i64,
@@ -294,7 +303,7 @@ impl Writer {
     async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *self.connection).await?;
         let shortage = self.floor.shortage();
-        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &self.clock, shortage);
+        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &mut self.known, &self.clock, shortage);
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
         let worked = Self::work(&mut tx, group, open, self.clock_stored).await;
         let (memory, claimed, ends, unlink, shrunk, now) =
@@ -307,6 +316,7 @@ impl Writer {
             Err(error) => Err(error),
         };
         if let Err(error) = committed {
+            self.known.clear();
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
             drop(sqlx::query("ROLLBACK").execute(&mut *self.connection).await);
             if shortage.is_some() {
@@ -336,6 +346,9 @@ impl Writer {
         for job in group {
             if !job.only_adds() {
                 added::write(tx).await?;
+            }
+            if job.touches_claimed() {
+                tx.known.clear();
             }
             job.apply(tx).await?;
         }

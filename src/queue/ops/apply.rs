@@ -3,19 +3,14 @@
 //! The guard of an end is that its claim is the task's open one, so an end may come before its start
 //! was written, and a duplicate or stale one changes nothing.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-
-use super::super::decide::{self, Standing};
 use super::super::error::QueueError;
-use super::super::memory::{Ahead, priority_of, state_of};
+use super::super::open_task::{OpenTask, open_tasks};
 use super::super::outside;
-use super::super::state::State;
 use super::super::rows::{self, Rows};
-use super::super::tx::{Tx, json, parsed_codes};
+use super::super::tx::Tx;
 use super::super::writer::Operation;
-use crate::attempt::{Ended, Event, Verdict};
-use crate::task::{BatchId, Cause, ClaimId, Outcome, Priority, RunState, TaskId};
+use crate::attempt::Event;
+use crate::task::{Cause, ClaimId, Outcome, TaskId};
 
 /// Events of the backend. Boxed in an `Arc`, for they may be applied again after a rollback.
 #[derive(Debug)]
@@ -25,6 +20,7 @@ pub struct Apply {
 
 impl Operation for Apply {
     type Answer = ();
+    const TOUCHES_CLAIMED: bool = false;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         let claims: Vec<ClaimId> = self.events.iter().map(Event::claim).collect();
@@ -46,223 +42,14 @@ impl Operation for Apply {
                 }
             }
         }
-        writes.tasks.extend(open.into_values().filter(|task| task.changed));
+        for (claim, task) in open {
+            tx.known.insert(claim, OpenTask { changed: false, ..task.clone() });
+            if task.changed {
+                writes.tasks.push(task);
+            }
+        }
         writes.write(tx).await
     }
-}
-
-/// A task with an open claim.
-pub(in crate::queue) struct OpenTask {
-    pub id: TaskId,
-    pub claim: Option<ClaimId>,
-    pub batch_id: BatchId,
-    pub priority: Priority,
-    pub function: String,
-    pub state: State,
-    pub attempts: u32,
-    pub standing: Standing,
-    ready_at: Option<i64>,
-    first_started_at: Option<i64>,
-    started_at: Option<i64>,
-    finished_at: Option<i64>,
-    run_ms: Option<i64>,
-    reason: Option<String>,
-    /// Queue time; once it has completed.
-    kept_since: Option<i64>,
-    changed: bool,
-}
-
-impl OpenTask {
-    /// Its attempt has a slot.
-    pub(in crate::queue) fn start(&mut self, tx: &mut Tx<'_>, started_at: i64) {
-        if self.state != State::Ready {
-            return;
-        }
-        tx.moved(self.batch_id, self.priority, State::Ready, State::Running, 0);
-        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
-        self.state = State::Running;
-        self.attempts += 1;
-        self.first_started_at = self.first_started_at.or(Some(started_at));
-        self.started_at = Some(started_at);
-        self.finished_at = None;
-        self.run_ms = None;
-        self.reason = None;
-        self.changed = true;
-    }
-
-    fn end(&mut self, tx: &mut Tx<'_>, ended: &Ended, in_burst: bool, writes: &mut Writes) -> Result<(), QueueError> {
-        self.start(tx, ended.started_at);
-        let decision = decide::after_end(&self.standing, ended, in_burst, fastrand::f64().mul_add(2.0, -1.0));
-        self.started_at = Some(ended.started_at);
-        self.finished_at = Some(ended.finished_at);
-        self.run_ms = Some(ended.run_ms);
-        let result = match &ended.verdict {
-            Verdict::Success { result } | Verdict::Failure { result, .. } => result.as_ref(),
-        };
-        writes.attempts.push(AttemptRow {
-            task_id: self.id,
-            number: self.attempts,
-            started_at: Some(ended.started_at),
-            finished_at: Some(ended.finished_at),
-            outcome: decision.outcome,
-            cause: decision.cause,
-            error: decision.error.clone(),
-            exit_code: ended.exit_code,
-            signal: ended.signal,
-            cpu_us: ended.cpu_us,
-            max_rss: ended.max_rss,
-            result: result.map(json).transpose()?,
-            process: ended.exit_code.is_some() || ended.signal.is_some(),
-            spilled: ended.output.spilled,
-            dropped: ended.output.dropped,
-        });
-        if !ended.output.frames.is_empty() {
-            writes.outputs.push((self.id, self.attempts, ended.output.frames.clone()));
-        }
-        tracing::debug!(
-            task = self.id,
-            attempt = self.attempts,
-            batch = self.batch_id,
-            outcome = %decision.outcome,
-            error = decision.error,
-            "an attempt ended"
-        );
-        tx.ends += 1;
-        self.settle(tx, decision);
-        Ok(())
-    }
-
-    /// When the open attempt started; none if no start was written.
-    pub(in crate::queue) fn started_at_of_open(&self) -> Option<i64> {
-        self.started_at.filter(|_| self.state == State::Running)
-    }
-
-    /// Takes a start back that was written ahead of it and did not happen.
-    pub(in crate::queue) fn unstart(&mut self, tx: &mut Tx<'_>) {
-        tx.moved(self.batch_id, self.priority, State::Running, State::Ready, 0);
-        self.state = State::Ready;
-        self.attempts -= 1;
-        self.started_at = None;
-        self.first_started_at = self.first_started_at.filter(|_| self.attempts > 0);
-        self.changed = true;
-    }
-
-    /// Gives a claim that has not started back; no attempt was made.
-    pub(in crate::queue) fn release(&mut self, tx: &mut Tx<'_>) {
-        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
-        tx.memory.closed(&self.function);
-        tx.memory.became_ready(self.priority, self.id);
-        self.claim = None;
-        self.changed = true;
-    }
-
-    /// Takes the state that was decided; the claim is closed.
-    pub(in crate::queue) fn settle(&mut self, tx: &mut Tx<'_>, decision: decide::Decision) {
-        let run_ms = self.run_ms.unwrap_or(0);
-        tx.moved(self.batch_id, self.priority, self.state, decision.state, run_ms);
-        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
-        tx.memory.closed(&self.function);
-        self.state = decision.state;
-        self.claim = None;
-        self.changed = true;
-        self.reason = decision.reason;
-        self.standing.retry_count = decision.retry_count;
-        self.standing.interruptions = decision.interruptions;
-        self.standing.forgiven = decision.forgiven;
-        self.standing.cancel_requested = false;
-        self.ready_at = None;
-        match decision.state {
-            State::Waiting => {
-                let due = tx.now + decision.delay_ms;
-                self.ready_at = Some(due);
-                tx.memory.waits_until(due);
-            }
-            State::Ready => tx.memory.became_ready(self.priority, self.id),
-            State::Failed => {
-                let run = &mut tx.memory.run;
-                run.failures = run.failures.saturating_add(1);
-                if run.state == RunState::Running && run.max_failures.is_some_and(|most| run.failures >= most) {
-                    run.state = RunState::Stopping;
-                    run.reason = Some("max_failures".to_owned());
-                }
-            }
-            State::Completed => self.kept_since = Some(tx.now),
-            State::Running | State::Cancelled => {}
-        }
-        if decision.state.status().is_ended() && self.finished_at.is_none() {
-            self.finished_at = Some(tx.wall_ms);
-        }
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: i64,
-    claim: i64,
-    batch_id: i64,
-    priority: i64,
-    function: String,
-    state: i64,
-    attempts: u32,
-    retry_count: u32,
-    max_retries: u32,
-    retry_delay_ms: i64,
-    permanent_exit_codes: Option<String>,
-    interruptions: u32,
-    cancel_requested: bool,
-    forgiven: u32,
-    first_started_at: Option<i64>,
-    started_at: Option<i64>,
-    finished_at: Option<i64>,
-    run_ms: Option<i64>,
-    reason: Option<String>,
-}
-
-/// The tasks whose open claim is one of `claims`.
-pub(in crate::queue) async fn open_tasks(
-    tx: &mut Tx<'_>,
-    claims: &[ClaimId],
-) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, claim, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
-             permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
-             finished_at, run_ms, reason
-         FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(json(&claims)?)
-    .fetch_all(&mut *tx.connection)
-    .await?;
-    rows.into_iter().map(|row| Ok((row.claim, open_task(row)?))).collect()
-}
-
-fn open_task(row: Row) -> Result<OpenTask, QueueError> {
-    Ok(OpenTask {
-        id: row.id,
-        claim: Some(row.claim),
-        batch_id: row.batch_id,
-        priority: priority_of(row.priority)?,
-        state: state_of(row.state)?,
-        attempts: row.attempts,
-        standing: Standing {
-            retry_count: row.retry_count,
-            max_retries: row.max_retries,
-            retry_delay_ms: row.retry_delay_ms,
-            permanent_exit_codes: parsed_codes(row.permanent_exit_codes.as_deref())?,
-            interruptions: row.interruptions,
-            cancel_requested: row.cancel_requested,
-            is_simulate: row.function == "simulate",
-            forgiven: row.forgiven,
-        },
-        function: row.function,
-        ready_at: None,
-        first_started_at: row.first_started_at,
-        started_at: row.started_at,
-        finished_at: row.finished_at,
-        run_ms: row.run_ms,
-        reason: row.reason,
-        kept_since: None,
-        changed: false,
-    })
 }
 
 /// A row of `attempt`.
@@ -289,7 +76,7 @@ pub(in crate::queue) struct AttemptRow {
 pub(in crate::queue) struct Writes {
     pub tasks: Vec<OpenTask>,
     pub attempts: Vec<AttemptRow>,
-    outputs: Vec<(TaskId, u32, Vec<u8>)>,
+    pub outputs: Vec<(TaskId, u32, Vec<u8>)>,
 }
 
 impl Writes {

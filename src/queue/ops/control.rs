@@ -139,6 +139,7 @@ pub struct Nudge;
 
 impl Operation for Nudge {
     type Answer = ();
+    const TOUCHES_CLAIMED: bool = false;
 
     async fn apply(&self, _tx: &mut Tx<'_>) -> Result<(), QueueError> {
         Ok(())

@@ -77,6 +77,7 @@ pub enum InsertRefused {
 impl Operation for Insert {
     type Answer = Result<Inserted, InsertRefused>;
     const ONLY_ADDS: bool = true;
+    const TOUCHES_CLAIMED: bool = false;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
         if let Some(key) = &self.key
@@ -142,7 +143,12 @@ impl Insert {
     }
 
     /// The answer that the key has.
-    fn again(&self, key: &RequestKey, hash: &[u8], answer: &str) -> Result<Result<Inserted, InsertRefused>, QueueError> {
+    fn again(
+        &self,
+        key: &RequestKey,
+        hash: &[u8],
+        answer: &str,
+    ) -> Result<Result<Inserted, InsertRefused>, QueueError> {
         if !key.resume && hash != key.hash {
             return Ok(Err(InsertRefused::KeyConflict));
         }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use super::super::decide;
 use super::super::error::QueueError;
+use super::super::open_task::{OpenTask, open_tasks};
 use super::super::state::State;
 use super::super::suspects;
 use super::super::tx::Tx;
 use super::super::writer::Operation;
-use super::apply::{AttemptRow, OpenTask, Writes, open_tasks};
+use super::apply::{AttemptRow, Writes};
 use crate::output;
 use crate::task::{Cause, ClaimId, TaskId};
 

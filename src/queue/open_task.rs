@@ -1,0 +1,263 @@
+//! Tasks with an open claim: what an attempt's start and end do to them.
+//!
+//! What was claimed is remembered until its end is taken, so that starts and ends need not be read for. Any other operation may
+//! change such a task behind that memory, so all is forgotten before one (`TOUCHES_CLAIMED`), and after a rollback.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use super::decide::{self, Standing};
+use super::error::QueueError;
+use super::memory::{Ahead, priority_of, state_of};
+use super::ops::apply::{AttemptRow, Writes};
+use super::state::State;
+use super::tx::{Tx, json, parsed_codes};
+use crate::attempt::{Ended, Verdict};
+use crate::task::{BatchId, ClaimId, Priority, RunState, TaskId};
+
+/// The claimed tasks that the writer remembers: at most as many as may run and wait ahead.
+pub(super) type Claimed = HashMap<ClaimId, OpenTask>;
+
+/// A task with an open claim.
+#[derive(Debug, Clone)]
+pub(super) struct OpenTask {
+    pub id: TaskId,
+    pub claim: Option<ClaimId>,
+    pub batch_id: BatchId,
+    pub priority: Priority,
+    pub function: String,
+    pub state: State,
+    pub attempts: u32,
+    pub standing: Standing,
+    pub ready_at: Option<i64>,
+    pub first_started_at: Option<i64>,
+    pub started_at: Option<i64>,
+    pub finished_at: Option<i64>,
+    pub run_ms: Option<i64>,
+    pub reason: Option<String>,
+    /// Queue time; once it has completed.
+    pub kept_since: Option<i64>,
+    pub changed: bool,
+}
+
+impl OpenTask {
+    /// Its attempt has a slot.
+    pub(super) fn start(&mut self, tx: &mut Tx<'_>, started_at: i64) {
+        if self.state != State::Ready {
+            return;
+        }
+        tx.moved(self.batch_id, self.priority, State::Ready, State::Running, 0);
+        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
+        self.state = State::Running;
+        self.attempts += 1;
+        self.first_started_at = self.first_started_at.or(Some(started_at));
+        self.started_at = Some(started_at);
+        self.finished_at = None;
+        self.run_ms = None;
+        self.reason = None;
+        self.changed = true;
+    }
+
+    /// Its attempt has ended.
+    pub(super) fn end(
+        &mut self,
+        tx: &mut Tx<'_>,
+        ended: &Ended,
+        in_burst: bool,
+        writes: &mut Writes,
+    ) -> Result<(), QueueError> {
+        self.start(tx, ended.started_at);
+        let decision = decide::after_end(&self.standing, ended, in_burst, fastrand::f64().mul_add(2.0, -1.0));
+        self.started_at = Some(ended.started_at);
+        self.finished_at = Some(ended.finished_at);
+        self.run_ms = Some(ended.run_ms);
+        let result = match &ended.verdict {
+            Verdict::Success { result } | Verdict::Failure { result, .. } => result.as_ref(),
+        };
+        writes.attempts.push(AttemptRow {
+            task_id: self.id,
+            number: self.attempts,
+            started_at: Some(ended.started_at),
+            finished_at: Some(ended.finished_at),
+            outcome: decision.outcome,
+            cause: decision.cause,
+            error: decision.error.clone(),
+            exit_code: ended.exit_code,
+            signal: ended.signal,
+            cpu_us: ended.cpu_us,
+            max_rss: ended.max_rss,
+            result: result.map(json).transpose()?,
+            process: ended.exit_code.is_some() || ended.signal.is_some(),
+            spilled: ended.output.spilled,
+            dropped: ended.output.dropped,
+        });
+        if !ended.output.frames.is_empty() {
+            writes.outputs.push((self.id, self.attempts, ended.output.frames.clone()));
+        }
+        tracing::debug!(
+            task = self.id,
+            attempt = self.attempts,
+            batch = self.batch_id,
+            outcome = %decision.outcome,
+            error = decision.error,
+            "an attempt ended"
+        );
+        tx.ends += 1;
+        self.settle(tx, decision);
+        Ok(())
+    }
+
+    /// When the open attempt started; none if no start was written.
+    pub(super) fn started_at_of_open(&self) -> Option<i64> {
+        self.started_at.filter(|_| self.state == State::Running)
+    }
+
+    /// Takes a start back that was written ahead of it and did not happen.
+    pub(super) fn unstart(&mut self, tx: &mut Tx<'_>) {
+        tx.moved(self.batch_id, self.priority, State::Running, State::Ready, 0);
+        self.state = State::Ready;
+        self.attempts -= 1;
+        self.started_at = None;
+        self.first_started_at = self.first_started_at.filter(|_| self.attempts > 0);
+        self.changed = true;
+    }
+
+    /// Gives a claim that has not started back; no attempt was made.
+    pub(super) fn release(&mut self, tx: &mut Tx<'_>) {
+        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
+        tx.memory.closed(&self.function);
+        tx.memory.became_ready(self.priority, self.id);
+        self.claim = None;
+        self.changed = true;
+    }
+
+    /// Takes the state that was decided; the claim is closed.
+    pub(super) fn settle(&mut self, tx: &mut Tx<'_>, decision: decide::Decision) {
+        let run_ms = self.run_ms.unwrap_or(0);
+        tx.moved(self.batch_id, self.priority, self.state, decision.state, run_ms);
+        tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
+        tx.memory.closed(&self.function);
+        self.state = decision.state;
+        self.claim = None;
+        self.changed = true;
+        self.reason = decision.reason;
+        self.standing.retry_count = decision.retry_count;
+        self.standing.interruptions = decision.interruptions;
+        self.standing.forgiven = decision.forgiven;
+        self.standing.cancel_requested = false;
+        self.ready_at = None;
+        match decision.state {
+            State::Waiting => {
+                let due = tx.now + decision.delay_ms;
+                self.ready_at = Some(due);
+                tx.memory.waits_until(due);
+            }
+            State::Ready => tx.memory.became_ready(self.priority, self.id),
+            State::Failed => {
+                let run = &mut tx.memory.run;
+                run.failures = run.failures.saturating_add(1);
+                if run.state == RunState::Running && run.max_failures.is_some_and(|most| run.failures >= most) {
+                    run.state = RunState::Stopping;
+                    run.reason = Some("max_failures".to_owned());
+                }
+            }
+            State::Completed => self.kept_since = Some(tx.now),
+            State::Running | State::Cancelled => {}
+        }
+        if decision.state.status().is_ended() && self.finished_at.is_none() {
+            self.finished_at = Some(tx.wall_ms);
+        }
+    }
+}
+
+/// A task as it is stored.
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    pub id: i64,
+    pub batch_id: i64,
+    pub priority: i64,
+    pub function: String,
+    state: i64,
+    pub attempts: u32,
+    pub retry_count: u32,
+    max_retries: u32,
+    retry_delay_ms: i64,
+    permanent_exit_codes: Option<String>,
+    interruptions: u32,
+    cancel_requested: bool,
+    forgiven: u32,
+    first_started_at: Option<i64>,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    run_ms: Option<i64>,
+    reason: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct ClaimedRow {
+    claim: ClaimId,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+/// The tasks whose open claim is one of `claims`; they are not remembered any more.
+pub(super) async fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
+    let mut open = BTreeMap::new();
+    let mut unknown: Vec<ClaimId> = Vec::new();
+    for claim in claims {
+        match tx.known.remove(claim) {
+            Some(task) => drop(open.insert(*claim, task)),
+            None if open.contains_key(claim) => {}
+            None => unknown.push(*claim),
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(open);
+    }
+    let rows: Vec<ClaimedRow> = sqlx::query_as(
+        "SELECT id, claim, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
+             permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
+             finished_at, run_ms, reason
+         FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(json(&unknown)?)
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    for ClaimedRow { claim, row } in rows {
+        open.insert(claim, row.claimed_by(claim)?);
+    }
+    Ok(open)
+}
+
+impl Row {
+    /// The task with its open claim.
+    pub(super) fn claimed_by(self, claim: ClaimId) -> Result<OpenTask, QueueError> {
+        Ok(OpenTask {
+            id: self.id,
+            claim: Some(claim),
+            batch_id: self.batch_id,
+            priority: priority_of(self.priority)?,
+            state: state_of(self.state)?,
+            attempts: self.attempts,
+            standing: Standing {
+                retry_count: self.retry_count,
+                max_retries: self.max_retries,
+                retry_delay_ms: self.retry_delay_ms,
+                permanent_exit_codes: parsed_codes(self.permanent_exit_codes.as_deref())?,
+                interruptions: self.interruptions,
+                cancel_requested: self.cancel_requested,
+                is_simulate: self.function == "simulate",
+                forgiven: self.forgiven,
+            },
+            function: self.function,
+            ready_at: None,
+            first_started_at: self.first_started_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            run_ms: self.run_ms,
+            reason: self.reason,
+            kept_since: None,
+            changed: false,
+        })
+    }
+}
