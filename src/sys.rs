@@ -5,7 +5,7 @@
 //! functions only (signal-safety(7)) and everything it needs was allocated before. [`adopt`] is given each number once.
 #![expect(unsafe_code, reason = "the one audited module")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -15,7 +15,7 @@ use std::ptr;
 pub struct Spawn<'a> {
     pub program: &'a CString,
     pub argv: &'a [CString],
-    pub environment: &'a [CString],
+    pub environment: &'a [&'a CStr],
     pub cwd: &'a CString,
     pub stdin: BorrowedFd<'a>,
     pub stdout: BorrowedFd<'a>,
@@ -196,8 +196,8 @@ unsafe fn errno() -> *mut i32 {
     unsafe { libc::__errno_location() }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+fn pointers(strings: &[impl AsRef<CStr>]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ref().as_ptr()).chain([ptr::null()]).collect()
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -243,6 +243,51 @@ pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reading, writing))
 }
 
+/// Gives back memory that this process does not need while it waits: what its allocator holds free, and the pages of
+/// the program and its libraries that can be had from their files again. Mapped they count as this process's memory,
+/// needed or not; those that are needed come back with a fault each.
+///
+/// # Errors
+/// When the kernel does not say what is mapped (proc(5)).
+pub fn shrink() -> io::Result<()> {
+    let clean = clean_mappings(&std::fs::read_to_string("/proc/self/smaps")?);
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: a plain call into the allocator (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    for (from, length) in clean {
+        // SAFETY: a private mapping of a file that cannot be written and of which no page was changed (relocated):
+        // whoever reads it next finds the same bytes, from the file. This process has one thread, so it is as it was.
+        let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), length, libc::MADV_DONTNEED) };
+    }
+    Ok(())
+}
+
+/// Where the mappings begin, and how long they are, that are private, for reading, of a file, and without a page of
+/// this process's own. `smaps`: as proc(5) has it.
+fn clean_mappings(smaps: &str) -> Vec<(usize, usize)> {
+    let mut clean = Vec::new();
+    let mut range = None;
+    for line in smaps.lines() {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words[..] {
+            // The last line of each.
+            ["VmFlags:", ..] => clean.extend(range.take()),
+            [place, "r--p" | "r-xp", _, _, _, path, ..] if path.starts_with('/') => {
+                range = place.split_once('-').and_then(|(from, to)| {
+                    let from = usize::from_str_radix(from, 16).ok()?;
+                    Some((from, usize::from_str_radix(to, 16).ok()?.checked_sub(from)?))
+                });
+            }
+            ["Anonymous:" | "Swap:", "0", "kB"] => {}
+            ["Anonymous:" | "Swap:", ..] => range = None,
+            _ => {}
+        }
+    }
+    clean
+}
+
 /// Owns a descriptor that this process opened before it replaced itself by this program; closed on exec again.
 ///
 /// # Errors
@@ -254,4 +299,37 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: it is open, and the program that owned it is gone: it named each descriptor once in what it left.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_or_relocated_stays() {
+        let smaps = "\
+1000-3000 r-xp 00000000 fe:00 9 /program
+Rss: 8 kB
+Anonymous: 0 kB
+Swap: 0 kB
+VmFlags: rd ex mr mw me
+3000-4000 r--p 00002000 fe:00 9 /program
+Anonymous: 4 kB
+Swap: 0 kB
+VmFlags: rd mr mw me
+4000-5000 r--p 00003000 fe:00 9 /program
+Anonymous: 0 kB
+Swap: 4 kB
+VmFlags: rd mr mw me
+5000-6000 rw-p 00004000 fe:00 9 /program
+Anonymous: 0 kB
+Swap: 0 kB
+VmFlags: rd wr mr mw me
+6000-7000 r-xp 00000000 00:00 0 [vdso]
+Anonymous: 0 kB
+Swap: 0 kB
+VmFlags: rd ex mr mw me
+";
+        assert_eq!(clean_mappings(smaps), [(0x1000, 0x2000)]);
+    }
 }

@@ -18,29 +18,26 @@ pub(super) fn clear(home: &Home) -> Result<(), BackendError> {
     // One that is leaving holds its lock a moment longer than its socket.
     keeper::wait_for_its_death(&home.keeper_lock())?;
     let left = slots::read(&home.keeper_slots()).unwrap_or_default();
-    let processes = left.iter().filter(|slot| slot.pid > 0);
-    let mut remaining: Vec<(i32, Option<u64>)> =
-        processes.map(|slot| (slot.pid, Some(slot.start_time).filter(|t| *t > 0))).collect();
+    let mut remaining: Vec<(i32, u64)> = left.iter().filter_map(|slot| Some((slot.pid, slot.living()?))).collect();
     let root = home.root().display().to_string();
     let mut claims: BTreeSet<ClaimId> = left.iter().map(|slot| slot.claim).collect();
     for pid in keeper::all_pids() {
         if let Some(claim) = keeper::mark(pid)
             && keeper::variable(pid, "BATCH_EXECUTOR_HOME").as_ref() == Some(&root)
         {
-            remaining.push((pid, slots::start_time(pid)));
+            remaining.extend(slots::start_time(pid).map(|time| (pid, time)));
             claims.insert(claim);
         }
     }
     for (pid, start_time) in &remaining {
-        let same = start_time.is_some_and(|noted| slots::start_time(*pid) == Some(noted));
-        if same {
+        if slots::start_time(*pid) == Some(*start_time) {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
     }
     for (pid, start_time) in remaining {
         // They are no children of ours, so nothing tells when they are gone (pidfd_open(2) is not to be had on
         // every Android); after SIGKILL it is a matter of milliseconds.
-        while start_time.is_some() && slots::start_time(pid) == start_time && !slots::is_zombie(pid) {
+        while slots::start_time(pid) == Some(start_time) && !slots::is_zombie(pid) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
     }

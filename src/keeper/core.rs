@@ -7,6 +7,7 @@ mod attempt;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -51,6 +52,8 @@ pub(super) struct Core {
     room: Room,
     oom_kills: OomKills,
     buffer: Vec<u8>,
+    /// `/dev/null`.
+    nothing: File,
 }
 
 impl Core {
@@ -75,6 +78,7 @@ impl Core {
             oom_kills: OomKills::new(),
             home,
             buffer: vec![0; 64 * 1024],
+            nothing: File::open("/dev/null")?,
         };
         for running in running.into_values() {
             core.adopt(running);
@@ -100,7 +104,8 @@ impl Core {
 
     /// Gives back what has not started: all, or those of `claims`.
     pub(super) fn take_back(&mut self, claims: Option<&[ClaimId]>) -> Vec<ClaimId> {
-        let wanted = |claim: &ClaimId| claims.is_none_or(|claims| claims.contains(claim));
+        let claims: Option<BTreeSet<&ClaimId>> = claims.map(|claims| claims.iter().collect());
+        let wanted = |claim: &ClaimId| claims.as_ref().is_none_or(|claims| claims.contains(claim));
         let back: Vec<_> = self.table.waiting.keys().filter(|(_, _, claim)| wanted(claim)).copied().collect();
         for key in &back {
             self.table.waiting.remove(key);
@@ -164,11 +169,15 @@ impl Core {
 
     /// Ends an attempt by order.
     pub(super) fn end(&mut self, claim: ClaimId, order: Order, grace_ms: i64) -> EndAnswer {
-        if !self.take_back(Some(&[claim])).is_empty() {
-            return EndAnswer::Yielded;
-        }
         let Some(running) = self.table.running.get_mut(&claim) else {
-            return if self.table.untaken.ended().contains(&claim) { EndAnswer::Ended } else { EndAnswer::Unknown };
+            let yielded = !self.take_back(Some(&[claim])).is_empty();
+            return if yielded {
+                EndAnswer::Yielded
+            } else if self.table.untaken.ended().contains(&claim) {
+                EndAnswer::Ended
+            } else {
+                EndAnswer::Unknown
+            };
         };
         let Some(pid) = running.pid else {
             running.ordered(order);

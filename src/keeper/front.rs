@@ -1,10 +1,10 @@
 //! The keeper's front end: the socket, the loop, and when it may leave.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -14,9 +14,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Options;
 use super::core::Core;
-use super::protocol::{FromKeeper, Inbox, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, encode};
+use super::daemon::Daemon;
+use super::protocol::{FromKeeper, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, encode};
 use super::replace::{Adopted, replace_by};
 use crate::home::{Home, Place};
+use crate::sys;
 use crate::time;
 use crate::version::VERSION;
 
@@ -26,6 +28,8 @@ const OUT_HIGH: usize = 4 * 1024 * 1024;
 const GATHER_MS: i64 = 8;
 /// Followed attempts are told of at most this often, ms.
 const GREW_EVERY_MS: i64 = 20;
+/// When nothing has happened for so long it gives back the memory that it does not need to wait, ms.
+const QUIET_MS: i64 = 1000;
 
 pub(super) struct Front {
     home: Home,
@@ -42,16 +46,8 @@ pub(super) struct Front {
     ends_on_disk: bool,
     grew_at: i64,
     events_at: i64,
-}
-
-/// The connected daemon.
-struct Daemon {
-    stream: UnixStream,
-    input: Inbox,
-    output: Vec<u8>,
-    /// The first event that was not sent to it.
-    next_event: u64,
-    greeted: bool,
+    /// When it gives memory back; none when it has, and nothing happened since.
+    shrinks_at: Option<i64>,
 }
 
 /// Binds the keeper's socket. Only under the lock: whoever left one there is dead.
@@ -90,6 +86,7 @@ impl Front {
             ends_on_disk: home.keeper_ends().exists(),
             grew_at: 0,
             events_at: 0,
+            shrinks_at: Some(time::monotonic_ms() + QUIET_MS),
         };
         front.watch_opened();
         Ok(front)
@@ -106,14 +103,16 @@ impl Front {
             };
             let ready: Vec<RawFd> =
                 events[..ready].iter().filter_map(|event| RawFd::try_from(event.data()).ok()).collect();
+            let happened = !ready.is_empty();
             for fd in ready {
                 self.handle(fd);
             }
             self.core.tick();
-            self.serve_daemon();
+            self.obey_daemon();
             self.core.pump();
             self.watch_opened();
-            self.serve_daemon();
+            self.tell_daemon();
+            self.shrink_when_quiet(happened);
             if self.may_leave() {
                 // Unlinked before the lock is free: the next keeper's socket is never the one removed.
                 if self.is_at_home() {
@@ -130,7 +129,8 @@ impl Front {
             self.is_waiting_for_a_daemon().then(|| (self.alone_since + self.options.patience_ms - now).max(0));
         let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
         let events = self.has_events().then(|| (self.events_at + GATHER_MS - now).max(0));
-        match [self.core.next_tick(), patience, grew, events].into_iter().flatten().min() {
+        let shrinks = self.shrinks_at.map(|at| (at - now).max(0));
+        match [self.core.next_tick(), patience, grew, events, shrinks].into_iter().flatten().min() {
             Some(0) => EpollTimeout::ZERO,
             // Rounded up, or the last millisecond would be spent spinning.
             Some(ms) => EpollTimeout::try_from(i32::try_from(ms + 1).unwrap_or(i32::MAX)).unwrap_or(EpollTimeout::NONE),
@@ -138,11 +138,25 @@ impl Front {
         }
     }
 
+    /// One wake-up after the last thing that happened.
+    fn shrink_when_quiet(&mut self, happened: bool) {
+        let now = time::monotonic_ms();
+        if happened {
+            self.shrinks_at = Some(now + QUIET_MS);
+        } else if self.shrinks_at.is_some_and(|at| at <= now) {
+            self.shrinks_at = None;
+            if let Err(error) = sys::shrink() {
+                tracing::debug!(err = %error, "the pages of the program stay in memory");
+            }
+        }
+    }
+
     fn handle(&mut self, fd: RawFd) {
         if fd == self.listener.as_raw_fd() {
             self.accept();
         } else if fd == self.signals.as_raw_fd() {
-            while let Ok(Some(_)) = self.signals.read_signal() {}
+            // The one signal that is watched waits at most once (signal(7)); one that comes now is told of again.
+            let _ = self.signals.read_signal();
             self.core.child_died();
         } else if self.daemon.as_ref().is_some_and(|daemon| daemon.stream.as_raw_fd() == fd) {
             self.read_daemon();
@@ -159,23 +173,14 @@ impl Front {
                 continue;
             }
             // A second daemon can only be the successor: the daemons' own lock decides.
-            self.daemon =
-                Some(Daemon { stream, input: Inbox::default(), output: Vec::new(), next_event: 0, greeted: false });
+            self.daemon = Some(Daemon::new(stream));
             self.core.held = true;
         }
     }
 
     fn read_daemon(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
-        let mut chunk = [0; 64 * 1024];
-        loop {
-            match daemon.stream.read(&mut chunk) {
-                Ok(0) => return self.daemon_left(),
-                Ok(length) => daemon.input.space().extend_from_slice(&chunk[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.daemon_left(),
-            }
+        if self.daemon.as_mut().is_some_and(|daemon| daemon.read().is_err()) {
+            self.daemon_left();
         }
     }
 
@@ -185,8 +190,8 @@ impl Front {
         self.alone_since = time::monotonic_ms();
     }
 
-    /// Carries out what the daemon asked for, then sends it what is new.
-    fn serve_daemon(&mut self) {
+    /// Carries out what the daemon asked for.
+    fn obey_daemon(&mut self) {
         loop {
             let Some(daemon) = &mut self.daemon else { return };
             match daemon.input.take::<ToKeeper>() {
@@ -198,6 +203,10 @@ impl Front {
                 }
             }
         }
+    }
+
+    /// Sends the daemon what is new: in one write, after what could start was started.
+    fn tell_daemon(&mut self) {
         if time::monotonic_ms() >= self.events_at + GATHER_MS {
             self.send_events();
         }
@@ -215,7 +224,7 @@ impl Front {
         let answer = match message {
             ToKeeper::Hello { .. } => return self.greet(),
             ToKeeper::Environment { id, variables } => {
-                self.core.table.environments.insert(id, variables);
+                self.core.table.environments.insert(id, variables.into());
                 return;
             }
             ToKeeper::Launch { wave } => return wave.into_iter().for_each(|launch| self.core.launch(launch)),
@@ -324,21 +333,9 @@ impl Front {
     }
 
     fn flush(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
-        while !daemon.output.is_empty() {
-            match daemon.stream.write(&daemon.output) {
-                Ok(length) => drop(daemon.output.drain(..length)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.daemon_left(),
-            }
+        if self.daemon.as_mut().is_some_and(|daemon| daemon.flush(&self.epoll).is_err()) {
+            self.daemon_left();
         }
-        let mut wanted = EpollFlags::EPOLLIN;
-        wanted.set(EpollFlags::EPOLLOUT, !daemon.output.is_empty());
-        let fd = daemon.stream.as_raw_fd();
-        let mut event = EpollEvent::new(wanted, u64::try_from(fd).unwrap_or(0));
-        // Fails only for a descriptor that is not watched, and this one is.
-        let _ = self.epoll.modify(&daemon.stream, &mut event);
     }
 
     fn watch_opened(&mut self) {

@@ -6,6 +6,8 @@
 
 mod capture;
 mod core;
+mod daemon;
+mod environment;
 mod events;
 mod front;
 mod oom;

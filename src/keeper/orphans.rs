@@ -5,6 +5,9 @@
 //! spared: one that a client within a task started is such an orphan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
@@ -18,19 +21,22 @@ use crate::task::ClaimId;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Orphans {
     unmarked: BTreeMap<i32, BTreeSet<ClaimId>>,
+    #[serde(skip)]
+    children: Children,
 }
 
 impl Orphans {
     /// Looks at the children; ends those whose attempt has ended. `mains`: the pids of running attempts.
     /// `daemon_lock`: the file with the daemon's pid.
     pub(super) fn sweep(&mut self, mains: &BTreeMap<i32, ClaimId>, daemon_lock: &Path) {
-        let children = children();
+        let mut children = self.children.pids();
+        children.retain(|pid| !mains.contains_key(pid));
         self.unmarked.retain(|pid, _| children.contains(pid));
+        if children.is_empty() {
+            return;
+        }
         let running: BTreeSet<ClaimId> = mains.values().copied().collect();
         for pid in children {
-            if mains.contains_key(&pid) {
-                continue;
-            }
             let ended = match mark(pid).or_else(|| mains.get(&session(pid)?).copied()) {
                 Some(claim) => !running.contains(&claim),
                 None => {
@@ -51,14 +57,34 @@ fn is_daemon(pid: i32, lock: &Path) -> bool {
     std::fs::read_to_string(lock).is_ok_and(|holder| holder.trim() == pid.to_string())
 }
 
-/// The pids of this process's children.
-fn children() -> Vec<i32> {
-    let me = std::process::id();
-    let list = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children"));
-    match list {
-        Ok(list) => list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
-        // A kernel without CONFIG_PROC_CHILDREN: by the parent's pid, field 4 of every stat.
-        Err(_) => all_pids().filter(|pid| parent(*pid) == Some(me)).collect(),
+/// The kernel's list of this process's children; opened once, for it is read at every death.
+#[derive(Debug, Default)]
+struct Children(Option<File>);
+
+impl Children {
+    fn pids(&mut self) -> Vec<i32> {
+        let me = std::process::id();
+        match self.list(me) {
+            Ok(list) => list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+            // A kernel without CONFIG_PROC_CHILDREN: by the parent's pid, field 4 of every stat.
+            Err(_) => all_pids().filter(|pid| parent(*pid) == Some(me)).collect(),
+        }
+    }
+
+    fn list(&mut self, me: u32) -> io::Result<String> {
+        let file = match self.0.take() {
+            Some(file) => file,
+            None => File::open(format!("/proc/{me}/task/{me}/children"))?,
+        };
+        let file = self.0.insert(file);
+        let mut text = Vec::new();
+        let mut part = [0; 1024];
+        loop {
+            match file.read_at(&mut part, text.len() as u64)? {
+                0 => return String::from_utf8(text).map_err(io::Error::other),
+                length => text.extend_from_slice(&part[..length]),
+            }
+        }
     }
 }
 

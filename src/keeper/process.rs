@@ -1,7 +1,7 @@
 //! Starting one process (its pipes, its environment, its arguments), signalling it, finding it dead.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,6 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::MARK;
+use super::environment::Environment;
 use super::protocol::LaunchProcess;
 use crate::home::{self, Home};
 use crate::secret;
@@ -68,12 +69,14 @@ pub(super) fn secrets_reader(launch: &LaunchProcess, home: &Home) -> LaunchProce
     }
 }
 
-/// Starts it. `secrets`: the values of what it wants, in the same order.
+/// Starts it. `secrets`: the values of what it wants, in the same order. `nothing`: what it reads where it is given
+/// nothing to read.
 pub(super) fn start(
     launch: &LaunchProcess,
-    environment: Option<&BTreeMap<String, String>>,
+    beneath: Option<&Environment>,
     claim: ClaimId,
     secrets: &[secret::Value],
+    nothing: &File,
 ) -> Result<Started, NotStarted> {
     let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
     let stdin = stdin(launch).map_err(descriptors)?;
@@ -82,9 +85,7 @@ pub(super) fn start(
     let value = if launch.value_pipe { Some(sys::output_pipe().map_err(descriptors)?) } else { None };
 
     let mut variables: BTreeMap<&str, &[u8]> =
-        environment.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    variables
-        .extend(launch.secrets.iter().zip(secrets).map(|(wanted, value)| (wanted.variable.as_str(), value.bytes())));
+        launch.secrets.iter().zip(secrets).map(|(wanted, value)| (wanted.variable.as_str(), value.bytes())).collect();
     variables.extend(launch.variables.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
     let claim = claim.to_string();
     variables.insert(MARK, claim.as_bytes());
@@ -92,13 +93,16 @@ pub(super) fn start(
     if let Some(number) = &number {
         variables.insert("BATCH_EXECUTOR_VALUE_FD", number.as_bytes());
     }
-    let environment = variables
+    let own = variables
         .iter()
         .map(|(name, value)| {
             CString::new([name.as_bytes(), b"=", value].concat())
                 .map_err(|_| NotStarted::nul(&format!("the variable `{name}`")))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let is_own = |name: &[u8]| str::from_utf8(name).is_ok_and(|name| variables.contains_key(name));
+    let beneath = beneath.into_iter().flat_map(|beneath| beneath.without(is_own));
+    let environment: Vec<&CStr> = beneath.chain(own.iter().map(CString::as_c_str)).collect();
     let argv = launch
         .argv
         .iter()
@@ -112,7 +116,7 @@ pub(super) fn start(
         argv: &argv,
         environment: &environment,
         cwd: &cwd,
-        stdin: stdin.as_fd(),
+        stdin: stdin.as_ref().unwrap_or(nothing).as_fd(),
         stdout: stdout.as_fd(),
         stderr: stderr.as_fd(),
         value: value.as_ref().map(|(_, writing)| writing.as_fd()),
@@ -165,17 +169,17 @@ fn not_had(bound: Bound, error: &std::io::Error) -> String {
 }
 
 /// What the process reads: nothing, the given bytes from memory, or a file.
-fn stdin(launch: &LaunchProcess) -> std::io::Result<File> {
+fn stdin(launch: &LaunchProcess) -> std::io::Result<Option<File>> {
     if let Some(path) = &launch.stdin_file {
-        return home::open_file(Path::new(path), File::options().read(true));
+        return home::open_file(Path::new(path), File::options().read(true)).map(Some);
     }
     if launch.stdin.is_empty() {
-        return File::open("/dev/null");
+        return Ok(None);
     }
     let mut file = File::from(memfd_create("stdin", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(&launch.stdin)?;
     file.rewind()?;
-    Ok(file)
+    Ok(Some(file))
 }
 
 /// Signals a task's process group.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -17,13 +18,20 @@ use crate::time;
 const LINE: usize = 64;
 
 /// One process of a dead keeper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     pub claim: ClaimId,
-    /// 0 while there is none yet, or none any more.
+    /// 0 while there is none yet. It may be dead, and another process may have its pid.
     pub pid: i32,
-    /// Field 22 of `/proc/PID/stat`; 0 when it was not read in time.
-    pub start_time: u64,
+    /// When it was started, as [`start_time`] tells it: between these two. No pid comes twice in so short a time.
+    pub started: RangeInclusive<u64>,
+}
+
+impl Slot {
+    /// The start time of its process, if that is still the one that has the pid.
+    pub fn living(&self) -> Option<u64> {
+        start_time(self.pid).filter(|time| self.pid > 0 && self.started.contains(time))
+    }
 }
 
 /// The table, for writing.
@@ -42,30 +50,35 @@ impl SlotTable {
         file.write_all_at(line(&time::boot_id()).as_slice(), 0)?;
         let mut table = Self { file, used: BTreeMap::new(), free: Vec::new() };
         for (claim, pid) in claims {
-            table.put(claim, pid);
+            match pid.and_then(|pid| Some((pid, start_time(pid)?))) {
+                Some((pid, time)) => table.started(claim, pid, &(time..=time)),
+                None => table.put(claim),
+            }
         }
         std::fs::rename(&temporary, path)?;
         Ok(table)
     }
 
-    /// Notes that a claim is about to have a process, or has this one. What cannot be written is found by its mark
-    /// instead.
-    pub(super) fn put(&mut self, claim: ClaimId, pid: Option<i32>) {
-        let new = self.used.len() as u64 + 1;
-        let place = *self.used.entry(claim).or_insert_with(|| self.free.pop().unwrap_or(new));
-        let text = match pid {
-            Some(pid) => format!("{claim} {pid} {}", start_time(pid).unwrap_or(0)),
-            None => format!("{claim} 0 0"),
-        };
-        drop(self.file.write_all_at(line(&text).as_slice(), place * LINE as u64));
+    /// Notes that a claim is about to have a process. What cannot be written is found by its mark instead.
+    pub(super) fn put(&mut self, claim: ClaimId) {
+        self.write(claim, &format!("{claim} 0 0"));
     }
 
-    /// Forgets it.
+    /// Notes that it has this process, `started` between these two ticks.
+    pub(super) fn started(&mut self, claim: ClaimId, pid: i32, started: &RangeInclusive<u64>) {
+        self.write(claim, &format!("{claim} {pid} {} {}", started.start(), started.end()));
+    }
+
+    fn write(&mut self, claim: ClaimId, text: &str) {
+        let new = self.used.len() as u64 + 1;
+        let place = *self.used.entry(claim).or_insert_with(|| self.free.pop().unwrap_or(new));
+        drop(self.file.write_all_at(line(text).as_slice(), place * LINE as u64));
+    }
+
+    /// Its place may be another's. Until then its line stays: the queue has the end of the claim, and none is given
+    /// twice.
     pub(super) fn remove(&mut self, claim: ClaimId) {
-        if let Some(place) = self.used.remove(&claim) {
-            self.free.push(place);
-            drop(self.file.write_all_at(line("").as_slice(), place * LINE as u64));
-        }
+        self.free.extend(self.used.remove(&claim));
     }
 }
 
@@ -82,20 +95,29 @@ pub fn read(path: &Path) -> Option<Vec<Slot>> {
     }
     let slot = |line: &str| {
         let mut words = line.split_whitespace();
+        let (claim, pid, from) = (words.next()?, words.next()?, words.next()?);
+        // A keeper of an older version wrote one time.
+        let to = words.next().unwrap_or(from);
         Some(Slot {
-            claim: words.next()?.parse().ok()?,
-            pid: words.next()?.parse().ok()?,
-            start_time: words.next()?.parse().ok()?,
+            claim: claim.parse().ok()?,
+            pid: pid.parse().ok()?,
+            started: from.parse().ok()?..=to.parse().ok()?,
         })
     };
     Some(lines.filter_map(slot).collect())
 }
 
-/// When a process was started, in clock ticks since boot: with the pid it names a process for good.
+/// When a process was started, in clock ticks since boot: with the pid it names a process for good. Field 22 of
+/// `/proc/PID/stat`; of a process that is in the middle of exec(3) this waits until it has been.
 pub fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name may hold anything, so count from its closing parenthesis (proc_pid_stat(5)).
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The tick that it is now (proc(5) counts them from `CLOCK_BOOTTIME`; on Linux there are 100 a second).
+pub(super) fn tick() -> u64 {
+    u64::try_from(time::boottime_ms() / 10).unwrap_or(0)
 }
 
 /// Whether a process is dead and only waits to be reaped.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::capture::Capture;
+use super::environment::Environment;
 use super::events::Untaken;
 use super::orphans::Orphans;
 use super::protocol::{Launch, LaunchWork};
@@ -28,7 +29,7 @@ pub(super) struct Table {
     pub cap: usize,
     /// Of the functions that have a cap of their own.
     pub function_caps: BTreeMap<String, u32>,
-    pub environments: BTreeMap<i64, BTreeMap<String, String>>,
+    pub environments: BTreeMap<i64, Environment>,
 }
 
 /// What happens to an attempt at a time.

@@ -9,6 +9,7 @@ use crate::keeper::capture::Capture;
 use crate::keeper::pipes;
 use crate::keeper::process::{self, signal_group};
 use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
+use crate::keeper::slots;
 use crate::keeper::table::{Pipe, Running};
 use crate::output;
 use crate::secret::{self, Mask, Value};
@@ -56,11 +57,12 @@ impl Core {
         let reader = running.reading.as_ref().map(|_| process::secrets_reader(own, &self.home));
         let launch = reader.as_ref().unwrap_or(own);
         let environment = self.table.environments.get(&launch.environment);
-        self.slots.put(running.launch.claim, None);
-        match process::start(launch, environment, running.launch.claim, secrets) {
+        self.slots.put(running.launch.claim);
+        let before = slots::tick();
+        match process::start(launch, environment, running.launch.claim, secrets, &self.nothing) {
             Ok(started) => {
                 failpoint::reach("keeper-after-start");
-                self.slots.put(running.launch.claim, Some(started.pid));
+                self.slots.started(running.launch.claim, started.pid, &(before..=slots::tick()));
                 running.pid = Some(started.pid);
                 running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
                 self.adopt(running);
@@ -106,8 +108,6 @@ impl Core {
             );
         }
         let reaped = sys::reap(pid);
-        // The pid is free for others now.
-        self.slots.put(claim, None);
         if let Some(said) = running.reading.take() {
             self.secrets_read(running, &said);
             if followed && self.table.running.contains_key(&claim) {
