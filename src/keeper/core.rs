@@ -20,7 +20,7 @@ use super::process::{is_dead, next_dead, signal_group};
 use super::protocol::{EndAnswer, How, Launch, LaunchWork};
 use super::room::Room;
 use super::slots::SlotTable;
-use super::table::{Running, Table, Timer};
+use super::table::{Pipe, Running, Table, Timer};
 use crate::home::Home;
 use crate::space::Floor;
 use crate::sys;
@@ -42,6 +42,9 @@ pub(super) struct Core {
     pub grew: BTreeSet<ClaimId>,
     /// Descriptors that appeared and are to be polled.
     pub opened: Vec<RawFd>,
+    /// Descriptors that are polled no more and are to be closed. A child that is on its way through exec(3) has copies
+    /// for a moment, so closing one does not end its being polled.
+    pub closed: Vec<Pipe>,
     slots: SlotTable,
     // What follows is derived from the table.
     mains: BTreeMap<i32, ClaimId>,
@@ -69,6 +72,7 @@ impl Core {
             held: true,
             grew: BTreeSet::new(),
             opened: Vec::new(),
+            closed: Vec::new(),
             slots,
             mains: BTreeMap::new(),
             by_pipe: BTreeMap::new(),
@@ -275,7 +279,7 @@ impl Core {
                 Read::Some(length) => running.take(stream, &self.buffer[..length], room),
                 Read::Later => break,
                 Read::End => {
-                    running.pipes.remove(place);
+                    self.closed.push(running.pipes.remove(place).1);
                     self.by_pipe.remove(&fd);
                     break;
                 }

@@ -109,6 +109,7 @@ impl Front {
             }
             self.core.tick();
             self.obey_daemon();
+            self.unwatch_closed();
             self.core.pump();
             self.watch_opened();
             self.tell_daemon();
@@ -335,6 +336,13 @@ impl Front {
     fn flush(&mut self) {
         if self.daemon.as_mut().is_some_and(|daemon| daemon.flush(&self.epoll).is_err()) {
             self.daemon_left();
+        }
+    }
+
+    fn unwatch_closed(&mut self) {
+        for pipe in self.core.closed.drain(..) {
+            // Fails for one that never was watched.
+            let _ = self.epoll.delete(&pipe);
         }
     }
 

@@ -106,6 +106,7 @@ impl Core {
                 |bytes| running.take(stream, bytes, room),
                 || orphans.sweep(mains, &home.lock()),
             );
+            self.closed.push(pipe);
         }
         let reaped = sys::reap(pid);
         if let Some(said) = running.reading.take() {
