@@ -1,8 +1,10 @@
 //! Tasks as CSV (RFC 4180). What a spreadsheet would run as a formula is defused.
 
+use std::borrow::Cow;
 use std::io;
 
 use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
+use serde::Serialize;
 
 use crate::protocol::Task;
 
@@ -27,28 +29,6 @@ const COLUMNS: &[&str] = &[
     "Interruptions",
 ];
 
-/// Makes one row after another in the same buffer.
-#[derive(Default)]
-pub(super) struct CsvRows {
-    row: Vec<u8>,
-}
-
-impl CsvRows {
-    /// The row of a task, its line end included.
-    pub(super) fn row(&mut self, task: &Task, attempts: bool) -> io::Result<&[u8]> {
-        self.row.clear();
-        let mut writer = writer(&mut self.row);
-        write(&mut writer, task, attempts)?;
-        writer.flush()?;
-        drop(writer);
-        Ok(&self.row)
-    }
-}
-
-fn writer<W: io::Write>(to: W) -> Writer<W> {
-    WriterBuilder::new().terminator(Terminator::CRLF).quote_style(QuoteStyle::Necessary).from_writer(to)
-}
-
 /// The header row.
 pub(super) fn header(attempts: bool) -> Vec<u8> {
     let mut line = COLUMNS.join(",");
@@ -62,49 +42,54 @@ pub(super) fn header(attempts: bool) -> Vec<u8> {
 /// A page of tasks as CSV text, with its header.
 pub fn csv_text(tasks: &[Task]) -> String {
     let mut text = header(false);
-    let mut rows = CsvRows::default();
-    for task in tasks {
-        // Writing to memory does not fail.
-        if let Ok(row) = rows.row(task, false) {
-            text.extend_from_slice(row);
-        }
-    }
+    // Writing to memory does not fail.
+    let _ = write(&mut text, tasks, false);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn write<W: io::Write>(writer: &mut Writer<W>, task: &Task, attempts: bool) -> io::Result<()> {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let number = |value: Option<f64>| value.map(|v| v.to_string()).unwrap_or_default();
-    let whole = |value: Option<i32>| value.map(|v| v.to_string()).unwrap_or_default();
-    let mut cells = vec![
-        task.task_id.to_string(),
-        harmless(task.name.clone()),
-        harmless(task.function.clone()),
-        task.status.to_string(),
-        task.priority.to_string(),
-        task.created_at.clone(),
-        text(&task.started_at),
-        text(&task.finished_at),
+/// The rows of tasks, each with its line end.
+pub(super) fn write<J: Serialize>(to: impl io::Write, tasks: &[Task<J>], attempts: bool) -> io::Result<()> {
+    let mut writer =
+        WriterBuilder::new().terminator(Terminator::CRLF).quote_style(QuoteStyle::Necessary).from_writer(to);
+    for task in tasks {
+        write_row(&mut writer, task, attempts)?;
+    }
+    writer.flush()
+}
+
+fn write_row<J: Serialize>(writer: &mut Writer<impl io::Write>, task: &Task<J>, attempts: bool) -> io::Result<()> {
+    let number = |value: Option<f64>| Cow::Owned(value.map(|v| v.to_string()).unwrap_or_default());
+    let whole = |value: Option<i32>| Cow::Owned(value.map(|v| v.to_string()).unwrap_or_default());
+    let result = task.result.as_ref().map(serde_json::to_string).transpose()?.unwrap_or_default();
+    let cells: [Cow<'_, str>; COLUMNS.len()] = [
+        task.task_id.to_string().into(),
+        harmless(&task.name),
+        harmless(&task.function),
+        task.status.as_str().into(),
+        task.priority.as_str().into(),
+        task.created_at.as_str().into(),
+        task.started_at.as_deref().unwrap_or_default().into(),
+        task.finished_at.as_deref().unwrap_or_default().into(),
         number(task.execution_time),
         number(task.wait_time),
-        task.retry_count.to_string(),
-        harmless(task.result.as_ref().map(ToString::to_string).unwrap_or_default()),
-        harmless(text(&task.error)),
-        task.batch_id.to_string(),
+        task.retry_count.to_string().into(),
+        harmless(&result),
+        harmless(task.error.as_deref().unwrap_or_default()),
+        task.batch_id.to_string().into(),
         whole(task.exit_code),
         whole(task.signal),
-        task.interruptions.to_string(),
+        task.interruptions.to_string().into(),
     ];
-    if attempts {
-        cells.push(serde_json::to_string(&task.attempts)?);
+    for cell in &cells {
+        writer.write_field(cell.as_bytes()).map_err(io::Error::other)?;
     }
-    writer.write_record(cells).map_err(io::Error::other)
+    if attempts {
+        writer.write_field(serde_json::to_vec(&task.attempts)?).map_err(io::Error::other)?;
+    }
+    writer.write_record(None::<&[u8]>).map_err(io::Error::other)
 }
 
 /// Prefixes what a spreadsheet would run.
-fn harmless(mut cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@']) {
-        cell.insert(0, '\'');
-    }
-    cell
+fn harmless(cell: &str) -> Cow<'_, str> {
+    if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}").into() } else { cell.into() }
 }

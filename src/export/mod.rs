@@ -9,13 +9,14 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 pub use csv_rows::csv_text;
 pub use target::{Target, TargetError, default_name};
 
 use crate::protocol::{Counts, ExportFormat, Task};
 use crate::task::Status;
-use csv_rows::{CsvRows, header};
+use csv_rows::header;
 
 /// Room for the metadata, which is known when all tasks are written and stands before them.
 const METADATA_ROOM: usize = 512;
@@ -38,7 +39,6 @@ struct Metadata {
 pub struct Export {
     target: Target,
     format: ExportFormat,
-    csv: Option<CsvRows>,
     attempts: bool,
     exported_at: String,
     counts: Counts,
@@ -66,28 +66,37 @@ impl Export {
             ExportFormat::Csv => target.file().write_all(&header(attempts))?,
             ExportFormat::Jsonl => {}
         }
-        let csv = (format == ExportFormat::Csv).then(CsvRows::default);
-        Ok(Self { target, format, csv, attempts, exported_at, counts: Counts::default(), run_seconds: 0.0, timed: 0 })
+        Ok(Self { target, format, attempts, exported_at, counts: Counts::default(), run_seconds: 0.0, timed: 0 })
     }
 
-    /// Writes one task.
+    /// Writes tasks.
     ///
     /// # Errors
     /// When the disk takes no more.
-    pub fn task(&mut self, task: &Task) -> io::Result<()> {
-        let first = self.counts.total == 0;
+    pub fn tasks(&mut self, tasks: &[Task<Box<RawValue>>]) -> io::Result<()> {
+        let mut between: &[u8] = if self.counts.total == 0 { b"\n" } else { b",\n" };
         let file = self.target.file();
-        match (self.format, &mut self.csv) {
-            (ExportFormat::Csv, Some(csv)) => file.write_all(csv.row(task, self.attempts)?)?,
-            (ExportFormat::Json, _) => {
-                file.write_all(if first { b"\n" } else { b",\n" })?;
-                serde_json::to_writer(&mut *file, task)?;
+        match self.format {
+            ExportFormat::Csv => csv_rows::write(file, tasks, self.attempts)?,
+            ExportFormat::Json => {
+                for task in tasks {
+                    file.write_all(between)?;
+                    serde_json::to_writer(&mut *file, task)?;
+                    between = b",\n";
+                }
             }
-            _ => {
-                serde_json::to_writer(&mut *file, task)?;
-                file.write_all(b"\n")?;
+            ExportFormat::Jsonl => {
+                for task in tasks {
+                    serde_json::to_writer(&mut *file, task)?;
+                    file.write_all(b"\n")?;
+                }
             }
         }
+        tasks.iter().for_each(|task| self.count(task));
+        Ok(())
+    }
+
+    fn count<J>(&mut self, task: &Task<J>) {
         self.counts.total += 1;
         let count = match task.status {
             Status::Queued => &mut self.counts.queued,
@@ -101,7 +110,6 @@ impl Export {
             self.run_seconds += task.execution_time.unwrap_or(0.0);
             self.timed += 1;
         }
-        Ok(())
     }
 
     /// Makes the file appear; gives how many tasks and bytes it has.

@@ -26,14 +26,14 @@ pub struct Response {
     pub error: Option<Refusal>,
 }
 
-/// A task as it is shown: all fields of CONTRACT section 3.
+/// A task as it is shown: all fields of CONTRACT section 3. `J` is what its JSON is: values, or text that is passed on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Task {
+pub struct Task<J = Value> {
     pub task_id: TaskId,
     pub batch_id: BatchId,
     pub name: String,
     pub function: String,
-    pub params: Value,
+    pub params: J,
     pub priority: Priority,
     pub status: Status,
     pub reason: Option<String>,
@@ -48,7 +48,7 @@ pub struct Task {
     pub retry_delay: f64,
     pub permanent_exit_codes: Vec<i32>,
     pub interruptions: u32,
-    pub result: Option<Value>,
+    pub result: Option<J>,
     pub error: Option<String>,
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,

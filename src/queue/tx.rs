@@ -154,7 +154,7 @@ impl<'c> Tx<'c> {
 }
 
 /// A value of a column that holds JSON.
-pub(super) fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, QueueError> {
+pub(super) fn parsed<'t, T: serde::Deserialize<'t>>(text: &'t str) -> Result<T, QueueError> {
     serde_json::from_str(text).map_err(|e| QueueError::Value(e.to_string()))
 }
 

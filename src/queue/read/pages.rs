@@ -6,8 +6,9 @@ use sqlx::SqliteConnection;
 use super::super::Queue;
 use super::super::error::QueueError;
 use super::super::state::State;
-use super::super::tx::json;
+use super::super::tx::{json, parsed};
 use super::Selected;
+use super::task::{Rows, fitting, rows};
 use crate::protocol::Task;
 use crate::task::{BatchId, Status, TaskId};
 
@@ -26,10 +27,10 @@ pub struct Filter {
 }
 
 /// One page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Page {
-    /// By id.
-    pub tasks: Vec<Task>,
+    /// By id; [`Queue::shown`] makes tasks of them.
+    pub rows: Rows,
     /// The id after which the next page begins; none at the end.
     pub next: Option<TaskId>,
 }
@@ -74,12 +75,13 @@ impl Queue {
                 (ids, last)
             }
         };
-        let tasks = self.tasks_of(&mut reading, &ids, attempts).await?;
-        if tasks.len() < ids.len() {
-            next = tasks.last().map(|task| task.task_id);
+        let fit = fitting(&mut reading, &ids).await?;
+        if fit.len() < ids.len() {
+            next = fit.last().copied();
         }
+        let rows = rows(&mut reading, fit, attempts).await?;
         reading.commit().await?;
-        Ok(Page { tasks, next })
+        Ok(Page { rows, next })
     }
 
     /// The first ten tasks of a status: queued ones as they will run, ended ones latest first.
@@ -115,9 +117,10 @@ impl Queue {
                 .fetch_all(&mut *reading)
                 .await?,
             };
-        let tasks = self.tasks_of(&mut reading, &ids, false).await?;
+        let fit = fitting(&mut reading, &ids).await?;
+        let rows = rows(&mut reading, fit, false).await?;
         reading.commit().await?;
-        Ok(tasks)
+        self.shown(&rows)
     }
 
     /// What runs next, then what waits.
@@ -155,13 +158,15 @@ impl Queue {
     }
 }
 
-/// The ids of a page without chosen ids, along an index.
+/// The ids of a page without chosen ids, along an index; in one value, for a row is a way to SQLite's thread.
 async fn along(reading: &mut SqliteConnection, filter: &Filter, reach: Reach) -> Result<Vec<TaskId>, QueueError> {
     let statement = match (filter.status, filter.batch_id) {
-        (None, None) => "SELECT id FROM task WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
+        (None, None) => {
+            "SELECT json_group_array(id) FROM (SELECT id FROM task WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)"
+        }
         (Some(Status::Running), batch_id) => return running(reading, batch_id, reach).await,
         (Some(Status::Queued), _) => {
-            "SELECT id FROM task INDEXED BY task_ready
+            "SELECT json_group_array(id) FROM (SELECT id FROM task INDEXED BY task_ready
              WHERE state = 0 AND priority = 0 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
              UNION ALL SELECT id FROM task INDEXED BY task_ready
              WHERE state = 0 AND priority = 1 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
@@ -171,25 +176,26 @@ async fn along(reading: &mut SqliteConnection, filter: &Filter, reach: Reach) ->
              WHERE state = 0 AND priority = 3 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
              UNION ALL SELECT id FROM task INDEXED BY task_waiting_id
              WHERE state = 1 AND id > ?1 AND id <= ?2 AND (?4 IS NULL OR batch_id = ?4)
-             ORDER BY id LIMIT ?3"
+             ORDER BY id LIMIT ?3)"
         }
         (Some(_), None) => {
-            "SELECT id FROM task INDEXED BY task_ended_id WHERE state >= 3 AND state = ?5 AND id > ?1 AND id <= ?2
-             ORDER BY id LIMIT ?3"
+            "SELECT json_group_array(id) FROM (SELECT id FROM task INDEXED BY task_ended_id
+             WHERE state >= 3 AND state = ?5 AND id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)"
         }
         (_, Some(_)) => {
-            "SELECT id FROM task INDEXED BY task_batch
-             WHERE batch_id = ?4 AND id > ?1 AND id <= ?2 AND (?5 IS NULL OR state = ?5) ORDER BY id LIMIT ?3"
+            "SELECT json_group_array(id) FROM (SELECT id FROM task INDEXED BY task_batch
+             WHERE batch_id = ?4 AND id > ?1 AND id <= ?2 AND (?5 IS NULL OR state = ?5) ORDER BY id LIMIT ?3)"
         }
     };
-    Ok(sqlx::query_scalar(statement)
+    let ids: String = sqlx::query_scalar(statement)
         .bind(reach.after)
         .bind(reach.upto)
         .bind(reach.rows)
         .bind(filter.batch_id)
         .bind(filter.status.map(|status| State::codes(status).0))
-        .fetch_all(reading)
-        .await?)
+        .fetch_one(reading)
+        .await?;
+    parsed(&ids)
 }
 
 async fn running(

@@ -1,6 +1,10 @@
 //! A row as a task is shown.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use sqlx::SqliteConnection;
 
 use super::super::Queue;
@@ -13,9 +17,54 @@ use crate::protocol::{Attempt, Task};
 use crate::task::{Cause, Outcome, RunState, TaskId};
 use crate::time::rfc3339;
 
-/// All that is shown of a task; `attempt` is its latest that has ended.
-#[derive(sqlx::FromRow)]
-struct TaskRow {
+/// Tasks as SQLite wrote them, as one JSON text: a row for each, and then a value for each column, would take several
+/// times as long as the reading.
+#[derive(Debug)]
+pub struct Rows {
+    tasks: String,
+    /// Of those tasks, where they are wanted.
+    attempts: Option<String>,
+}
+
+/// The JSON of a task: a value where it is looked into, text where it is passed on.
+pub trait Json: Sized {
+    /// Of what a column has.
+    ///
+    /// # Errors
+    /// When that is no JSON.
+    fn of_column(text: &str) -> Result<Self, QueueError>;
+
+    /// Of what was made from other columns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn of_value(value: Value) -> Result<Self, QueueError>;
+}
+
+impl Json for Value {
+    fn of_column(text: &str) -> Result<Self, QueueError> {
+        parsed(text)
+    }
+
+    fn of_value(value: Value) -> Result<Self, QueueError> {
+        Ok(value)
+    }
+}
+
+impl Json for Box<RawValue> {
+    fn of_column(text: &str) -> Result<Self, QueueError> {
+        // A line of JSON Lines stays one.
+        if text.contains(['\n', '\r']) { Self::of_value(parsed(text)?) } else { parsed(text) }
+    }
+
+    fn of_value(value: Value) -> Result<Self, QueueError> {
+        to_raw_value(&value).map_err(|error| QueueError::Value(error.to_string()))
+    }
+}
+
+/// All that is shown of a task; `attempt` is its latest that has ended. The fields are in the order of the columns.
+#[derive(Deserialize)]
+struct TaskRow<'r> {
     id: i64,
     batch_id: i64,
     name: String,
@@ -36,17 +85,21 @@ struct TaskRow {
     finished_at: Option<i64>,
     run_ms: Option<i64>,
     reason: Option<String>,
-    params: String,
+    #[serde(borrow)]
+    params: Cow<'r, str>,
     limits: Option<String>,
     error: Option<String>,
     exit_code: Option<i32>,
     signal: Option<i32>,
     result: Option<String>,
-    process: Option<bool>,
-    frames: Option<Vec<u8>>,
+    process: Option<u8>,
+    /// In hexadecimal digits.
+    #[serde(borrow)]
+    frames: Cow<'r, str>,
 }
 
-#[derive(sqlx::FromRow)]
+/// The fields are in the order of the columns.
+#[derive(Deserialize)]
 struct AttemptRow {
     task_id: i64,
     number: u32,
@@ -76,42 +129,26 @@ impl Queue {
     /// When the queue cannot be read.
     pub async fn task(&self, task_id: TaskId) -> Result<Option<Task>, QueueError> {
         let mut reading = self.readers.begin().await?;
-        let task = self.tasks_of(&mut reading, &[task_id], true).await?.pop();
+        let rows = rows(&mut reading, &[task_id], true).await?;
         reading.commit().await?;
-        Ok(task)
+        Ok(self.shown(&rows)?.pop())
     }
 
-    /// The tasks with these ids, in their order; fewer, at least one, where they are large.
-    pub(super) async fn tasks_of(
-        &self,
-        reading: &mut SqliteConnection,
-        ids: &[TaskId],
-        attempts: bool,
-    ) -> Result<Vec<Task>, QueueError> {
-        let ids = json(&fitting(reading, ids).await?)?;
-        // The list is the outer loop of the join, so the rows come in its order.
-        let rows: Vec<TaskRow> = sqlx::query_as(
-            "SELECT task.id, batch_id, name, function, priority, state, ready_at, attempts, retry_count, interruptions,
-                 max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at, first_started_at,
-                 task.started_at, task.finished_at, run_ms, reason, params, limits, attempt.error,
-                 attempt.exit_code, attempt.signal, attempt.result, attempt.process, output.frames
-             FROM json_each(?1) AS wanted CROSS JOIN task ON task.id = wanted.value
-             CROSS JOIN task_input ON task_input.task_id = task.id
-             LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
-             LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts",
-        )
-        .bind(&ids)
-        .fetch_all(&mut *reading)
-        .await?;
-        let mut tasks = rows.into_iter().map(|row| self.shown(row)).collect::<Result<Vec<_>, _>>()?;
-        if attempts {
-            fill_attempts(reading, &ids, &mut tasks).await?;
+    /// Rows as they are shown now. Takes microseconds for each: for a page, not within a transaction.
+    ///
+    /// # Errors
+    /// When a value is not what this version stores.
+    pub fn shown<J: Json>(&self, rows: &Rows) -> Result<Vec<Task<J>>, QueueError> {
+        let found: Vec<TaskRow<'_>> = parsed(&rows.tasks)?;
+        let mut tasks = found.into_iter().map(|row| self.task_of(row)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(attempts) = &rows.attempts {
+            fill_attempts(parsed(attempts)?, &mut tasks)?;
         }
         Ok(tasks)
     }
 
     /// A row as it is shown now.
-    fn shown(&self, row: TaskRow) -> Result<Task, QueueError> {
+    fn task_of<J: Json>(&self, row: TaskRow<'_>) -> Result<Task<J>, QueueError> {
         let state = state_of(row.state)?;
         let status = state.status();
         Ok(Task {
@@ -121,7 +158,7 @@ impl Queue {
             result: result(&row)?,
             name: row.name,
             function: row.function,
-            params: parsed(&row.params)?,
+            params: J::of_column(&row.params)?,
             priority: priority_of(row.priority)?,
             status,
             created_at: rfc3339(row.created_at),
@@ -143,8 +180,7 @@ impl Queue {
         })
     }
 
-    fn reason(&self, row: &TaskRow, state: State) -> Option<String> {
-        let run = &self.snapshot().run;
+    fn reason(&self, row: &TaskRow<'_>, state: State) -> Option<String> {
         match state {
             State::Waiting => {
                 let left = seconds((row.ready_at.unwrap_or(0) - self.clock().now()).max(0));
@@ -155,7 +191,7 @@ impl Queue {
                 })
             }
             State::Ready => {
-                let why = match run.state {
+                let why = match self.snapshot().run.state {
                     RunState::Stopped => "executor stopped",
                     RunState::Stopping => "executor stopping",
                     RunState::Running => "waiting for a free slot",
@@ -168,50 +204,82 @@ impl Queue {
 }
 
 /// The result of the latest attempt: as stored, or the plain process result made from its output.
-fn result(row: &TaskRow) -> Result<Option<Value>, QueueError> {
+fn result<J: Json>(row: &TaskRow<'_>) -> Result<Option<J>, QueueError> {
     if let Some(stored) = &row.result {
-        return Ok(Some(parsed(stored)?));
+        return Ok(Some(J::of_column(stored)?));
     }
-    if row.process != Some(true) {
+    if row.process != Some(1) {
         return Ok(None);
     }
-    let mut reader = LogReader::from_bytes(row.frames.clone().unwrap_or_default());
+    let mut reader = LogReader::from_bytes(from_hex(&row.frames));
     let stdout = reader.head_tail(output::STDOUT, u64::MAX);
     let stderr = reader.head_tail(output::STDERR, u64::MAX);
-    Ok(Some(output::plain_result(row.exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))))
+    let made = output::plain_result(row.exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1));
+    Ok(Some(J::of_value(made)?))
 }
 
-/// The first of `ids` whose rows together are not too large to be held at once.
-async fn fitting<'i>(reading: &mut SqliteConnection, ids: &'i [TaskId]) -> Result<&'i [TaskId], QueueError> {
+/// The bytes of pairs of hexadecimal digits.
+fn from_hex(digits: &str) -> Vec<u8> {
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()).unwrap_or(0);
+    digits.as_bytes().chunks_exact(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect()
+}
+
+/// The rows of the tasks with these ids, in their order.
+pub(super) async fn rows(reading: &mut SqliteConnection, ids: &[TaskId], attempts: bool) -> Result<Rows, QueueError> {
+    let ids = json(&ids)?;
+    // The list is the outer loop of the join, so the rows come in its order.
+    let tasks = sqlx::query_scalar(
+        "SELECT json_group_array(json_array(task.id, batch_id, name, function, priority, state, ready_at, attempts,
+             retry_count, interruptions, max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at,
+             first_started_at, task.started_at, task.finished_at, run_ms, reason, params, limits, attempt.error,
+             attempt.exit_code, attempt.signal, attempt.result, attempt.process, hex(output.frames)))
+         FROM json_each(?1) AS wanted CROSS JOIN task ON task.id = wanted.value
+         CROSS JOIN task_input ON task_input.task_id = task.id
+         LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
+         LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts",
+    )
+    .bind(&ids)
+    .fetch_one(&mut *reading)
+    .await?;
+    if !attempts {
+        return Ok(Rows { tasks, attempts: None });
+    }
+    let attempts = sqlx::query_scalar(
+        "SELECT json_group_array(json_array(task_id, number, started_at, finished_at, outcome, cause, error, exit_code,
+             signal, cpu_us, max_rss))
+         FROM json_each(?1) AS wanted CROSS JOIN attempt ON attempt.task_id = wanted.value",
+    )
+    .bind(&ids)
+    .fetch_one(reading)
+    .await?;
+    Ok(Rows { tasks, attempts: Some(attempts) })
+}
+
+/// The first of `ids` whose rows together are not too large to be held at once; at least one.
+pub(super) async fn fitting<'i>(reading: &mut SqliteConnection, ids: &'i [TaskId]) -> Result<&'i [TaskId], QueueError> {
     // The length of a column is in the row's header: nothing large is read.
-    let sizes: Vec<i64> = sqlx::query_scalar(
-        "SELECT octet_length(params) + coalesce(octet_length(result), 0) + coalesce(octet_length(frames), 0)
+    let sizes: String = sqlx::query_scalar(
+        "SELECT json_group_array(octet_length(params) + coalesce(octet_length(result), 0)
+             + coalesce(octet_length(frames), 0))
          FROM json_each(?1) AS wanted CROSS JOIN task ON task.id = wanted.value
          CROSS JOIN task_input ON task_input.task_id = task.id
          LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = task.attempts
          LEFT JOIN output ON output.task_id = task.id AND output.number = task.attempts",
     )
     .bind(json(&ids)?)
-    .fetch_all(reading)
+    .fetch_one(reading)
     .await?;
     let mut bytes = 0;
-    let fit = sizes.iter().take_while(|size| {
+    let fit = parsed::<Vec<i64>>(&sizes)?.into_iter().take_while(|size| {
         let before = bytes;
-        bytes += **size;
+        bytes += size;
         before == 0 || bytes <= PAGE_BYTES
     });
     Ok(&ids[..fit.count().min(ids.len())])
 }
 
-/// Adds the attempts to each task, the open one included; the tasks come by id.
-async fn fill_attempts(reading: &mut SqliteConnection, ids: &str, tasks: &mut [Task]) -> Result<(), QueueError> {
-    let rows: Vec<AttemptRow> = sqlx::query_as(
-        "SELECT task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal, cpu_us, max_rss
-         FROM attempt WHERE task_id IN (SELECT value FROM json_each(?1)) ORDER BY task_id, number",
-    )
-    .bind(ids)
-    .fetch_all(reading)
-    .await?;
+/// Adds the attempts to each task, the open one included; both come by task id.
+fn fill_attempts<J>(rows: Vec<AttemptRow>, tasks: &mut [Task<J>]) -> Result<(), QueueError> {
     let mut rows = rows.into_iter().peekable();
     for task in tasks {
         let mut attempts = Vec::new();

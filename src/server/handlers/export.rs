@@ -32,18 +32,23 @@ pub(super) async fn export(service: &Shared, incoming: &Incoming, request: proto
     let mut export = blocking(move || Ok(Export::create(&file, format, attempts, overwrite, rfc3339(now))?)).await?;
     let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids: None };
     let upto = service.queue.last_id().await?;
-    let mut after = Some(0);
-    while let Some(from) = after {
+    let mut page = service.queue.page(&filter, 0, upto, PAGE_ROWS, attempts).await?;
+    loop {
         if service.ending.borrow().is_some() {
             return Err(ExecutorError::ShuttingDown.into());
         }
-        let page = service.queue.page(&filter, from, upto, PAGE_ROWS, attempts).await?;
-        after = page.next;
-        export = blocking(move || {
-            page.tasks.iter().try_for_each(|task| export.task(task)).map_err(TargetError::from)?;
+        let (rows, queue) = (page.rows, service.queue.clone());
+        let writing = blocking(move || {
+            export.tasks(&queue.shown(&rows)?).map_err(TargetError::from)?;
             Ok(export)
-        })
-        .await?;
+        });
+        let Some(after) = page.next else {
+            export = writing.await?;
+            break;
+        };
+        // The next page is read while this one is written.
+        let reading = async { Ok(service.queue.page(&filter, after, upto, PAGE_ROWS, attempts).await?) };
+        (export, page) = tokio::try_join!(writing, reading)?;
     }
     let (exported, bytes) = blocking(move || Ok(export.finish()?)).await?;
     let file = path.display().to_string();

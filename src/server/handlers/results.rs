@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::io;
 
+use serde_json::Value;
+
 use super::{Reply, status, tasks, unique};
 use crate::export;
 use crate::protocol::{Counts, Refusal, Results, ResultsData, ResultsFormat, Show, Summary, Task};
@@ -40,7 +42,7 @@ async fn page(service: &Shared, filter: &Filter, limit: u32, cursor: i64) -> Res
     loop {
         let room = i64::from(limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
         let page = service.queue.page(filter, after, upto, room, false).await?;
-        for task in page.tasks {
+        for task in service.queue.shown(&page.rows)? {
             let size = length(&task);
             if !found.is_empty() && bytes + size > service.settings.max_page_bytes {
                 let last = found.last().map(|task| task.task_id);
@@ -54,7 +56,8 @@ async fn page(service: &Shared, filter: &Filter, limit: u32, cursor: i64) -> Res
             Some(next) if found.len() < limit as usize => after = next,
             Some(next) => {
                 let more = service.queue.page(filter, next, upto, 1, false).await?;
-                return Ok((found, (!more.tasks.is_empty()).then_some(next)));
+                let ends = service.queue.shown::<Value>(&more.rows)?.is_empty();
+                return Ok((found, (!ends).then_some(next)));
             }
         }
     }
@@ -140,8 +143,8 @@ fn text(data: &ResultsData) -> String {
 }
 
 /// The one line of a result that a person looks for.
-fn brief(result: &serde_json::Value) -> String {
-    match result.get("stdout").and_then(serde_json::Value::as_str) {
+fn brief(result: &Value) -> String {
+    match result.get("stdout").and_then(Value::as_str) {
         Some(stdout) => stdout.to_owned(),
         None => result.to_string(),
     }
