@@ -124,6 +124,36 @@ pub enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+/// `add` alone: to define the flags of all commands takes longer than to add a task.
+#[derive(Debug, Parser)]
+#[command(name = "batch-executor")]
+struct Adding {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: AddAlone,
+}
+
+#[derive(Debug, Subcommand)]
+enum AddAlone {
+    Add(Box<add::AddArgs>),
+}
+
+impl Cli {
+    /// The command line that was typed. What is not a plain `add` is for the whole definition: it has all the help.
+    ///
+    /// # Errors
+    /// When it is not understood, or asks for help or the version.
+    pub fn typed() -> Result<Self, clap::Error> {
+        if std::env::args_os().nth(1).is_some_and(|word| word == "add")
+            && let Ok(Adding { global, command: AddAlone::Add(args) }) = Adding::try_parse()
+        {
+            return Ok(Self { global, command: Some(Command::Add(args)) });
+        }
+        Self::try_parse()
+    }
+}
+
 /// What goes with added tasks from this environment.
 #[derive(Debug, Clone, Default, Args)]
 pub struct EnvironmentArgs {

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use batch_executor::visible::visible;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -27,7 +27,7 @@ use crate::screen::{Screen, say};
 const HELP: &str = "batch-executor --help";
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::typed() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
