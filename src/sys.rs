@@ -251,17 +251,22 @@ pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// When the kernel does not say what is mapped (proc(5)).
 pub fn shrink() -> io::Result<()> {
     let clean = clean_mappings(&std::fs::read_to_string("/proc/self/smaps")?);
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: a plain call into the allocator (malloc_trim(3)).
-    unsafe {
-        libc::malloc_trim(0);
-    }
+    give_back_heap();
     for (from, length) in clean {
         // SAFETY: a private mapping of a file that cannot be written and of which no page was changed (relocated):
         // whoever reads it next finds the same bytes, from the file. This process has one thread, so it is as it was.
         let _ = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), length, libc::MADV_DONTNEED) };
     }
     Ok(())
+}
+
+/// Gives free memory of the heap back to the system, where the allocator keeps it (glibc does, in an arena for each thread).
+pub fn give_back_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: a plain call into the allocator, which locks what it looks at (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Where the mappings begin, and how long they are, that are private, for reading, of a file, and without a page of

@@ -93,14 +93,14 @@ impl Connection {
     /// # Errors
     /// `Lost` when the daemon has gone.
     pub fn send_line(&mut self, line: &[u8]) -> Result<(), ClientError> {
-        for mut part in [line, b"\n"] {
-            while !part.is_empty() {
-                match send(self.stream.as_raw_fd(), part, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
-                    Ok(sent) => part = part.get(sent..).unwrap_or_default(),
-                    Err(Errno::EINTR) => {}
-                    Err(Errno::EAGAIN) => self.fill_until_writable()?,
-                    Err(error) => return Err(ClientError::Lost(error.into())),
-                }
+        let line = [line, b"\n"].concat();
+        let mut rest = line.as_slice();
+        while !rest.is_empty() {
+            match send(self.stream.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.fill_until_writable()?,
+                Err(error) => return Err(ClientError::Lost(error.into())),
             }
         }
         Ok(())

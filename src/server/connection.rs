@@ -20,6 +20,7 @@ use super::handlers::{self, Incoming, Reply};
 use super::lines::{Line, Lines};
 use crate::defect;
 use crate::protocol::{Action, ErrorCode, Parsed, Refusal, Response, parse_line};
+use crate::sys;
 
 /// Adds of one connection under way at once,
 const PIPELINE: usize = 64;
@@ -27,6 +28,8 @@ const PIPELINE: usize = 64;
 const PIPELINE_BYTES: usize = 768 * 1024;
 /// How long an ending daemon waits for a client that does not read its answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A connection that carried more than this, in bytes, leaves memory behind that the allocator would keep.
+const MUCH: u64 = 1024 * 1024;
 /// What one read takes at most.
 const CHUNK: usize = 64 * 1024;
 
@@ -45,18 +48,25 @@ pub(super) struct Connection {
     answers: VecDeque<Answer>,
     /// The length of the lines whose answers are due.
     pipelined: usize,
+    /// Bytes that it brought.
+    carried: u64,
 }
 
 impl Connection {
     pub(super) fn new(stream: UnixStream, pid: Option<i32>, service: Shared) -> Self {
         let lines = Lines::new(service.settings.max_request_bytes);
-        Self { stream, pid, service, lines, answers: VecDeque::new(), pipelined: 0 }
+        Self { stream, pid, service, lines, answers: VecDeque::new(), pipelined: 0, carried: 0 }
     }
 
     /// Serves until the client hangs up or the daemon ends.
     pub(super) async fn run(mut self) {
         if let Err(error) = self.serve().await {
             tracing::debug!(err = %error, "a connection ended");
+        }
+        let carried = self.carried;
+        drop(self);
+        if carried > MUCH {
+            sys::give_back_heap();
         }
     }
 
@@ -74,7 +84,10 @@ impl Connection {
             let mut chunk = Vec::with_capacity(CHUNK);
             match self.stream.try_read_buf(&mut chunk) {
                 Ok(0) => return Ok(()),
-                Ok(_) => self.lines.push(&chunk),
+                Ok(_) => {
+                    self.carried += chunk.len() as u64;
+                    self.lines.push(&chunk);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
