@@ -44,7 +44,7 @@ def measured(run, row, rounds, pairs):
                 for key, value in (found if isinstance(found, dict) else {row.lines[0].key: found}).items():
                     lines[key]["sides"].setdefault(side, []).append(value)
     for line, spec in zip(lines.values(), row.lines):
-        line["rounds"] = rounds
+        line["rounds"], line["quick"] = rounds, run.quick
         line["holds"] = judge.verdict(line, spec.musts)
     return lines
 

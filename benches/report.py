@@ -20,8 +20,10 @@ def last():
 
 
 def merged(before, now):
-    """The table with the rows of this run replaced; a run of which no row is left is forgotten."""
-    lines = {**before["lines"], **now["lines"]}
+    """The table with the rows of this run replaced, but none that was measured in full by one of a quick run; a run of
+    which no row is left is forgotten."""
+    fuller = {key for key, line in before["lines"].items() if not line["quick"]}
+    lines = {**before["lines"], **{key: line for key, line in now["lines"].items() if not (line["quick"] and key in fuller)}}
     used = {line["run"] for line in lines.values()}
     runs = {date: run for date, run in {**before["runs"], **now["runs"]}.items() if date in used}
     return {"runs": runs, "lines": lines}
@@ -110,6 +112,10 @@ def ordered(data, rows):
     return [(row, spec, spec.key, data["lines"][spec.key]) for row in rows for spec in row.lines if spec.key in data["lines"]]
 
 
+def rounds(line):
+    return f"{line['rounds']}{', quick' if line['quick'] else ''}"
+
+
 def write(data, rows):
     """Keeps the table as data, and as a page."""
     with open(DATA, "w") as file:
@@ -125,17 +131,16 @@ def page(data, rows):
         "Written by `make bench` (`python3 benches/bench.py --help`); not edited by hand. Every figure of ours stands beside its floor:"
         "\nwhat this machine can do at best, measured in the same run by a small C program, SQLite alone or the system's own tool. Floor,"
         "\nours and peers take turns. Cells: median (least–greatest); ratios: the median of the rounds' ratios [the interval of that"
-        "\nmedian, 95 % from six rounds on]. *Not clear*: the interval crosses the must.\n",
-        table([*HEAD, "rounds", "run"], [[*cells(key, line, spec), line["rounds"], line["run"]] for _, spec, key, line in found]),
-        "\n## Peers\n",
-        "In the same rounds; none of them is durable in the sense of docs/reliability.md.\n",
-        table(["row", "peer", "figure", "ours / peer"], peer_rows(found)),
+        "\nmedian, 95 % from six rounds on]. *Not clear*: the interval crosses the must. *Quick*: fewer tasks in fewer rounds.\n",
+        table([*HEAD, "rounds", "run"], [[*cells(key, line, spec), rounds(line), line["run"]] for _, spec, key, line in found]),
+        "\n## Others in the same rounds\n",
+        table(["row", "who", "figure", "ours / theirs"], peer_rows(found)),
         "\n## The floors\n",
         *(f"- **{row.name}**: {row.floor}." for row in rows if any(key in data["lines"] for key in (spec.key for spec in row.lines))),
         "\n## The runs\n",
     ]
     for date, run in sorted(data["runs"].items()):
-        versions = ", ".join(f"{name}: {version}" for name, version in run["versions"].items())
+        versions = ", ".join(f"{name}: {version[:32].rstrip(' .')}" for name, version in run["versions"].items())
         text.append(
             f"- **{date} UTC**, `{run['command']}`: {run['cores']} × {run['cpu']}, {run['memory']}, Linux {run['kernel']}, load"
             f" {run['load']}; 4 KiB and an fdatasync: {run['fdatasync_grows_ms']} ms where the file grows,"

@@ -89,9 +89,9 @@ class Run:
         home = os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo"))
         return next(iter(glob.glob(f"{home}/registry/src/*/libsqlite3-sys-{version}/sqlite3")), None)
 
-    def bare(self, count, at_once, *task, files=False):
+    def bare(self, count, at_once, *task, files=False, sessions=False):
         """Seconds that a loop of posix_spawn and wait4 takes for `count` tasks."""
-        options = ("-o", self.fresh("floor")) if files else ()
+        options = ("-o", self.fresh("floor")) if files else ("-s",) if sessions else ()
         seconds = float(output(self.floor("spawn"), str(count), str(at_once), *options, "--", *task))
         if files:
             shutil.rmtree(options[1])

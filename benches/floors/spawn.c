@@ -1,6 +1,8 @@
 /* The floor of running processes: posix_spawn and wait4, nothing kept on disk.
-   spawn N C [-o DIR] -- PROGRAM [ARGUMENT...]: N of them, C at once; with -o each has a file of its own as standard
-   output. Prints the seconds. Ends with 1 when one could not be started or failed. */
+   spawn N C [-o DIR | -s] -- PROGRAM [ARGUMENT...]: N of them, C at once; with -o each has a file of its own as
+   standard output, with -s a session of its own. Prints the seconds. Ends with 1 when one could not be started or
+   failed. */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <limits.h>
 #include <spawn.h>
@@ -14,9 +16,9 @@
 
 extern char **environ;
 
-static int start(char **task, const char *folder, int number) {
+static int start(char **task, const char *folder, const posix_spawnattr_t *session, int number) {
     pid_t pid;
-    if (folder == NULL) return posix_spawn(&pid, task[0], NULL, NULL, task, environ);
+    if (folder == NULL) return posix_spawn(&pid, task[0], NULL, session, task, environ);
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%d", folder, number);
     int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -34,13 +36,19 @@ int main(int argc, char **argv) {
     if (argc < 5) return 2;
     int left = atoi(argv[1]), at_once = atoi(argv[2]), running = 0, number = 0, place = 3;
     const char *folder = NULL;
+    posix_spawnattr_t session, *attributes = NULL;
+    if (strcmp(argv[place], "-s") == 0) {
+        posix_spawnattr_init(&session);
+        posix_spawnattr_setflags(&session, POSIX_SPAWN_SETSID);
+        attributes = &session, place++;
+    }
     if (strcmp(argv[place], "-o") == 0) folder = argv[place + 1], place += 2;
     char **task = argv + place + 1;
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
     while (left > 0 || running > 0) {
         if (left > 0 && running < at_once) {
-            if (start(task, folder, number++) != 0) return 1;
+            if (start(task, folder, attributes, number++) != 0) return 1;
             left--, running++;
         } else {
             struct rusage usage;

@@ -21,7 +21,7 @@ def processes(name, at_once, prints, must, aim, with_peers):
 
     @row(name, [Line(name, what, "tasks/s", tuple(musts))], f"C loop of posix_spawn and wait4, {at_once} at once{files}")
     def sides(run):
-        count = run.pick(20_000, 3_000)
+        count = run.pick(20_000, 2_000)
         argv = run.task("print") if prints else TRUE
         yield {
             FLOOR: lambda: count / run.bare(count, at_once, *argv, files=prints),
