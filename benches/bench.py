@@ -5,6 +5,8 @@ Nothing is asserted of time: the exit code is 1 only when something did not work
 """
 import argparse, shlex, sys, time, traceback
 
+sys.dont_write_bytecode = True
+
 import judge, machine, peers, report
 from home import Home
 from model import OURS, Absent, Broken
