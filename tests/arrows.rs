@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "config", "defect", "executor", "export", "function", "home", "output", "protocol", "queue", "task",
+            "config", "defect", "executor", "export", "function", "home", "output", "protocol", "queue", "sys", "task",
             "time", "version",
         ],
     ),

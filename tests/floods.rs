@@ -254,7 +254,8 @@ fn garbage_for_the_keeper_costs_a_connection_and_no_task() {
     let keeper = daemon.keeper_pid();
     for garbage in [&b"\xff\xff\xff\xff garbage"[..], b"\x03\0\0\0\x93\x01\x02", b"\x40\0\0\0{}", b""] {
         let mut stream = UnixStream::connect(daemon.home().join("keeper.sock")).expect("a connection");
-        stream.write_all(garbage).expect("sent");
+        // The daemon may be back already, and have its place.
+        drop(stream.write_all(garbage));
         drop(stream);
         // The daemon was thrown off and is back.
         daemon.until(&json!({"action": "health"}), |health| health["keeper_pid"] == keeper);

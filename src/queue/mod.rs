@@ -16,6 +16,7 @@ pub mod error;
 pub mod memory;
 mod open;
 mod open_task;
+mod operation;
 pub mod ops;
 pub mod outside;
 pub mod read;
@@ -45,12 +46,13 @@ use clock::QueueClock;
 use error::{OpenError, QueueError};
 use memory::Memory;
 use open_task::Claimed;
-use writer::{Operation, Pending, Snapshot, WAITING, Writer};
+use operation::{Job, Operation, Pending};
+use writer::{Snapshot, WAITING, Writer};
 
 /// A handle on the queue; cheap to clone.
 #[derive(Clone)]
 pub struct Queue {
-    jobs: mpsc::Sender<Box<dyn writer::Job>>,
+    jobs: mpsc::Sender<Box<dyn Job>>,
     readers: SqlitePool,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     damage: watch::Sender<Option<QueueError>>,

@@ -5,16 +5,12 @@
 //! Where one operation fails, the group is rolled back and carried out one by one, so that only that
 //! one fails. Nothing here is ever cancelled midway: a COMMIT whose future is dropped may have happened.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use std::mem::ManuallyDrop;
-
 use sqlx::Connection;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tracing::{Instrument, Span};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::added;
 use super::clock::QueueClock;
@@ -22,6 +18,7 @@ use super::error::QueueError;
 use super::memory::{Memory, Run};
 use super::open::WritingConnection;
 use super::open_task::Claimed;
+use super::operation::Job;
 use super::outside::Causes;
 use super::settle;
 use super::state::Tally;
@@ -42,18 +39,6 @@ const LOOK_EVERY: u32 = 16;
 const CHECKPOINT_FRAMES: i64 = 1000;
 /// How many operations may wait for the writer; more wait at the door.
 pub(super) const WAITING: usize = 1024;
-
-/// A change to the queue. May be applied more than once: after a rollback.
-pub trait Operation: Send + 'static {
-    type Answer: Send + 'static;
-    /// It adds rows to what [`Tx`] gathers, and looks at nothing that other additions gathered.
-    const ONLY_ADDS: bool = false;
-    /// It may change tasks that are claimed, other than by [`Tx::known`].
-    const TOUCHES_CLAIMED: bool = true;
-
-    /// Carries it out within the group's transaction.
-    fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Answer, QueueError>> + Send;
-}
 
 /// What a commit leaves for others to see.
 #[derive(Debug, Clone)]
@@ -121,60 +106,6 @@ impl Recent {
         let first = live().map(|(second, _)| *second).min().unwrap_or(now);
         let seconds = u32::try_from((now - first + 1).clamp(1, 60)).unwrap_or(60);
         (f64::from(ends) / f64::from(seconds), seconds)
-    }
-}
-
-/// An operation on its way, without its type.
-pub(super) trait Job: Send {
-    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>)
-    -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>>;
-    fn only_adds(&self) -> bool;
-    fn touches_claimed(&self) -> bool;
-    fn finish(self: Box<Self>, outcome: Result<(), QueueError>);
-}
-
-/// An operation with the caller who waits for it.
-pub(super) struct Pending<O: Operation> {
-    operation: O,
-    answer: Option<O::Answer>,
-    reply: oneshot::Sender<Result<O::Answer, QueueError>>,
-    span: Span,
-}
-
-impl<O: Operation> Pending<O> {
-    pub(super) fn new(operation: O) -> (Box<Self>, oneshot::Receiver<Result<O::Answer, QueueError>>) {
-        let (reply, answered) = oneshot::channel();
-        (Box::new(Self { operation, answer: None, reply, span: Span::current() }), answered)
-    }
-}
-
-impl<O: Operation> Job for Pending<O> {
-    fn apply<'a>(
-        &'a mut self,
-        tx: &'a mut Tx<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>> {
-        let span = self.span.clone();
-        Box::pin(
-            async move {
-                self.answer = Some(self.operation.apply(tx).await?);
-                Ok(())
-            }
-            .instrument(span),
-        )
-    }
-
-    fn only_adds(&self) -> bool {
-        O::ONLY_ADDS
-    }
-
-    fn touches_claimed(&self) -> bool {
-        O::TOUCHES_CLAIMED
-    }
-
-    fn finish(self: Box<Self>, outcome: Result<(), QueueError>) {
-        let Self { answer, reply, .. } = *self;
-        // A caller that has gone needs no answer.
-        drop(reply.send(outcome.and_then(|()| answer.ok_or(QueueError::Closed))));
     }
 }
 

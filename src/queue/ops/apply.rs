@@ -5,10 +5,10 @@
 
 use super::super::error::QueueError;
 use super::super::open_task::{OpenTask, open_tasks};
+use super::super::operation::Operation;
 use super::super::outside;
 use super::super::rows::{self, Rows};
 use super::super::tx::Tx;
-use super::super::writer::Operation;
 use crate::attempt::Event;
 use crate::task::{Cause, ClaimId, Outcome, TaskId};
 

@@ -2,8 +2,8 @@
 
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
+use super::super::operation::Operation;
 use super::super::tx::{Tx, json};
-use super::super::writer::Operation;
 use super::CHUNK;
 use crate::task::{BatchId, TaskId};
 

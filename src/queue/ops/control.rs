@@ -2,9 +2,9 @@
 
 use super::super::error::QueueError;
 use super::super::memory::priority_of;
+use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::Tx;
-use super::super::writer::Operation;
 use super::CHUNK;
 use super::recover::release;
 use crate::task::{BatchId, ClaimId, DEFAULT_MAX_CONCURRENT, RunState, TaskId};

@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::super::added::{self, Answered};
 use super::super::error::QueueError;
+use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json, parsed};
-use super::super::writer::Operation;
 use crate::protocol::ItemError;
 use crate::task::{BatchId, Priority, TaskId, TaskSpec};
 

@@ -3,9 +3,9 @@
 //! What has failed or was cancelled stays: it waits for somebody's decision.
 
 use super::super::error::QueueError;
+use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::Tx;
-use super::super::writer::Operation;
 use super::clear::{self, Row};
 
 /// The most tasks that one transaction removes: a few milliseconds, during which others wait.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
+use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
-use super::super::writer::Operation;
 use super::{CHUNK, LISTED, NO_SUCH_TASK};
 use crate::protocol::NotDone;
 use crate::task::{BatchId, Status, TaskId};

@@ -2,9 +2,9 @@
 
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
+use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
-use super::super::writer::Operation;
 use super::NO_SUCH_TASK;
 use super::recover::release;
 use crate::protocol::NotDone;
