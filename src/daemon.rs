@@ -208,6 +208,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         grace_ms: milliseconds(settings.grace),
         functions: settings.functions.clone(),
         secrets: settings.secrets.clone(),
+        python: settings.python.clone(),
         base_environment: base_environment(),
     };
     let rules = Rules {

@@ -137,7 +137,7 @@ extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
             libc::fcntl(value.as_raw_fd(), libc::F_SETFD, 0);
         }
         for (place, bound) in what.bounds.iter().enumerate() {
-            if !set(bound) {
+            if !set(0, bound) {
                 (&raw mut (*child).failed).write_volatile((STEP_BOUND + place, *errno()));
                 libc::_exit(127)
             }
@@ -152,16 +152,26 @@ extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
     }
 }
 
-/// Bounds the calling process; whether it could be. Each is a bare system call.
-unsafe fn set(bound: &Bound) -> bool {
+/// Bounds a process of this user that runs; its umask is its own business.
+///
+/// # Errors
+/// When this user may not, or the process is gone.
+pub fn bind(pid: i32, bound: &Bound) -> io::Result<()> {
+    // SAFETY: bare system calls, without pointers of ours.
+    let is_set = matches!(bound, Bound::Umask(_)) || unsafe { set(pid, bound) };
+    if is_set { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bounds a process (0: the calling one); whether it could be. Each is a bare system call; a umask is the calling one's.
+unsafe fn set(pid: i32, bound: &Bound) -> bool {
     // SAFETY: no pointers are passed here.
     unsafe {
         match *bound {
-            Bound::Data(bytes) => limit(libc::RLIMIT_DATA, bytes, bytes),
-            Bound::Cpu(seconds) => limit(libc::RLIMIT_CPU, seconds, seconds.saturating_add(CPU_GRACE)),
-            Bound::OpenFiles(count) => limit(libc::RLIMIT_NOFILE, count, count),
-            Bound::Nice(nice) => libc::setpriority(libc::PRIO_PROCESS, 0, nice) == 0,
-            Bound::IoPriority(priority) => libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority) == 0,
+            Bound::Data(bytes) => limit(pid, libc::RLIMIT_DATA, bytes, bytes),
+            Bound::Cpu(seconds) => limit(pid, libc::RLIMIT_CPU, seconds, seconds.saturating_add(CPU_GRACE)),
+            Bound::OpenFiles(count) => limit(pid, libc::RLIMIT_NOFILE, count, count),
+            Bound::Nice(nice) => libc::setpriority(libc::PRIO_PROCESS, pid.unsigned_abs(), nice) == 0,
+            Bound::IoPriority(priority) => libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, priority) == 0,
             Bound::Umask(mask) => {
                 libc::umask(mask as libc::mode_t);
                 true
@@ -175,13 +185,13 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 type Resource = libc::c_int;
 
-unsafe fn limit(resource: Resource, soft: u64, hard: u64) -> bool {
+unsafe fn limit(pid: i32, resource: Resource, soft: u64, hard: u64) -> bool {
     let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: hard as libc::rlim_t };
     // SAFETY: the pointer is valid for reading.
-    unsafe { libc::setrlimit(resource, &raw const limit) == 0 }
+    unsafe { libc::prlimit(pid, resource, &raw const limit, ptr::null_mut()) == 0 }
 }
 
-/// The calling process, of ioprio_set(2).
+/// A process, of ioprio_set(2).
 const IOPRIO_WHO_PROCESS: i32 = 1;
 
 #[cfg(target_os = "android")]

@@ -105,7 +105,11 @@ impl Local {
     pub fn launch(&self, attempts: Vec<Attempt>) {
         let context = function::Context {
             home: &self.options.home,
-            declared: Declared { functions: &self.options.functions, secrets: &self.options.secrets },
+            declared: Declared {
+                functions: &self.options.functions,
+                secrets: &self.options.secrets,
+                python: &self.options.python,
+            },
             base_path: self.options.base_environment.get("PATH").map_or("", String::as_str),
         };
         let mut wave = Vec::with_capacity(WAVE.min(attempts.len()));

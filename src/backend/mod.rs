@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 pub use crate::attempt::{Ended, Event};
-use crate::config::UserFunction;
+use crate::config::{Python, UserFunction};
 use crate::home::Home;
 pub use crate::keeper::protocol::EndAnswer;
 use crate::secret::Source;
@@ -41,6 +41,8 @@ pub struct Options {
     pub functions: BTreeMap<String, UserFunction>,
     /// Where the values of secrets come from.
     pub secrets: BTreeMap<String, Source>,
+    /// How tasks in Python are started.
+    pub python: Python,
     /// What every task's environment begins with.
     pub base_environment: BTreeMap<String, String>,
 }

@@ -26,7 +26,10 @@ pub(super) fn clear(home: &Home) -> Result<(), BackendError> {
             && keeper::variable(pid, "BATCH_EXECUTOR_HOME").as_ref() == Some(&root)
         {
             remaining.extend(slots::start_time(pid).map(|time| (pid, time)));
-            claims.insert(claim);
+            // None yet: of a fork that waits for its task.
+            if claim > 0 {
+                claims.insert(claim);
+            }
         }
     }
     for (pid, start_time) in &remaining {

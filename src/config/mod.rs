@@ -13,7 +13,7 @@ mod secrets;
 mod settings;
 
 use secrets::SecretTable;
-pub use settings::{Declared, SETTINGS, Setting, Settings, UserFunction};
+pub use settings::{Declared, Python, SETTINGS, Setting, Settings, UserFunction};
 
 /// Why there are no settings: the message names the file, the line, the setting and what is allowed.
 #[derive(Debug, thiserror::Error)]
@@ -49,14 +49,22 @@ struct FunctionTable {
     limits: Map<String, Value>,
 }
 
-/// The file's `[functions.NAME]` and `[secrets.NAME]` tables, with the lines of their names; the settings beside them
-/// are not looked at.
+/// The file's tables, with the lines of their names; the settings beside them are not looked at.
 #[derive(Deserialize)]
 struct Tables {
     #[serde(default)]
     functions: BTreeMap<Spanned<String>, FunctionTable>,
     #[serde(default)]
     secrets: BTreeMap<Spanned<String>, SecretTable>,
+    #[serde(default)]
+    runtimes: RuntimesTable,
+}
+
+/// `[runtimes]`: what makes an interpreter start faster.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RuntimesTable {
+    python: Option<Spanned<Python>>,
 }
 
 impl Loaded {
@@ -99,6 +107,11 @@ impl Loaded {
             value: secrets::shown(source),
             origin: "file".to_owned(),
         }));
+        if settings.python != Python::default() {
+            let Python { warm, imports } = &settings.python;
+            let value = json!({"warm": warm, "imports": imports});
+            origins.push(Origin { name: "runtimes.python".to_owned(), value, origin: "file".to_owned() });
+        }
         Ok(Self { settings, origins })
     }
 
@@ -153,10 +166,21 @@ fn apply_file(
             secret.source().map_err(|what| ConfigError(format!("{place}: `secrets.{}` {what}", name.get_ref())))?;
         settings.secrets.insert(name.into_inner(), source);
     }
+    if let Some(python) = tables.runtimes.python {
+        let place = at(python.span().start);
+        settings.python = python.into_inner();
+        let is_name =
+            |name: &String| name.split('.').all(|part| !part.is_empty() && !part.contains(char::is_whitespace));
+        if let Some(name) = settings.python.imports.iter().find(|name| !is_name(name)) {
+            return Err(ConfigError(format!(
+                "{place}: `runtimes.python.imports` has {name:?}, which is no module's name"
+            )));
+        }
+    }
     for (key, value) in table {
         let place = at(key.span().start);
         let name = key.get_ref().as_str();
-        if ["functions", "secrets"].contains(&name) {
+        if ["functions", "secrets", "runtimes"].contains(&name) {
             continue;
         }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::secret::Source;
@@ -18,6 +19,23 @@ pub struct UserFunction {
     pub max_concurrent: Option<u32>,
     /// Of its tasks, where they do not set their own.
     pub limits: Limits,
+}
+
+/// What is declared under `[runtimes.python]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Python {
+    /// Whether tasks run in forks of a prepared interpreter.
+    pub warm: bool,
+    /// The modules that it has imported.
+    pub imports: Vec<String>,
+}
+
+impl Python {
+    /// What a fork-server imports, where there is to be one.
+    pub fn forked(&self) -> Option<Vec<String>> {
+        self.warm.then(|| self.imports.clone())
+    }
 }
 
 /// The effective settings.
@@ -56,6 +74,7 @@ pub struct Settings {
     pub functions: BTreeMap<String, UserFunction>,
     /// Where the values of secrets come from.
     pub secrets: BTreeMap<String, Source>,
+    pub python: Python,
 }
 
 /// What a configuration declares beside its settings.
@@ -63,12 +82,13 @@ pub struct Settings {
 pub struct Declared<'a> {
     pub functions: &'a BTreeMap<String, UserFunction>,
     pub secrets: &'a BTreeMap<String, Source>,
+    pub python: &'a Python,
 }
 
 impl Settings {
     /// What is declared beside the settings.
     pub const fn declared(&self) -> Declared<'_> {
-        Declared { functions: &self.functions, secrets: &self.secrets }
+        Declared { functions: &self.functions, secrets: &self.secrets, python: &self.python }
     }
 }
 
@@ -256,6 +276,7 @@ impl Default for Settings {
             daemon_log_bytes: 8 << 20,
             functions: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            python: Python::default(),
         }
     }
 }

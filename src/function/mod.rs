@@ -59,6 +59,8 @@ pub struct Process {
     /// A file under `HOME/run/` to unlink when the attempt has ended.
     pub script: Option<PathBuf>,
     pub limits: Limits,
+    /// It may run in a fork of its interpreter that has imported these modules.
+    pub warm: Option<Vec<String>>,
     /// Variables whose values are read when it starts.
     pub secrets: Vec<Wanted>,
     /// The attempt's own time limit, where the function's declaration sets a shorter one.

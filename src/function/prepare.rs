@@ -172,18 +172,21 @@ fn code_execution(attempt: &Attempt, context: &Context<'_>, mut surroundings: Su
         "nodejs" => (&["node", "nodejs"], "-e", "js"),
         _ => (&["bash", "sh"], "-c", "sh"),
     };
+    let mut warm = None;
     if extension == "py" {
         surroundings.unbuffered();
+        warm = context.declared.python.forked();
     }
     let program = surroundings.find(names)?;
     let name = names[0].to_owned();
     let code = text("code");
     if code.len() <= LONGEST_ARGUMENT {
-        return Ok(surroundings.process(program, vec![name, flag.to_owned(), code.to_owned()]));
+        let argv = vec![name, flag.to_owned(), code.to_owned()];
+        return Ok(Process { warm, ..surroundings.process(program, argv) });
     }
     let script = write_script(attempt, context, code, extension)?;
     let argv = vec![name, script.display().to_string()];
-    Ok(Process { script: Some(script), ..surroundings.process(program, argv) })
+    Ok(Process { script: Some(script), warm, ..surroundings.process(program, argv) })
 }
 
 fn custom_function(
@@ -207,7 +210,8 @@ fn custom_function(
         argv.push(format!("@{}", script.display()));
         Some(script)
     };
-    Ok(Process { script, value_pipe: true, ..surroundings.process(program, argv) })
+    let warm = context.declared.python.forked();
+    Ok(Process { script, value_pipe: true, warm, ..surroundings.process(program, argv) })
 }
 
 fn user(attempt: &Attempt, function: &UserFunction, mut surroundings: Surroundings) -> Result<Process, String> {

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use nix::sys::signal::Signal;
 
 use super::Options;
+use super::environment::Environment;
 use super::oom::OomKills;
 use super::pipes::{self, Read};
 use super::process::{is_dead, next_dead, signal_group};
@@ -21,6 +22,7 @@ use super::protocol::{EndAnswer, How, Launch, LaunchWork};
 use super::room::Room;
 use super::slots::SlotTable;
 use super::table::{Pipe, Running, Table, Timer};
+use super::warm::Warm;
 use crate::home::Home;
 use crate::space::Floor;
 use crate::sys;
@@ -46,6 +48,7 @@ pub(super) struct Core {
     /// for a moment, so closing one does not end its being polled.
     pub closed: Vec<Pipe>,
     slots: SlotTable,
+    warm: Warm,
     // What follows is derived from the table.
     mains: BTreeMap<i32, ClaimId>,
     by_pipe: BTreeMap<RawFd, ClaimId>,
@@ -74,6 +77,7 @@ impl Core {
             opened: Vec::new(),
             closed: Vec::new(),
             slots,
+            warm: Warm::default(),
             mains: BTreeMap::new(),
             by_pipe: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -123,10 +127,27 @@ impl Core {
             && self.table.running.len() < self.table.cap
             && self.table.untaken.ended().len() <= MOST_UNTAKEN
         {
-            let next =
-                self.table.waiting.iter().find(|(_, launch)| self.has_room(&launch.function)).map(|(key, _)| *key);
-            let Some(launch) = next.and_then(|key| self.table.waiting.remove(&key)) else { break };
-            self.start(launch);
+            let next = self.table.waiting.iter().find(|(_, launch)| self.has_room(&launch.function));
+            let Some((key, launch)) = next else { break };
+            let key = *key;
+            if let LaunchWork::Process(process) = &launch.work
+                && !self.warm.may_start(process, self.table.environments.get(&process.environment), &self.home)
+            {
+                break;
+            }
+            if let Some(launch) = self.table.waiting.remove(&key) {
+                self.start(launch);
+            }
+        }
+        self.opened.append(&mut self.warm.opened);
+    }
+
+    /// An environment that attempts refer to.
+    pub(super) fn environment(&mut self, id: i64, variables: BTreeMap<String, String>) {
+        let environment = Environment::from(variables);
+        if self.table.environments.get(&id) != Some(&environment) {
+            self.warm.forget(id);
+            self.table.environments.insert(id, environment);
         }
     }
 
@@ -208,12 +229,14 @@ impl Core {
 
     /// The milliseconds until [`Self::tick`] has something to do.
     pub(super) fn next_tick(&self) -> Option<i64> {
-        self.timers.first().map(|(at, ..)| (at - time::monotonic_ms()).max(0))
+        let next = [self.timers.first().map(|(at, ..)| *at), self.warm.next_tick()].into_iter().flatten().min();
+        next.map(|at| (at - time::monotonic_ms()).max(0))
     }
 
     /// Does what is due.
     pub(super) fn tick(&mut self) {
         let now = time::monotonic_ms();
+        self.warm.tick();
         while let Some((at, claim, timer)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -250,11 +273,14 @@ impl Core {
             sweep = true;
             match self.mains.remove(&pid) {
                 Some(claim) => self.main_died(pid, claim),
-                None => drop(sys::reap(pid)),
+                None => {
+                    self.warm.died(pid);
+                    sys::reap(pid);
+                }
             }
         }
         if sweep {
-            self.table.orphans.sweep(&self.mains, &self.home.lock());
+            self.table.orphans.sweep(&self.mains, &self.home.lock(), &mut self.warm);
         }
     }
 
@@ -265,7 +291,7 @@ impl Core {
 
     /// Reads a pipe; at its end it is closed.
     pub(super) fn readable(&mut self, fd: RawFd) {
-        let Some(claim) = self.by_pipe.get(&fd).copied() else { return };
+        let Some(claim) = self.by_pipe.get(&fd).copied() else { return self.warm.read() };
         let room = self.has_memory();
         let Some(running) = self.table.running.get_mut(&claim) else { return };
         let Some(place) = running.pipes.iter().position(|(_, pipe)| pipe.as_raw_fd() == fd) else { return };
@@ -296,10 +322,10 @@ impl Core {
     pub(super) fn watched(&self, fd: RawFd, watch: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) {
         let running = self.by_pipe.get(&fd).and_then(|claim| self.table.running.get(claim));
         let pipe = running.and_then(|running| running.pipes.iter().find(|(_, pipe)| pipe.as_raw_fd() == fd));
-        if let Some((_, pipe)) = pipe
-            && let Err(error) = watch(pipe.as_fd())
+        if let Some(fd) = pipe.map(|(_, pipe)| pipe.as_fd()).or_else(|| self.warm.descriptor(fd))
+            && let Err(error) = watch(fd)
         {
-            tracing::error!(err = %error, "the output of a task is not read");
+            tracing::error!(err = %error, "the output of a task, or a fork-server, is not read");
         }
     }
 

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Variables, each as `NAME=value`. Serialized as a map of texts.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "BTreeMap<String, String>")]
 pub(super) struct Environment(Vec<CString>);
 
@@ -18,6 +18,11 @@ impl From<BTreeMap<String, String>> for Environment {
 }
 
 impl Environment {
+    /// Names and values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|variable| variable.to_str().ok()?.split_once('='))
+    }
+
     /// The variables, but for those that `hidden` says the names of.
     pub(super) fn without(&self, hidden: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = &CStr> {
         self.0.iter().map(CString::as_c_str).filter(move |variable| {
@@ -29,6 +34,6 @@ impl Environment {
 
 impl Serialize for Environment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().filter_map(|variable| variable.to_str().ok()?.split_once('=')))
+        serializer.collect_map(self.iter())
     }
 }

@@ -224,10 +224,7 @@ impl Front {
     fn obey(&mut self, message: ToKeeper) {
         let answer = match message {
             ToKeeper::Hello { .. } => return self.greet(),
-            ToKeeper::Environment { id, variables } => {
-                self.core.table.environments.insert(id, variables.into());
-                return;
-            }
+            ToKeeper::Environment { id, variables } => return self.core.environment(id, variables),
             ToKeeper::Launch { wave } => return wave.into_iter().for_each(|launch| self.core.launch(launch)),
             ToKeeper::Taken { upto } => return self.taken(upto),
             ToKeeper::Unfollow { claim } => return self.core.unfollow(claim),

@@ -19,6 +19,7 @@ mod replace;
 mod room;
 pub mod slots;
 mod table;
+mod warm;
 
 pub(crate) use orphans::{all_pids, mark, variable};
 

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::MARK;
+use super::warm::Warm;
 use crate::task::ClaimId;
 
 /// Orphans that live, with the attempts that they may belong to.
@@ -27,10 +28,12 @@ pub(super) struct Orphans {
 
 impl Orphans {
     /// Looks at the children; ends those whose attempt has ended. `mains`: the pids of running attempts.
-    /// `daemon_lock`: the file with the daemon's pid.
-    pub(super) fn sweep(&mut self, mains: &BTreeMap<i32, ClaimId>, daemon_lock: &Path) {
+    /// `daemon_lock`: the file with the daemon's pid. `warm`: knows every fork that waits for its task.
+    pub(super) fn sweep(&mut self, mains: &BTreeMap<i32, ClaimId>, daemon_lock: &Path, warm: &mut Warm) {
+        // A fork is told of before it is a child of this process.
+        warm.read();
         let mut children = self.children.pids();
-        children.retain(|pid| !mains.contains_key(pid));
+        children.retain(|pid| !mains.contains_key(pid) && !warm.knows(*pid));
         self.unmarked.retain(|pid, _| children.contains(pid));
         if children.is_empty() {
             return;

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use super::MARK;
 use super::environment::Environment;
 use super::protocol::LaunchProcess;
+use super::warm::Spare;
 use crate::home::{self, Home};
 use crate::secret;
 use crate::sys::{self, Bound, Spawn, SpawnError};
@@ -69,14 +70,15 @@ pub(super) fn secrets_reader(launch: &LaunchProcess, home: &Home) -> LaunchProce
     }
 }
 
-/// Starts it. `secrets`: the values of what it wants, in the same order. `nothing`: what it reads where it is given
-/// nothing to read.
+/// Starts it: in `spare`, where it can become that, else anew. `secrets`: the values of what it wants, in the same order.
+/// `nothing`: what it reads where it is given nothing to read.
 pub(super) fn start(
     launch: &LaunchProcess,
     beneath: Option<&Environment>,
     claim: ClaimId,
     secrets: &[secret::Value],
     nothing: &File,
+    spare: Option<Spare>,
 ) -> Result<Started, NotStarted> {
     let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
     let stdin = stdin(launch).map_err(descriptors)?;
@@ -111,7 +113,7 @@ pub(super) fn start(
     let program = CString::new(launch.program.as_str()).map_err(|_| NotStarted::nul("the program's name"))?;
     let cwd = CString::new(launch.cwd.as_str()).map_err(|_| NotStarted::nul("`cwd`"))?;
 
-    let pid = sys::spawn(&Spawn {
+    let what = Spawn {
         program: &program,
         argv: &argv,
         environment: &environment,
@@ -121,8 +123,14 @@ pub(super) fn start(
         stderr: stderr.as_fd(),
         value: value.as_ref().map(|(_, writing)| writing.as_fd()),
         bounds: &bounds(&launch.limits),
-    })
-    .map_err(|error| match error {
+    };
+    let warm = spare.map(|spare| (spare.pid, spare.become_task(&what)));
+    let started = match warm {
+        Some((pid, Ok(true))) => Ok(pid),
+        Some((_, Err(error))) => Err(error),
+        Some((_, Ok(false))) | None => sys::spawn(&what),
+    };
+    let pid = started.map_err(|error| match error {
         // What is not allowed now is not allowed to the next attempt.
         SpawnError::Bound(bound, error) => NotStarted { error: not_had(bound, &error), permanent: true },
         SpawnError::Fork(error) => NotStarted::by("no process can be started", &error),
@@ -176,10 +184,15 @@ fn stdin(launch: &LaunchProcess) -> std::io::Result<Option<File>> {
     if launch.stdin.is_empty() {
         return Ok(None);
     }
+    in_memory(&launch.stdin).map(Some)
+}
+
+/// A file with these bytes, to be read from their beginning; it has no name and no disk.
+pub(super) fn in_memory(bytes: &[u8]) -> std::io::Result<File> {
     let mut file = File::from(memfd_create("stdin", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(&launch.stdin)?;
+    file.write_all(bytes)?;
     file.rewind()?;
-    Ok(Some(file))
+    Ok(file)
 }
 
 /// Signals a task's process group.

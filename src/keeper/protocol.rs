@@ -169,6 +169,10 @@ pub struct LaunchProcess {
     pub secrets: Vec<Wanted>,
     #[serde(default)]
     pub limits: Limits,
+    /// It may run in a fork of its interpreter that has imported these modules. A keeper that does not know this starts
+    /// it as any other.
+    #[serde(default)]
+    pub warm: Option<Vec<String>>,
 }
 
 /// An event; kept until it is taken.

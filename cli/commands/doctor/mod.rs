@@ -3,6 +3,7 @@
 mod daemon;
 mod machine;
 mod repair;
+mod warm;
 
 use clap::Args;
 use serde::Serialize;
@@ -69,6 +70,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
     ];
     checks.extend(daemon::checks(context));
     checks.extend(machine::checks(context));
+    checks.push(warm::check(&context.settings.python));
     let worst = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);
     let message = match worst {
         Level::Ok => "all is well",

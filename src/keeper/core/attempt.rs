@@ -59,10 +59,13 @@ impl Core {
         let environment = self.table.environments.get(&launch.environment);
         self.slots.put(running.launch.claim);
         let before = slots::tick();
-        match process::start(launch, environment, running.launch.claim, secrets, &self.nothing) {
+        let spare = self.warm.take(launch);
+        // A fork was there before.
+        let since = spare.as_ref().and_then(|spare| slots::start_time(spare.pid)).unwrap_or(before);
+        match process::start(launch, environment, running.launch.claim, secrets, &self.nothing, spare) {
             Ok(started) => {
                 failpoint::reach("keeper-after-start");
-                self.slots.started(running.launch.claim, started.pid, &(before..=slots::tick()));
+                self.slots.started(running.launch.claim, started.pid, &(since..=slots::tick()));
                 running.pid = Some(started.pid);
                 running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
                 self.adopt(running);
@@ -99,12 +102,12 @@ impl Core {
         let room = self.has_memory();
         for (stream, pipe) in std::mem::take(&mut running.pipes) {
             let running = &mut running;
-            let (orphans, mains, home) = (&mut self.table.orphans, &self.mains, &self.home);
+            let (orphans, mains, home, warm) = (&mut self.table.orphans, &self.mains, &self.home, &mut self.warm);
             pipes::drain(
                 &pipe,
                 &mut self.buffer,
                 |bytes| running.take(stream, bytes, room),
-                || orphans.sweep(mains, &home.lock()),
+                || orphans.sweep(mains, &home.lock(), warm),
             );
             self.closed.push(pipe);
         }
