@@ -15,7 +15,7 @@ use batch_executor::queue::ops::insert::{Batch, Insert};
 use batch_executor::queue::ops::recover::{Recover, Release};
 use batch_executor::queue::ops::retry::Retry;
 use batch_executor::queue::ops::update::Update;
-use batch_executor::queue::writer::Operation;
+use batch_executor::queue::operation::Operation;
 use batch_executor::queue::{Opened, Queue};
 use batch_executor::space::Floor;
 use batch_executor::task::{Cause, ClaimId, Limits, Order, Priority, TaskId, TaskSpec};

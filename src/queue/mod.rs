@@ -16,7 +16,7 @@ pub mod error;
 pub mod memory;
 mod open;
 mod open_task;
-mod operation;
+pub mod operation;
 pub mod ops;
 pub mod outside;
 pub mod read;
