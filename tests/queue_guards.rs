@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use batch_executor::attempt::{Attempt, Ended, Event, Output, Verdict};
+use batch_executor::queue::operation::Operation;
 use batch_executor::queue::ops::apply::Apply;
 use batch_executor::queue::ops::cancel::{Cancel, Selection};
 use batch_executor::queue::ops::clear::Clear;
@@ -15,7 +16,6 @@ use batch_executor::queue::ops::insert::{Batch, Insert};
 use batch_executor::queue::ops::recover::{Recover, Release};
 use batch_executor::queue::ops::retry::Retry;
 use batch_executor::queue::ops::update::Update;
-use batch_executor::queue::operation::Operation;
 use batch_executor::queue::{Opened, Queue};
 use batch_executor::space::Floor;
 use batch_executor::task::{Cause, ClaimId, Limits, Order, Priority, TaskId, TaskSpec};

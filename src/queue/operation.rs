@@ -12,9 +12,9 @@ use super::tx::Tx;
 /// A change to the queue. May be applied more than once: after a rollback.
 pub trait Operation: Send + 'static {
     type Answer: Send + 'static;
-    /// It adds rows to what [`Tx`] gathers, and looks at nothing that other additions gathered.
+    /// It adds rows to what the transaction gathers, and looks at nothing that other additions gathered.
     const ONLY_ADDS: bool = false;
-    /// It may change tasks that are claimed, other than by [`Tx::known`].
+    /// It may change tasks that are claimed, behind what the writer remembers of them.
     const TOUCHES_CLAIMED: bool = true;
 
     /// Carries it out within the group's transaction.
