@@ -190,6 +190,10 @@ impl Client {
         let Some(id) = self.random.choice(known) else { return };
         let Some(answer) = self.ask(&json!({"action": "show", "task_id": id})) else { return };
         let batch = answer["data"]["batch_id"].clone();
+        if batch.is_null() {
+            // It is gone. A request without a batch would be about everybody's tasks.
+            return;
+        }
         let Some(status) = self.ask(&json!({"action": "status", "batch_id": batch})) else { return };
         let counts = &status["data"]["counts"];
         // Only when nothing of it can complete any more: then what is removed is known. Perhaps it is gone already.
