@@ -85,15 +85,8 @@ impl Client {
     /// # Errors
     /// As [`Self::call`].
     pub fn call_until_answered(&mut self, request: &impl Serialize) -> Result<Answer, ClientError> {
-        let give_up = Instant::now() + COME_BACK_STOPPED;
-        loop {
-            match self.call(request) {
-                Err(ClientError::Lost(_)) if Instant::now() < give_up => {
-                    self.come_back(false, Until::default())?;
-                }
-                other => return other,
-            }
-        }
+        self.submit(request)?;
+        self.next_answer()
     }
 
     /// Sends a request ahead of its answer, which [`Self::next_answer`] gives, in their order. After a broken connection it is
@@ -102,14 +95,10 @@ impl Client {
     /// # Errors
     /// As [`Self::connection`], and when it cannot be written as JSON.
     pub fn submit(&mut self, request: &impl Serialize) -> Result<(), ClientError> {
-        let line = serde_json::to_vec(request).map_err(ClientError::Unwritable)?;
-        let sent = self.connection()?.send_line(&line);
-        self.submitted.push_back(line);
-        match self.forget_if_lost(sent) {
-            // Found out where its answer is waited for.
-            Err(ClientError::Lost(_)) => Ok(()),
-            other => other,
-        }
+        self.submitted.push_back(serde_json::to_vec(request).map_err(ClientError::Unwritable)?);
+        let last = self.submitted.len() - 1;
+        // Behind what a broken connection left unanswered it is sent with that, where the first answer is waited for.
+        if last == 0 || self.connection.is_some() { self.send_submitted(last) } else { Ok(()) }
     }
 
     /// How many requests are submitted whose answers were not taken.
@@ -117,7 +106,8 @@ impl Client {
         self.submitted.len()
     }
 
-    /// The answer to the first of what was submitted, from whichever daemon answers it.
+    /// The answer to the first of what was submitted, from whichever daemon answers it. After an error nothing is submitted any
+    /// more.
     ///
     /// # Errors
     /// As [`Self::call_until_answered`].
@@ -130,25 +120,29 @@ impl Client {
             };
             match self.forget_if_lost(received) {
                 Err(ClientError::Lost(_)) if Instant::now() < give_up => {
-                    self.come_back(false, Until::default())?;
-                    self.submit_again()?;
+                    self.come_back(false, Until::default()).inspect_err(|_| self.submitted.clear())?;
+                    self.send_submitted(0)?;
                 }
                 Ok(answer) => {
                     self.submitted.pop_front();
                     return Ok(answer);
                 }
-                failed => return failed,
+                failed => {
+                    self.submitted.clear();
+                    return failed;
+                }
             }
         }
     }
 
-    fn submit_again(&mut self) -> Result<(), ClientError> {
+    /// Sends what was submitted, from this place on. A connection that breaks is found out where an answer is waited for.
+    fn send_submitted(&mut self, from: usize) -> Result<(), ClientError> {
         let lines = std::mem::take(&mut self.submitted);
-        let sent = lines.iter().try_for_each(|line| self.connection()?.send_line(line));
+        let sent = lines.iter().skip(from).try_for_each(|line| self.connection()?.send_line(line));
         self.submitted = lines;
         match self.forget_if_lost(sent) {
             Err(ClientError::Lost(_)) => Ok(()),
-            other => other,
+            other => other.inspect_err(|_| self.submitted.clear()),
         }
     }
 
@@ -221,4 +215,47 @@ impl Client {
 fn woken_within(wake: Option<BorrowedFd<'_>>) -> bool {
     let mut sources: Vec<PollFd<'_>> = wake.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     poll(&mut sources, PollTimeout::from(LOOK_AFTER_MS)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    /// Answers each line with its own text, until `most` were.
+    fn echo(stream: &UnixStream, most: usize) -> Vec<String> {
+        let lines = BufReader::new(stream).lines().take(most).map(|line| line.expect("a line"));
+        let told = lines.inspect(|line| {
+            writeln!(&mut &*stream, "{{\"ok\":true,\"action\":\"add\",\"message\":{line}}}").expect("an open client");
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn what_a_broken_connection_left_unanswered_is_sent_again_before_what_follows() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::at(folder.path()).expect("a short path");
+        let listener = UnixListener::bind(home.socket()).expect("a free name");
+        let (broken, is_broken) = std::sync::mpsc::channel();
+        let peer = std::thread::spawn(move || {
+            let (mut first, _) = listener.accept().expect("a client");
+            // It reads a line, and dies.
+            BufReader::new(&mut first).read_line(&mut String::new()).expect("a line");
+            drop(first);
+            broken.send(()).expect("the test waits");
+            echo(&listener.accept().expect("the client again").0, 4)
+        });
+        let mut client = Client::new(home, None);
+        client.submit(&"one").expect("sent");
+        is_broken.recv().expect("the peer tells");
+        // The first that follows meets the broken connection, the others find none.
+        for request in ["two", "three", "four"] {
+            client.submit(&request).expect("kept");
+        }
+        let answers: Vec<String> = (0..4).map(|_| client.next_answer().expect("an answer").response.message).collect();
+        assert_eq!(answers, ["one", "two", "three", "four"]);
+        assert_eq!(client.submitted(), 0);
+        assert_eq!(peer.join().expect("a peer"), [r#""one""#, r#""two""#, r#""three""#, r#""four""#]);
+    }
 }
