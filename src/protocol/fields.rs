@@ -46,6 +46,21 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A field whose value was taken out of the object, for it may be most of it; `read` gives back what is not allowed.
+    pub(super) fn taken<T>(
+        &self,
+        name: &'static str,
+        value: Option<Value>,
+        allowed: impl Display,
+        read: impl FnOnce(Value) -> Result<T, Value>,
+    ) -> Read<T> {
+        self.known.borrow_mut().push(name);
+        match value.unwrap_or_default() {
+            Value::Null => Ok(None),
+            value => read(value).map(Some).map_err(|value| wrong(name, &value, allowed)),
+        }
+    }
+
     pub(super) fn required<T>(&self, name: &str, read: Read<T>) -> Result<T, String> {
         read?.ok_or_else(|| format!("`{name}` is missing"))
     }

@@ -78,7 +78,6 @@ fn unwrap(mut map: Map<String, Value>) -> Result<Map<String, Value>, String> {
 }
 
 fn parse_map(mut map: Map<String, Value>) -> Result<Parsed, Refusal> {
-    // Taken out, for they may be most of the line.
     let tasks = map.get_mut("tasks").map(Value::take);
     let fields = Fields::new(&map);
     let invalid = Refusal::invalid;
@@ -204,13 +203,10 @@ fn add(fields: &Fields<'_>, map: &Map<String, Value>) -> Result<Add, String> {
 }
 
 fn add_batch(fields: &Fields<'_>, tasks: Option<Value>) -> Result<AddBatch, String> {
-    // Noted as known; its value was taken out.
-    fields.raw("tasks");
-    let tasks = match tasks.unwrap_or_default() {
-        Value::Null => Ok(None),
-        Value::Array(list) if !list.is_empty() => Ok(Some(list)),
-        other => Err(wrong("tasks", &other, "a list of tasks, not empty")),
-    };
+    let tasks = fields.taken("tasks", tasks, "a list of tasks, not empty", |value| match value {
+        Value::Array(list) if !list.is_empty() => Ok(list),
+        other => Err(other),
+    });
     Ok(AddBatch {
         tasks: fields.required("tasks", tasks)?,
         name: fields.text("name", LONGEST_NAME)?,

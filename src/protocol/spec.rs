@@ -35,8 +35,7 @@ pub fn parse_spec(
     if !defaults.is_empty() {
         task = merge(task, defaults)?;
     }
-    // Taken out, for they may be most of the task.
-    let params = task.get_mut("params").map(Value::take).unwrap_or_default();
+    let params = task.get_mut("params").map(Value::take);
     let fields = Fields::new(&task);
     let name = match (fields.text("name", LONGEST_NAME)?, place) {
         (Some(name), _) => name,
@@ -48,7 +47,7 @@ pub fn parse_spec(
         limits,
         name,
         function: fields.required("function", fields.text("function", LONGEST_NAME))?,
-        params: kept(&fields, params)?,
+        params: params_of(&fields, params)?,
         priority: fields.word("priority", PRIORITIES)?.unwrap_or_default(),
         max_retries: fields.small("max_retries", 0, MAX_RETRIES_LIMIT)?.unwrap_or(DEFAULT_MAX_RETRIES),
         timeout_ms: fields.positive_seconds("timeout")?.map(milliseconds),
@@ -63,14 +62,12 @@ pub fn parse_spec(
 }
 
 /// The limits, and a warning for each unknown one.
-fn kept(fields: &Fields<'_>, params: Value) -> Result<Map<String, Value>, String> {
-    // Noted as known; its value was taken out.
-    fields.raw("params");
-    match params {
-        Value::Null => Ok(Map::new()),
-        Value::Object(params) => not_too_deep("params", params),
-        other => Err(wrong("params", &other, "an object")),
-    }
+fn params_of(fields: &Fields<'_>, taken: Option<Value>) -> Result<Map<String, Value>, String> {
+    let params = fields.taken("params", taken, "an object", |value| match value {
+        Value::Object(params) => Ok(params),
+        other => Err(other),
+    })?;
+    params.map_or_else(|| Ok(Map::new()), |params| not_too_deep("params", params))
 }
 
 fn limits(fields: &Fields<'_>) -> Result<(Limits, Vec<String>), String> {

@@ -42,11 +42,11 @@ impl Operation for Apply {
                 }
             }
         }
-        for (claim, task) in open {
-            tx.known.insert(claim, OpenTask { changed: false, ..task.clone() });
-            if task.changed {
-                writes.tasks.push(task);
+        for (claim, mut task) in open {
+            if std::mem::take(&mut task.changed) {
+                writes.tasks.push(task.clone());
             }
+            tx.known.insert(claim, task);
         }
         writes.write(tx).await
     }

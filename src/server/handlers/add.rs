@@ -1,7 +1,6 @@
 //! `add` and `add_batch`.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -139,25 +138,8 @@ fn counted(warnings: Warnings) -> Vec<String> {
 fn request_key(service: &Shared, key: String, resume: bool, content: &impl Serialize) -> Result<RequestKey, Refusal> {
     let kept_ms = (service.settings.request_key_days * 86_400_000.0) as i64;
     // Objects are sorted by key, so the text is canonical.
-    let mut text = BufWriter::new(Hashed(Sha256::new()));
-    let written = serde_json::to_writer(&mut text, content).map_err(std::io::Error::from);
-    let hashed = written.and_then(|()| text.into_inner().map_err(std::io::IntoInnerError::into_error));
-    let Hashed(hash) = hashed.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
-    Ok(RequestKey { key, hash: hash.finalize().into(), resume, kept_ms })
-}
-
-/// Hashes what is written to it.
-struct Hashed(Sha256);
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    let text = serde_json::to_vec(content).map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(RequestKey { key, hash: Sha256::digest(text).into(), resume, kept_ms })
 }
 
 /// Inserts; when this returns, what outranks the tasks claimed ahead has its place among them.
