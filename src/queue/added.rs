@@ -49,25 +49,33 @@ impl Default for Added {
     }
 }
 
+impl Added {
+    /// The rows, in the order in which they are written; `now` in queue time.
+    pub(super) fn rows(self, now: i64) -> [Rows; 5] {
+        let Self { batches, tasks, inputs, keys, expired } = self;
+        // Bounded, so that no group pays for all; as many as come are gone in the end.
+        let mut old_keys = Rows::new(
+            "DELETE FROM request_key WHERE key IN
+                 (SELECT key FROM request_key WHERE created_at <= (SELECT column1 FROM (VALUES (?)) AS j) LIMIT 256)",
+        );
+        let mut new_keys = Rows::new(
+            "INSERT INTO request_key (key, hash, batch_id, answer, created_at)
+             SELECT * FROM (VALUES (?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL
+             ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, batch_id = excluded.batch_id,
+                 answer = excluded.answer, created_at = excluded.created_at",
+        );
+        for (key, Answered { hash, batch_id, answer }) in keys {
+            new_keys.push([key.into(), hash.into(), batch_id.into(), answer.into(), now.into()]);
+        }
+        if !new_keys.is_empty() {
+            old_keys.push([expired.into()]);
+        }
+        [batches, tasks, inputs, old_keys, new_keys]
+    }
+}
+
 /// Writes what was gathered.
 pub(super) async fn write(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    let Added { batches, tasks, inputs, keys, expired } = std::mem::take(&mut tx.added);
-    // Bounded, so that no group pays for all; as many as come are gone in the end.
-    let mut old_keys = Rows::new(
-        "DELETE FROM request_key WHERE key IN
-             (SELECT key FROM request_key WHERE created_at <= (SELECT column1 FROM (VALUES (?)) AS j) LIMIT 256)",
-    );
-    let mut new_keys = Rows::new(
-        "INSERT INTO request_key (key, hash, batch_id, answer, created_at)
-         SELECT * FROM (VALUES (?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL
-         ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, batch_id = excluded.batch_id, answer = excluded.answer,
-             created_at = excluded.created_at",
-    );
-    for (key, Answered { hash, batch_id, answer }) in keys {
-        new_keys.push([key.into(), hash.into(), batch_id.into(), answer.into(), tx.now.into()]);
-    }
-    if !new_keys.is_empty() {
-        old_keys.push([expired.into()]);
-    }
-    rows::write(tx, [batches, tasks, inputs, old_keys, new_keys]).await
+    let rows = std::mem::take(&mut tx.added).rows(tx.now);
+    rows::write(tx, rows, "").await
 }

@@ -12,10 +12,13 @@ use super::tx::Tx;
 /// A change to the queue. May be applied more than once: after a rollback.
 pub trait Operation: Send + 'static {
     type Answer: Send + 'static;
-    /// It adds rows to what the transaction gathers, and looks at nothing that other additions gathered.
-    const ONLY_ADDS: bool = false;
     /// It may change tasks that are claimed, behind what the writer remembers of them.
     const TOUCHES_CLAIMED: bool = true;
+
+    /// It adds rows to what the transaction gathers, and looks at nothing that other additions gathered.
+    fn only_adds(&self) -> bool {
+        false
+    }
 
     /// Carries it out within the group's transaction.
     fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Answer, QueueError>> + Send;
@@ -61,7 +64,7 @@ impl<O: Operation> Job for Pending<O> {
     }
 
     fn only_adds(&self) -> bool {
-        O::ONLY_ADDS
+        self.operation.only_adds()
     }
 
     fn touches_claimed(&self) -> bool {

@@ -141,7 +141,7 @@ async fn make_good(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueError> 
     .bind(json(&tasks)?)
     .bind(super::decide::interrupted_reason(Cause::Killed))
     .bind(FORGIVEN)
-    .fetch_all(&mut *tx.connection)
+    .fetch_all(tx.begun().await?)
     .await?;
     let attempts: Vec<_> = rows.iter().map(|row| (row.id, row.attempts)).collect();
     sqlx::query(
@@ -150,7 +150,7 @@ async fn make_good(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueError> 
     )
     .bind(json(&attempts)?)
     .bind(Outcome::Interrupted.code())
-    .execute(&mut *tx.connection)
+    .execute(tx.begun().await?)
     .await?;
     for row in rows {
         let priority = priority_of(row.priority)?;
@@ -199,7 +199,7 @@ pub(super) async fn count(tx: &mut Tx<'_>, causes: impl Iterator<Item = Cause>) 
          ON CONFLICT (cause) DO UPDATE SET attempts = cause_tally.attempts + excluded.attempts",
     )
     .bind(json(&codes)?)
-    .execute(&mut *tx.connection)
+    .execute(tx.begun().await?)
     .await?;
     Ok(())
 }

@@ -4,15 +4,15 @@
 //! of several statements too. Bound values are written as fast as by a prepared statement in a loop; taking them out of JSON text
 //! takes half as long again, and for an update of many columns several times as long.
 
+use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe};
 
 use super::error::QueueError;
 use super::tx::Tx;
 
-/// How many rows a prepared statement takes. Fewer leave the last ones null, and a statement takes no notice of a row whose first
-/// value is null.
-const SIZES: [usize; 4] = [1, 8, 64, 256];
+/// How many rows a prepared statement takes, and from how many on it is used. Fewer leave the last ones null, and a statement takes
+/// no notice of a row whose first value is null.
+const SIZES: [(usize, usize); 4] = [(256, 193), (64, 25), (8, 2), (1, 1)];
 /// With more values than this an execution is long enough to have its way to SQLite's thread alone.
 const VALUES: usize = 2048;
 
@@ -50,31 +50,34 @@ impl Rows {
     }
 }
 
-/// Writes rows, in the order of the statements.
-pub(super) async fn write<const N: usize>(tx: &mut Tx<'_>, statements: [Rows; N]) -> Result<(), QueueError> {
+/// Writes rows, in the order of the statements, and carries out `last` after them.
+pub(super) async fn write<const N: usize>(
+    tx: &mut Tx<'_>,
+    statements: [Rows; N],
+    last: &str,
+) -> Result<(), QueueError> {
     let mut text = String::new();
     let mut values = SqliteArguments::default();
     for Rows { statement, columns, cells } in statements {
         let mut cells = cells.into_iter();
         while cells.len() > 0 {
-            let rows = cells.len() / columns;
-            let size = SIZES.into_iter().find(|size| *size >= rows).unwrap_or(SIZES[SIZES.len() - 1]);
+            let size = size(cells.len() / columns);
             repeat(statement, size, &mut text);
             for _ in 0..size * columns {
                 bind(&mut values, cells.next().unwrap_or(Cell::Null))?;
             }
             if values.len() >= VALUES {
-                execute(tx, std::mem::take(&mut text), std::mem::take(&mut values)).await?;
+                tx.carry_out(std::mem::take(&mut text), std::mem::take(&mut values)).await?;
             }
         }
     }
-    if text.is_empty() { Ok(()) } else { execute(tx, text, values).await }
+    text.push_str(last);
+    if text.is_empty() { Ok(()) } else { tx.carry_out(text, values).await }
 }
 
-async fn execute(tx: &mut Tx<'_>, text: String, values: SqliteArguments) -> Result<(), QueueError> {
-    // Made of literals alone.
-    sqlx::query_with(AssertSqlSafe(text), values).execute(&mut *tx.connection).await?;
-    Ok(())
+/// For how many rows a statement is that takes some of so many, or all.
+fn size(rows: usize) -> usize {
+    SIZES.into_iter().find(|(_, from)| rows >= *from).map_or(1, |(size, _)| size)
 }
 
 fn bind(values: &mut SqliteArguments, cell: Cell) -> Result<(), QueueError> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use super::added;
 use super::error::QueueError;
 use super::memory::{Ahead, priority_of};
 use super::open_task;
@@ -68,6 +69,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     if wanted <= 0 {
         return Ok(());
     }
+    added::write(tx).await?;
     let saturated: Vec<&String> =
         tx.memory.capped.iter().filter(|(_, c)| c.open >= c.cap).map(|(name, _)| name).collect();
     let rows: Vec<Row> = sqlx::query_as(
@@ -82,7 +84,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     .bind(wanted)
     .bind(json(&saturated)?)
     .bind(SHORT)
-    .fetch_all(&mut *tx.connection)
+    .fetch_all(tx.begun().await?)
     .await?;
     let mut contexts: BTreeMap<i64, (String, Arc<Environment>)> = BTreeMap::new();
     let mut claims: Vec<(TaskId, ClaimId)> = Vec::with_capacity(rows.len());
@@ -133,7 +135,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     for (task, claim) in &claims {
         rows.push([(*task).into(), (*claim).into()]);
     }
-    rows::write(tx, [rows]).await?;
+    rows::write(tx, [rows], "").await?;
     if tx.memory.is_careful() {
         let claims: Vec<ClaimId> = claims.iter().map(|(_, claim)| *claim).collect();
         suspects::start(tx, &claims).await?;
@@ -149,14 +151,14 @@ fn limits_of(text: Option<&str>) -> Result<Limits, QueueError> {
 async fn params_of(tx: &mut Tx<'_>, id: TaskId) -> Result<String, QueueError> {
     Ok(sqlx::query_scalar("SELECT params FROM task_input WHERE task_id = ?1")
         .bind(id)
-        .fetch_one(&mut *tx.connection)
+        .fetch_one(tx.begun().await?)
         .await?)
 }
 
 async fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>), QueueError> {
     let (cwd, environment): (String, String) = sqlx::query_as("SELECT cwd, environment FROM context WHERE id = ?1")
         .bind(id)
-        .fetch_one(&mut *tx.connection)
+        .fetch_one(tx.begun().await?)
         .await?;
     let variables = parsed(&environment)?;
     Ok((cwd, Arc::new(Environment { id, variables })))

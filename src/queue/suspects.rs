@@ -18,7 +18,7 @@ pub(super) async fn note(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueE
     tx.memory.suspects.extend(tasks);
     sqlx::query("INSERT OR IGNORE INTO suspect (task_id) SELECT value FROM json_each(?1)")
         .bind(json(&tasks)?)
-        .execute(&mut *tx.connection)
+        .execute(tx.begun().await?)
         .await?;
     Ok(())
 }
@@ -31,7 +31,7 @@ pub(super) async fn forget(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let gone: Vec<TaskId> = sqlx::query_scalar(
         "DELETE FROM suspect WHERE NOT EXISTS (SELECT 1 FROM task WHERE id = task_id AND state < 2) RETURNING task_id",
     )
-    .fetch_all(&mut *tx.connection)
+    .fetch_all(tx.begun().await?)
     .await?;
     for task in gone {
         tx.memory.suspects.remove(&task);

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::added::Added;
 use super::clock::QueueClock;
 use super::error::QueueError;
 use super::memory::Memory;
 use super::open_task::Claimed;
+use super::rows::{self, Cell, Rows};
 use super::state::{State, Tally};
 use crate::attempt::Attempt;
 use crate::space::Shortage;
@@ -17,7 +19,9 @@ use crate::time;
 
 /// What an operation works on. Changes of state go through [`Tx::moved`], or the tallies would lie.
 pub struct Tx<'c> {
-    pub connection: &'c mut SqliteConnection,
+    connection: &'c mut SqliteConnection,
+    /// The database's transaction has begun.
+    begun: bool,
     pub memory: Memory,
     /// Claimed tasks as they are stored, or will be; not all.
     pub(super) known: &'c mut Claimed,
@@ -66,6 +70,7 @@ impl<'c> Tx<'c> {
     ) -> Self {
         Self {
             connection,
+            begun: false,
             known,
             clock,
             wall_ms: time::wall_ms(),
@@ -108,48 +113,99 @@ impl<'c> Tx<'c> {
         self.tallied(batch, priority, to, 1, of(to));
     }
 
-    /// Writes what changed of the tallies and the executor's row: several statements, and one way to SQLite's thread.
-    pub(super) async fn flush(&mut self) -> Result<(), QueueError> {
-        let cells: Vec<_> = self.memory.tally.since(&self.before).cells().filter(|c| c.2 != 0 || c.3 != 0).collect();
-        let batches: Vec<_> = self
-            .batches
-            .iter()
-            .filter(|(_, change)| **change != BatchChange::default())
-            .map(|(id, c)| (id, c.queued, c.running, c.completed, c.failed, c.cancelled, c.run_ms))
-            .collect();
-        if cells.is_empty() && batches.is_empty() && self.emptied.is_empty() && self.memory.run == self.run_before {
-            return Ok(());
+    /// The connection, within the transaction.
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    pub async fn begun(&mut self) -> Result<&mut SqliteConnection, QueueError> {
+        if self.begins() {
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut *self.connection).await?;
         }
-        let run = &self.memory.run;
-        sqlx::query(
-            "UPDATE tally SET tasks = tasks + (j.value ->> 2), run_ms = run_ms + (j.value ->> 3)
-             FROM json_each(?1) AS j WHERE state = (j.value ->> 0) AND priority = (j.value ->> 1);
-             UPDATE batch SET queued = queued + (j.value ->> 1), running = running + (j.value ->> 2),
-                 completed = completed + (j.value ->> 3), failed = failed + (j.value ->> 4),
-                 cancelled = cancelled + (j.value ->> 5), run_ms = run_ms + (j.value ->> 6)
-             FROM json_each(?2) AS j WHERE batch.id = (j.value ->> 0);
-             DELETE FROM batch WHERE id IN (SELECT value FROM json_each(?3))
-                 AND expecting + queued + running + completed + failed + cancelled = 0;
-             UPDATE executor SET state = ?4, reason = ?5, max_concurrent = ?6, keep = ?7, deadline = ?8,
-                 max_failures = ?9, failures = ?10, next_claim = ?11,
-                 lowered_to = ?12, raise_at = ?13 WHERE id = 1",
-        )
-        .bind(json(&cells)?)
-        .bind(json(&batches)?)
-        .bind(json(&self.emptied)?)
-        .bind(run.state.code())
-        .bind(&run.reason)
-        .bind(run.max_concurrent)
-        .bind(run.keep)
-        .bind(run.deadline)
-        .bind(run.max_failures)
-        .bind(run.failures)
-        .bind(run.next_claim)
-        .bind(run.lowered_to)
-        .bind(run.raise_at)
-        .execute(&mut *self.connection)
-        .await?;
+        Ok(self.connection)
+    }
+
+    /// Carries out statements in one way to SQLite's thread, which begins the transaction if nothing has.
+    pub(super) async fn carry_out(&mut self, statements: String, values: SqliteArguments) -> Result<(), QueueError> {
+        let statements = if self.begins() { format!("BEGIN IMMEDIATE;\n{statements}") } else { statements };
+        // Made of literals alone.
+        sqlx::query_with(AssertSqlSafe(statements), values).execute(&mut *self.connection).await?;
         Ok(())
+    }
+
+    /// Whether what follows is the first of the transaction.
+    fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
+    /// Writes what is left, what changed of the tallies and the executor's row, and commits.
+    pub(super) async fn commit(&mut self) -> Result<(), QueueError> {
+        let [batches, tasks, inputs, old_keys, new_keys] = std::mem::take(&mut self.added).rows(self.now);
+        let changes = [self.tallies(), self.batches(), self.emptied(), self.run()];
+        let [tallies, changed, emptied, run] = changes;
+        let all = [batches, tasks, inputs, old_keys, new_keys, tallies, changed, emptied, run];
+        if self.begun || all.iter().any(|rows| !rows.is_empty()) {
+            rows::write(self, all, "COMMIT").await?;
+        }
+        Ok(())
+    }
+
+    fn tallies(&self) -> Rows {
+        let mut rows = Rows::new(
+            "UPDATE tally SET tasks = tasks + j.column3, run_ms = run_ms + j.column4 FROM (VALUES (?, ?, ?, ?)) AS j
+             WHERE state = j.column1 AND priority = j.column2",
+        );
+        for (state, priority, tasks, run_ms) in self.memory.tally.since(&self.before).cells() {
+            if tasks != 0 || run_ms != 0 {
+                rows.push([state.into(), priority.into(), tasks.into(), run_ms.into()]);
+            }
+        }
+        rows
+    }
+
+    fn batches(&self) -> Rows {
+        let mut rows = Rows::new(
+            "UPDATE batch SET queued = queued + j.column2, running = running + j.column3, completed = completed + j.column4,
+                 failed = failed + j.column5, cancelled = cancelled + j.column6, run_ms = run_ms + j.column7
+             FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS j WHERE batch.id = j.column1",
+        );
+        for (id, c) in self.batches.iter().filter(|(_, change)| **change != BatchChange::default()) {
+            rows.push([*id, c.queued, c.running, c.completed, c.failed, c.cancelled, c.run_ms].map(Cell::from));
+        }
+        rows
+    }
+
+    fn emptied(&self) -> Rows {
+        let mut rows = Rows::new(
+            "DELETE FROM batch WHERE id IN (SELECT column1 FROM (VALUES (?)) AS j)
+                 AND expecting + queued + running + completed + failed + cancelled = 0",
+        );
+        self.emptied.iter().for_each(|id| rows.push([(*id).into()]));
+        rows
+    }
+
+    fn run(&self) -> Rows {
+        let mut rows = Rows::new(
+            "UPDATE executor SET state = j.column1, reason = j.column2, max_concurrent = j.column3, keep = j.column4,
+                 deadline = j.column5, max_failures = j.column6, failures = j.column7, next_claim = j.column8,
+                 lowered_to = j.column9, raise_at = j.column10
+             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE executor.id = 1",
+        );
+        let run = &self.memory.run;
+        if *run != self.run_before {
+            rows.push([
+                run.state.code().into(),
+                run.reason.as_deref().into(),
+                run.max_concurrent.into(),
+                run.keep.into(),
+                run.deadline.into(),
+                run.max_failures.into(),
+                run.failures.into(),
+                run.next_claim.into(),
+                run.lowered_to.into(),
+                run.raise_at.into(),
+            ]);
+        }
+        rows
     }
 }
 

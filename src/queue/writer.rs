@@ -232,20 +232,12 @@ impl Writer {
 
     /// One transaction with all of `group`; on an error nothing of it has happened.
     async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *self.connection).await?;
         let shortage = self.floor.shortage();
         let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &mut self.known, &self.clock, shortage);
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
-        let worked = Self::work(&mut tx, group, open, self.clock_stored).await;
+        let committed = Self::work(&mut tx, group, open, self.clock_stored).await;
         let (memory, claimed, ends, unlink, shrunk, now) =
             (tx.memory, tx.claimed, tx.ends, tx.unlink, tx.shrunk, tx.now);
-        let committed = match worked {
-            Ok(()) => {
-                failpoint::reach("before-commit");
-                sqlx::query("COMMIT").execute(&mut *self.connection).await.map(drop).map_err(QueueError::from)
-            }
-            Err(error) => Err(error),
-        };
         if let Err(error) = committed {
             self.known.clear();
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
@@ -272,7 +264,7 @@ impl Writer {
         Ok(())
     }
 
-    /// `stored` is when the clock was stored, in queue time.
+    /// Carries out and commits. `stored` is when the clock was stored, in queue time.
     async fn work(tx: &mut Tx<'_>, group: &mut [Box<dyn Job>], open: bool, stored: i64) -> Result<(), QueueError> {
         for job in group {
             if !job.only_adds() {
@@ -283,13 +275,13 @@ impl Writer {
             }
             job.apply(tx).await?;
         }
-        added::write(tx).await?;
         settle::settle(tx, open).await?;
-        tx.flush().await?;
         if tx.now - stored >= CLOCK_EVERY_MS {
-            tx.clock.store(&mut *tx.connection).await?;
+            let clock = tx.clock;
+            clock.store(tx.begun().await?).await?;
         }
-        Ok(())
+        failpoint::reach("before-commit");
+        tx.commit().await
     }
 
     fn publish(&self, claimed: Vec<Attempt>, ends: u32, shortage: Option<Shortage>) {

@@ -30,7 +30,8 @@ const PIPELINE_BYTES: usize = 768 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A connection that carried more than this, in bytes, leaves memory behind that the allocator would keep.
 const MUCH: u64 = 1024 * 1024;
-/// What one read takes at most.
+/// What one read takes: at first, and at most where the one before was full. In bytes.
+const FIRST_CHUNK: usize = 4 * 1024;
 const CHUNK: usize = 64 * 1024;
 
 type Call = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -71,6 +72,7 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> io::Result<()> {
+        let mut room = FIRST_CHUNK;
         loop {
             while let Some(line) = self.lines.next_line() {
                 self.take(line).await?;
@@ -81,10 +83,11 @@ impl Connection {
                 () = self.service.ends() => return Ok(()),
             }
             // Only now: a thousand that are idle cost nothing.
-            let mut chunk = Vec::with_capacity(CHUNK);
+            let mut chunk = Vec::with_capacity(room);
             match self.stream.try_read_buf(&mut chunk) {
                 Ok(0) => return Ok(()),
-                Ok(_) => {
+                Ok(length) => {
+                    room = if length < room { FIRST_CHUNK } else { CHUNK };
                     self.carried += chunk.len() as u64;
                     self.lines.push(&chunk);
                 }

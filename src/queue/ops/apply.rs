@@ -92,7 +92,7 @@ impl Writes {
         for (task_id, number, frames) in self.outputs {
             outputs.push([task_id.into(), number.into(), frames.into()]);
         }
-        rows::write(tx, [outputs]).await
+        rows::write(tx, [outputs], "").await
     }
 
     async fn write_rows(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
@@ -146,6 +146,6 @@ impl Writes {
                 attempt.dropped.into(),
             ]);
         }
-        rows::write(tx, [tasks, attempts]).await
+        rows::write(tx, [tasks, attempts], "").await
     }
 }

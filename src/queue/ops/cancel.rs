@@ -117,7 +117,7 @@ impl Cancel {
                      WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
                 )
                 .bind(json(ids)?)
-                .fetch_all(&mut *tx.connection)
+                .fetch_all(tx.begun().await?)
                 .await?;
                 Ok((rows, None))
             }
@@ -130,7 +130,7 @@ impl Cancel {
                 .bind(batch_id)
                 .bind(after)
                 .bind(CHUNK)
-                .fetch_all(&mut *tx.connection)
+                .fetch_all(tx.begun().await?)
                 .await?;
                 let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
                 let next = rows.last().map(|row| row.id).filter(|_| full);
@@ -147,13 +147,13 @@ async fn mark(tx: &mut Tx<'_>, now: &[TaskId], later: &[TaskId]) -> Result<(), Q
     )
     .bind(json(&now)?)
     .bind(tx.wall_ms)
-    .execute(&mut *tx.connection)
+    .execute(tx.begun().await?)
     .await?;
     sqlx::query(
         "UPDATE task SET cancel_requested = 1 WHERE id IN (SELECT value FROM json_each(?1)) AND claim IS NOT NULL",
     )
     .bind(json(&later)?)
-    .execute(&mut *tx.connection)
+    .execute(tx.begun().await?)
     .await?;
     Ok(())
 }

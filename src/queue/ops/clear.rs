@@ -59,7 +59,7 @@ pub(super) async fn remove(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), QueueErr
          WHERE spilled = 1 AND task_id IN (SELECT value FROM json_each(?1)) RETURNING path",
     )
     .bind(&ids)
-    .fetch_all(&mut *tx.connection)
+    .fetch_all(tx.begun().await?)
     .await?;
     tx.unlink.extend(files);
     for statement in [
@@ -68,7 +68,7 @@ pub(super) async fn remove(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), QueueErr
         "DELETE FROM task_input WHERE task_id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?1))",
     ] {
-        sqlx::query(statement).bind(&ids).execute(&mut *tx.connection).await?;
+        sqlx::query(statement).bind(&ids).execute(tx.begun().await?).await?;
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ impl Clear {
             .bind(self.batch_id)
             .bind(CHUNK)
             .bind(self.upto)
-            .fetch_all(&mut *tx.connection)
+            .fetch_all(tx.begun().await?)
             .await?)
     }
 }

@@ -106,7 +106,7 @@ impl Operation for Promote {
         )
         .bind(tx.now)
         .bind(CHUNK)
-        .fetch_all(&mut *tx.connection)
+        .fetch_all(tx.begun().await?)
         .await?;
         for (task_id, batch_id, priority) in due {
             let priority = priority_of(priority)?;
@@ -114,7 +114,7 @@ impl Operation for Promote {
             tx.memory.became_ready(priority, task_id);
         }
         tx.memory.next_due =
-            sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1").fetch_one(&mut *tx.connection).await?;
+            sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1").fetch_one(tx.begun().await?).await?;
         Ok(())
     }
 }

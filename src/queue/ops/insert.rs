@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::super::added::{self, Answered};
+use super::super::added::Answered;
 use super::super::error::QueueError;
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -76,8 +76,11 @@ pub enum InsertRefused {
 
 impl Operation for Insert {
     type Answer = Result<Inserted, InsertRefused>;
-    const ONLY_ADDS: bool = true;
     const TOUCHES_CLAIMED: bool = false;
+
+    fn only_adds(&self) -> bool {
+        matches!(self.batch, Batch::New { .. })
+    }
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
         if let Some(key) = &self.key
@@ -127,7 +130,7 @@ impl Insert {
             sqlx::query_as("SELECT hash, batch_id, answer FROM request_key WHERE key = ?1 AND created_at > ?2")
                 .bind(&key.key)
                 .bind(tx.now - key.kept_ms)
-                .fetch_optional(&mut *tx.connection)
+                .fetch_optional(tx.begun().await?)
                 .await?;
         let Some((hash, batch_id, answer)) = stored else { return Ok(None) };
         if key.resume {
@@ -166,12 +169,10 @@ impl Insert {
                 Ok(Some(id))
             }
             Batch::Existing(id) => {
-                // It may be one of this group.
-                added::write(tx).await?;
                 let done = sqlx::query("UPDATE batch SET expecting = ?2 WHERE id = ?1")
                     .bind(id)
                     .bind(self.more)
-                    .execute(&mut *tx.connection)
+                    .execute(tx.begun().await?)
                     .await?;
                 Ok((done.rows_affected() == 1).then_some(*id))
             }
@@ -228,7 +229,7 @@ fn position(tx: &Tx<'_>, spec: &TaskSpec) -> Option<i64> {
 async fn is_open(tx: &mut Tx<'_>, batch_id: BatchId) -> Result<bool, QueueError> {
     let open: Option<bool> = sqlx::query_scalar("SELECT expecting + queued + running > 0 FROM batch WHERE id = ?1")
         .bind(batch_id)
-        .fetch_optional(&mut *tx.connection)
+        .fetch_optional(tx.begun().await?)
         .await?;
     Ok(open.unwrap_or(false))
 }
@@ -255,7 +256,7 @@ async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, Stri
 async fn stored_context(tx: &mut Tx<'_>, hash: &[u8], cwd: &str, environment: &str) -> Result<i64, QueueError> {
     let found: Option<i64> = sqlx::query_scalar("SELECT id FROM context WHERE hash = ?1")
         .bind(hash)
-        .fetch_optional(&mut *tx.connection)
+        .fetch_optional(tx.begun().await?)
         .await?;
     if let Some(id) = found {
         return Ok(id);
@@ -264,7 +265,7 @@ async fn stored_context(tx: &mut Tx<'_>, hash: &[u8], cwd: &str, environment: &s
         .bind(hash)
         .bind(cwd)
         .bind(environment)
-        .execute(&mut *tx.connection)
+        .execute(tx.begun().await?)
         .await?;
     Ok(done.last_insert_rowid())
 }

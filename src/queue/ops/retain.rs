@@ -46,14 +46,15 @@ impl Operation for Retire {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Retired, QueueError> {
         let surplus = self.count.map_or(0, |keep| tx.memory.tally.in_state(State::Completed) - keep);
         let surplus = usize::try_from(surplus).unwrap_or(0);
-        let old = |kept_since: i64| self.age_ms.is_some_and(|age| kept_since.saturating_add(age) <= tx.now);
+        let now = tx.now;
+        let old = |kept_since: i64| self.age_ms.is_some_and(|age| kept_since.saturating_add(age) <= now);
         let rows: Vec<Oldest> = sqlx::query_as(
             "SELECT id, batch_id, priority, state, run_ms, kept_since FROM task INDEXED BY task_kept
              WHERE state = 3 AND kept_since <= ?1 ORDER BY kept_since LIMIT ?2",
         )
         .bind(i64::MAX)
         .bind(SLICE + 1)
-        .fetch_all(&mut *tx.connection)
+        .fetch_all(tx.begun().await?)
         .await?;
         let slice = rows.iter().take(usize::try_from(SLICE).unwrap_or(usize::MAX));
         let leaving = slice.enumerate().take_while(|(place, row)| *place < surplus || old(row.kept_since)).count();
@@ -78,7 +79,7 @@ impl Operation for Shrink {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, QueueError> {
         let (free, pages): (i64, i64) =
             sqlx::query_as("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count")
-                .fetch_one(&mut *tx.connection)
+                .fetch_one(tx.begun().await?)
                 .await?;
         let surplus = free - SPARE_PAGES.max(pages / 4);
         if surplus <= 0 {
@@ -86,7 +87,7 @@ impl Operation for Shrink {
         }
         // A pragma takes no bound values.
         let statement = format!("PRAGMA incremental_vacuum({})", surplus.min(PAGES));
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut *tx.connection).await?;
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(tx.begun().await?).await?;
         tx.shrunk = surplus <= PAGES;
         Ok(true)
     }

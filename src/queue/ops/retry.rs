@@ -92,7 +92,7 @@ impl Operation for Retry {
              WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (4, 5)",
         )
         .bind(json(&again)?)
-        .execute(&mut *tx.connection)
+        .execute(tx.begun().await?)
         .await?;
         Ok(outcome)
     }
@@ -107,7 +107,7 @@ impl Retry {
                      WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
                 )
                 .bind(json(ids)?)
-                .fetch_all(&mut *tx.connection)
+                .fetch_all(tx.begun().await?)
                 .await?
             }
             // Whatever its state, so that a piece reads no more than it may change.
@@ -120,7 +120,7 @@ impl Retry {
                 .bind(batch_id)
                 .bind(CHUNK)
                 .bind(upto)
-                .fetch_all(&mut *tx.connection)
+                .fetch_all(tx.begun().await?)
                 .await?
             }
             Self::Ended { status, after, upto } => {
@@ -132,7 +132,7 @@ impl Retry {
                 .bind(State::codes(*status).0)
                 .bind(CHUNK)
                 .bind(upto)
-                .fetch_all(&mut *tx.connection)
+                .fetch_all(tx.begun().await?)
                 .await?
             }
         };

@@ -45,7 +45,7 @@ impl Operation for Update {
             let row: Option<(BatchId, i64, i64, Option<ClaimId>)> =
                 sqlx::query_as("SELECT batch_id, priority, state, claim FROM task WHERE id = ?1")
                     .bind(task_id)
-                    .fetch_optional(&mut *tx.connection)
+                    .fetch_optional(tx.begun().await?)
                     .await?;
             let Some((batch_id, priority, state, claim)) = row else {
                 outcome.not_updated.push(NotDone { task_id: *task_id, reason: NO_SUCH_TASK.into() });
@@ -107,13 +107,13 @@ impl Update {
         .bind(new_state.code())
         .bind(self.delay_ms.is_some())
         .bind(ready_at)
-        .execute(&mut *tx.connection)
+        .execute(tx.begun().await?)
         .await?;
         if let Some(params) = &self.params {
             sqlx::query("UPDATE task_input SET params = ?2 WHERE task_id = ?1")
                 .bind(task_id)
                 .bind(params)
-                .execute(&mut *tx.connection)
+                .execute(tx.begun().await?)
                 .await?;
         }
         Ok(())
