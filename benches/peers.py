@@ -1,23 +1,27 @@
 """What others do with the same tasks. Who is not here is named, with the reason."""
-import fcntl, os, shutil, subprocess, sys, time
+import fcntl, json, os, shutil, subprocess, sys, time
+from datetime import datetime
 
 from model import Absent, Broken
 from run import BENCHES, TARGET, output
 
 FOLDER = os.path.join(TARGET, "bench-peers")
 APT = ("parallel", "task-spooler", "nq", "sqlite3", "libsqlite3-dev")
-NOT_MEASURED = {
-    "HyperQueue": "its program is in no package registry",
-    "apalis": "a library, not a program",
-}
+NOT_MEASURED = {"HyperQueue": "its program is in no package registry"}
+APALIS = "apalis (SQLite, WAL, synchronous=FULL)"
 
 
 def install(folder):
-    """What the registries have: by apt as root, and huey into a virtual environment."""
+    """What the registries have: by apt as root, huey into a virtual environment; pueue and peers/apalis are built, which
+    takes some minutes."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         output("apt-get", "install", "-y", "-qq", "--no-install-recommends", *APT)
     output(sys.executable, "-m", "venv", f"{folder}/venv")
     output(f"{folder}/venv/bin/pip", "install", "--quiet", "huey")
+    build = ("nice", "-n15", "cargo", "install", "--locked", "--root", folder, "--target-dir", f"{folder}/build")
+    for crate in (("pueue",), ("--path", os.path.join(BENCHES, "peers/apalis"))) if shutil.which("cargo") else ():
+        output(*build, *crate, timeout=1800)
+    shutil.rmtree(f"{folder}/build", ignore_errors=True)
 
 
 def find(folder):
@@ -25,7 +29,7 @@ def find(folder):
     os.environ["PATH"] += os.pathsep + os.path.join(folder, "bin")
 
 
-def needed(program, how="apt"):
+def needed(program, how="--install-peers"):
     if shutil.which(program) is None:
         raise Absent(f"not installed ({how})")
 
@@ -55,9 +59,9 @@ def running(run, at_once):
     count = run.pick(2_000, 400)
 
     def xargs():
-        lines, begun = "x\n" * (10 * count), time.monotonic()
-        output("xargs", f"-P{at_once}", "-n1", "/bin/true", input=lines)
-        return 10 * count / (time.monotonic() - begun)
+        many, begun = run.pick(20_000, 2_000), time.monotonic()
+        output("xargs", f"-P{at_once}", "-n1", "/bin/true", input="x\n" * many)
+        return many / (time.monotonic() - begun)
 
     def parallel():
         needed("parallel")
@@ -70,7 +74,8 @@ def running(run, at_once):
             "task-spooler": lambda: spooled(run, count, at_once),
             "nq (a queue for each slot, adding included)": lambda: queued_by_nq(run, count // 8, at_once),
             "huey (SQLite, without fsync)": lambda: huey(run, count, at_once),
-            "pueue": lambda: pueue(run, count // 16, at_once),
+            "pueue": lambda: pueue(run, count // 40, at_once),
+            APALIS: lambda: apalis(run, count, at_once, "/bin/true"),
         }
 
     return {f"xargs -P{at_once}": xargs, "GNU parallel": parallel, **others(), **{name: absent(why) for name, why in NOT_MEASURED.items()}}
@@ -138,12 +143,22 @@ def huey(run, count, at_once):
     return count / float(output(python, os.path.join(BENCHES, "peers/huey_run.py"), f"{run.fresh('huey')}/db", str(count), str(at_once)))
 
 
+def apalis(run, count, at_once, *program):
+    needed("apalis-peer")
+    return float(output("apalis-peer", f"{run.fresh('apalis')}/db", str(count), str(at_once), *program))
+
+
+def doing_nothing(run):
+    """Tasks a second that do nothing, 16 at once."""
+    return {APALIS: lambda: apalis(run, 2_000, 16)}
+
+
 class Pueue:
-    """A pueue daemon of its own; its groups are paused until `run`."""
+    """A pueue daemon of its own; nothing runs until `start`."""
 
     def __init__(self, run, at_once):
         for program in ("pueue", "pueued"):
-            needed(program, "cargo install pueue --root PEERS_DIR")
+            needed(program)
         folder = run.fresh("pueue")
         with open(f"{folder}/pueue.yml", "w") as file:
             file.write(f"shared:\n  pueue_directory: {folder}\n  runtime_directory: {folder}\n  use_unix_socket: true\ndaemon: {{}}\nclient: {{}}\nprofiles: {{}}\n")
@@ -175,10 +190,15 @@ class Pueue:
 def pueue(run, count, at_once):
     with Pueue(run, at_once) as queue:
         shell_loop("pueue add -- /bin/true", count, queue.env)
-        begun = time.monotonic()
+        begun = time.time()
         queue.call("start")
         queue.call("wait", "--all", "--quiet")
-        return count / (time.monotonic() - begun)
+        # `wait` looks every two seconds: the last end is what pueue says itself.
+        ends = [task["status"].get("Done", {}) for task in json.loads(queue.call("status", "--json"))["tasks"].values()]
+        done = [datetime.fromisoformat(end["end"]).timestamp() for end in ends if end.get("result") == "Success"]
+        if len(done) != count:
+            raise Broken(f"{len(done)} of {count} tasks are done")
+        return count / (max(done) - begun)
 
 
 def adding(run, count):
@@ -205,4 +225,5 @@ def adding(run, count):
         with Pueue(run, 1) as queue:
             return shell_loop("pueue add -- /bin/true", count, queue.env) / count * 1000
 
-    return {"task-spooler": spooler, "nq": nq, "pueue": pueued, **{name: absent(why) for name, why in NOT_MEASURED.items()}}
+    return {"task-spooler": spooler, "nq": nq, "pueue": pueued, **{name: absent(why) for name, why in NOT_MEASURED.items()},
+            "apalis": absent("a library without a command to add with")}

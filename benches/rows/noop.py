@@ -1,5 +1,5 @@
 """Tasks that do nothing: what the queue itself costs, in time and in bytes on the disk."""
-import sqlite
+import peers, sqlite
 from home import Home, tasks_file
 from model import FLOOR, OURS, Broken, Line, at_least, at_most, row
 
@@ -19,7 +19,7 @@ def noop(run):
             home.add(tasks_file(run, count, duration=0), count)
             return count / home.run_all(AT_ONCE)
 
-    yield {FLOOR: lambda: count / sqlite.carried_out(run, count)[0], OURS: ours}
+    yield {FLOOR: lambda: count / sqlite.carried_out(run, count)[0], OURS: ours, **peers.doing_nothing(run)}
 
 
 def written(*pids):
