@@ -49,8 +49,8 @@ fuzz:
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
 	done
 
-# Every figure beside its floor. `bench` takes an hour or so and writes docs/benchmarks.md; `bench-quick` takes some
-# minutes and only shows.
+# Every figure beside its floor. `bench` takes about three quarters of an hour, says so at its begin, and writes
+# docs/benchmarks.md; `bench-quick` takes about two minutes and only shows.
 bench: build
 	python3 benches/bench.py --write
 

@@ -14,21 +14,23 @@ from rows import ROWS
 from run import Run
 
 
-def wanted_sides(row):
+def judged_sides(row):
     """Ours, and what its musts look at."""
     bounds = [bound for line in row.lines for must in line.musts for bound in (must if isinstance(must, tuple) else (must,))]
     return {OURS, "floor", *(bound.than for bound in bounds)}
 
 
 def measured(run, row, rounds, pairs):
-    """The figures of each line of a row: of every round, side by side. A side that cannot be had is left out and named.
+    """The figures of each line of a row: of every round, side by side. A side that cannot be had is left out and named;
+    what is only shown takes part in the first rounds alone.
     """
     lines = {line.key: {"what": line.what, "unit": line.unit, "row": row.name, "sides": {}, "absent": {}} for line in row.lines}
-    gone = set()
+    gone, judged = set(), judged_sides(row)
+    shown_rounds = 0 if pairs else run.pick(3, 1)
     with row.sides(run) as sides:
-        if pairs:
-            sides = {side: measure for side, measure in sides.items() if side in wanted_sides(row)}
         for number in range(rounds):
+            if number == shown_rounds:
+                sides = {side: measure for side, measure in sides.items() if side in judged}
             # There and back again, so that a machine that slows down does not favour a side.
             for side in list(sides) if number % 2 == 0 else list(reversed(sides)):
                 if side in gone:
@@ -51,12 +53,24 @@ def measured(run, row, rounds, pairs):
     return lines
 
 
+def rounds_of(row, args):
+    return args.pairs or args.rounds or (row.quick or 1 if args.quick else row.rounds)
+
+
+def forecast(args, took):
+    """How long the run takes at most: what each row took when its duration was last kept, and more where it has more rounds."""
+    known = [(took[row.name], rounds_of(row, args)) for row in args.rows if row.name in took]
+    seconds = sum(last["seconds"] * max(rounds / last["rounds"], 1) for last, rounds in known)
+    new = [row.name for row in args.rows if row.name not in took]
+    return f"{len(args.rows)} rows: at most {seconds / 60:.1f} min" + (f", and what has no duration yet: {', '.join(new)}" if new else "")
+
+
 def arguments():
     text = "rows:\n" + "".join(f"  {row.name:14} {row.lines[0].what}\n" for row in ROWS)
     parser = argparse.ArgumentParser(description=__doc__, epilog=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds, no rows of a million tasks")
     parser.add_argument("--only", metavar="ROW[,ROW]", help="these rows alone")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each row")
+    parser.add_argument("--rounds", type=int, metavar="N", help="N rounds of each row; peers that no must looks at: 3 at most")
     parser.add_argument("--pairs", type=int, metavar="N", help="N rounds of ours and what its must looks at, no other peers")
     parser.add_argument("--million", type=int, default=1_000_000, metavar="N", help="how many tasks stand for a million, to try the rows out")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and benches/last.json, the rows of this run replaced")
@@ -89,10 +103,12 @@ def main():
         with Home(run) as home:
             about = machine.described(run, home)
         date = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
-        now = {"runs": {date: {**about, "command": shlex.join(["benches/bench.py", *sys.argv[1:]])}}, "lines": {}}
+        now = {"runs": {date: {**about, "command": shlex.join(["benches/bench.py", *sys.argv[1:]])}}, "lines": {}, "took": {}}
+        size = "quick" if args.quick else "full"
+        print(forecast(args, before["took"].get(size, {})), flush=True)
+        took = now["took"][size] = {}
         for row in args.rows:
-            rounds = args.pairs or args.rounds or (row.quick or 1 if args.quick else row.rounds)
-            begun = time.monotonic()
+            rounds, begun = rounds_of(row, args), time.monotonic()
             try:
                 lines = measured(run, row, rounds, args.pairs)
             except (Absent, Broken, OSError, ValueError, KeyError) as error:
@@ -101,10 +117,11 @@ def main():
                 if not isinstance(error, (Absent, Broken)):
                     traceback.print_exc()
                 continue
+            took[row.name] = {"seconds": round(time.monotonic() - begun, 1), "rounds": rounds}
             for key, line in lines.items():
                 now["lines"][key] = {**line, "run": date}
                 print(report.console(key, line, row, before["lines"].get(key)), flush=True)
-            print(f"    ({row.name}: {rounds} rounds, {time.monotonic() - begun:.0f} s)", flush=True)
+            print(f"    ({row.name}: {rounds} rounds, {took[row.name]['seconds']:.0f} s)", flush=True)
     print("\n" + report.summary(now, ROWS))
     if args.write:
         report.write(report.merged(before, now), ROWS)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 FLOOR, OURS = "floor", "batch-executor"
+JUDGED_ROUNDS = 9  # the least by which a must is judged
 
 
 class Broken(Exception):
@@ -53,16 +54,17 @@ class Line:
 @dataclass(frozen=True)
 class Row:
     """What is measured together. `sides` opens what is measured (a context manager of a dict from a side to a
-    function that gives a figure, or a figure for each line) and ends it. `quick`: its rounds in a quick run, 0: none.
+    function that gives a figure, or a figure for each line) and ends it. `quick`: its rounds in a quick run, 0: none;
+    `rounds`: those of a full one.
     """
     name: str
     lines: tuple
     floor: str
     sides: Callable
-    rounds: int = 5
+    rounds: int = JUDGED_ROUNDS
     quick: int = 3
 
 
-def row(name, lines, floor, rounds=5, quick=3):
+def row(name, lines, floor, rounds=JUDGED_ROUNDS, quick=3):
     """Makes a row of a generator that yields its sides once."""
     return lambda sides: Row(name, tuple(lines), floor, contextlib.contextmanager(sides), rounds, quick)

@@ -14,9 +14,9 @@ def last():
     """The last table that was kept."""
     try:
         with open(DATA) as file:
-            return json.load(file)
+            return {"took": {}, **json.load(file)}
     except FileNotFoundError:
-        return {"runs": {}, "lines": {}}
+        return {"runs": {}, "lines": {}, "took": {}}
 
 
 def merged(before, now):
@@ -26,7 +26,8 @@ def merged(before, now):
     lines = {**before["lines"], **{key: line for key, line in now["lines"].items() if not (line["quick"] and key in fuller)}}
     used = {line["run"] for line in lines.values()}
     runs = {date: run for date, run in {**before["runs"], **now["runs"]}.items() if date in used}
-    return {"runs": runs, "lines": lines}
+    took = {size: {**before["took"].get(size, {}), **now["took"].get(size, {})} for size in ("full", "quick")}
+    return {"runs": runs, "lines": lines, "took": took}
 
 
 def figure(value):
@@ -67,9 +68,14 @@ def cells(key, line, spec):
     aim = must_text(spec.musts, spec.unit, lambda bound: bound.aim)
     return [
         key, f"{line['what']}, {line['unit']}", spread(line["sides"].get(FLOOR)), spread(line["sides"].get(OURS)), shown,
-        must_text(spec.musts, spec.unit, lambda bound: bound.limit) or "shown", line["holds"] or "–",
+        must_text(spec.musts, spec.unit, lambda bound: bound.limit) or "shown", judgement(line),
         f"{aim}{': reached' if reached(line, spec.musts) else ''}" or "–",
     ]
+
+
+def judgement(line):
+    """What holds, and by how many rounds."""
+    return f"{line['holds'] or '–'} ({line['rounds']} round{'s' * (line['rounds'] > 1)}{', quick' if line['quick'] else ''})"
 
 
 def change(line, before):
@@ -112,10 +118,6 @@ def ordered(data, rows):
     return [(row, spec, spec.key, data["lines"][spec.key]) for row in rows for spec in row.lines if spec.key in data["lines"]]
 
 
-def rounds(line):
-    return f"{line['rounds']}{', quick' if line['quick'] else ''}"
-
-
 def write(data, rows):
     """Keeps the table as data, and as a page."""
     with open(DATA, "w") as file:
@@ -131,10 +133,11 @@ def page(data, rows):
         "Written by `make bench` (`python3 benches/bench.py --help`); not edited by hand. Every figure of ours stands beside its floor:"
         "\nwhat this machine can do at best, measured in the same run by a small C program, SQLite alone or the system's own tool. Floor,"
         "\nours and peers take turns. Cells: median (least–greatest); ratios: the median of the rounds' ratios [the interval of that"
-        "\nmedian, 95 % from six rounds on]. *Not clear*: the interval crosses the must. *Quick*: fewer tasks in fewer rounds.\n",
-        table([*HEAD, "rounds", "run"], [[*cells(key, line, spec), rounds(line), line["run"]] for _, spec, key, line in found]),
+        "\nmedian, 95 % from six rounds on]. A must is judged by nine rounds or more, save what was measured in less (memory, idle CPU,"
+        "\n*quick*: fewer tasks in fewer rounds). *Not clear*: the interval crosses the must. Aims judge nothing.\n",
+        table([*HEAD, "run"], [[*cells(key, line, spec), line["run"]] for _, spec, key, line in found]),
         "\n## Others in the same rounds\n",
-        table(["row", "who", "figure", "ours / theirs"], peer_rows(found)),
+        table(["row", "who", "figure", "ours / theirs", "rounds"], peer_rows(found)),
         "\n## The floors\n",
         *(f"- **{row.name}**: {row.floor}." for row in rows if any(key in data["lines"] for key in (spec.key for spec in row.lines))),
         "\n## The runs\n",
@@ -154,6 +157,6 @@ def peer_rows(found):
     for _, _, key, line in found:
         for side, values in line["sides"].items():
             if side not in (FLOOR, OURS):
-                rows.append([key, side, f"{spread(values)} {line['unit']}", figure(statistics.median(judge.ratios(line, side)))])
-        rows += [[key, side, f"absent: {why}", "–"] for side, why in line["absent"].items()]
+                rows.append([key, side, f"{spread(values)} {line['unit']}", figure(statistics.median(judge.ratios(line, side))), len(values)])
+        rows += [[key, side, f"absent: {why}", "–", "–"] for side, why in line["absent"].items()]
     return rows

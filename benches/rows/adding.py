@@ -15,7 +15,6 @@ ADD = {"action": "add", "name": "t", "function": "command", "params": {"argv": [
     "add-file", [Line("add-file", "adding a million tasks from a JSON Lines file", "tasks/s", (at_least(0.5, 0.8),))],
     "SQLite alone: the same rows into the same tables with their indexes, in transactions of the daemon's size (256 KiB of"
     " lines); beside it, not judged, the raw lines into one table without an index",
-    rounds=3,
 )
 def add_file(run):
     count = run.pick(run.million, run.million // 10)
