@@ -165,6 +165,25 @@ fn a_file_of_several_parts_is_one_batch_with_one_summary() {
 }
 
 #[test]
+fn a_file_of_which_some_parts_were_there_before_says_how_many_tasks() {
+    let daemon = Daemon::start();
+    // Each is a part of its own.
+    let task = json!({"name": "t", "function": "code_execution",
+        "params": {"runtime": "terminal", "code": format!("true #{}", "x".repeat(200_000))}});
+    let line = format!("{task}\n");
+    for (parts, said) in [
+        (2, "batch 1: 2 tasks added, tasks 1 to 2."),
+        (3, "batch 1: 3 tasks added, 2 of them before, tasks 1 to 3."),
+        (3, "batch 1: 3 tasks were there before, tasks 1 to 3."),
+    ] {
+        std::fs::write(daemon.work().join("t.jsonl"), line.repeat(parts)).expect("a file");
+        let output = daemon.cli(&["add-batch", "t.jsonl", "--request-key", "k"]);
+        assert!(stdout(&output).starts_with(said), "{output:?}");
+    }
+    assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 3);
+}
+
+#[test]
 fn atomic_refuses_the_whole_file_for_what_only_the_daemon_can_see() {
     let daemon = Daemon::start();
     let good = format!("{{\"name\":\"{}\",\"function\":\"simulate\"}}\n", "x".repeat(1000));

@@ -48,8 +48,10 @@ pub struct Added {
     pub last_task_id: Option<TaskId>,
     pub task_ids: Vec<TaskId>,
     pub queued: i64,
-    /// Whether the batch was there before.
+    /// Whether the batch was there before: all its parts.
     pub repeated: bool,
+    /// Tasks of those parts that were there before.
+    pub before: u64,
     /// The first of the bad tasks.
     pub listed: Vec<(Place, String)>,
     pub bad: u64,
@@ -193,8 +195,9 @@ impl Added {
         self.first_task_id = self.first_task_id.or(part.first_task_id);
         self.last_task_id = part.last_task_id.or(self.last_task_id);
         self.added += part.added;
+        self.before += if part.repeated { part.added } else { 0 };
         self.queued = part.queued;
-        self.repeated |= part.repeated;
+        self.repeated = self.before == self.added;
         let room = (MAX_IDS + 1).saturating_sub(self.task_ids.len());
         match part.task_ids {
             Some(ids) => self.task_ids.extend(ids.into_iter().take(room)),
@@ -235,9 +238,10 @@ impl Added {
             _ => String::new(),
         };
         let again = match (self.repeated, self.added) {
-            (false, _) => " added",
-            (true, 1) => " was there before",
-            (true, _) => " were there before",
+            (false, _) if self.before > 0 => format!(" added, {} of them before", self.before),
+            (false, _) => " added".to_owned(),
+            (true, 1) => " was there before".to_owned(),
+            (true, _) => " were there before".to_owned(),
         };
         let bad = if self.bad > 0 { format!("; {} bad left out", self.bad) } else { String::new() };
         format!("batch {batch}: {}{again}{ids}{bad}", text::tasks(self.added))
@@ -307,6 +311,25 @@ mod tests {
         ]);
         assert_eq!(added.errors(), expected);
         assert_eq!(added.data()["task_ids"], json!([10]));
+    }
+
+    #[test]
+    fn a_batch_was_there_before_when_all_its_parts_were() {
+        let part = |first: u64, repeated: bool| {
+            let ids = format!(r#""first_task_id":{first},"last_task_id":{},"errors":[],"queued":4"#, first + 1);
+            answer(&format!(
+                r#"{{"ok":true,"action":"add_batch","message":"m","data":{{"batch_id":3,"added":2,{ids},"repeated":{repeated}}}}}"#
+            ))
+        };
+        let mut added = Added::default();
+        added.take(part(1, true), &[]).expect("a part");
+        assert_eq!(
+            (added.repeated, added.message()),
+            (true, "batch 3: 2 tasks were there before, tasks 1 to 2".into())
+        );
+        added.take(part(3, false), &[]).expect("a part");
+        let said = "batch 3: 4 tasks added, 2 of them before, tasks 1 to 4";
+        assert_eq!((added.repeated, added.message()), (false, said.into()));
     }
 
     #[test]
