@@ -246,11 +246,39 @@ pub fn reap(pid: i32) -> Option<Reaped> {
 /// When no descriptors are left.
 pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reading, writing) = pipe()?;
-    // SAFETY: a plain fcntl on a descriptor that we own.
-    if unsafe { libc::fcntl(reading.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } != 0 {
+    unblock(&reading)?;
+    Ok((reading, writing))
+}
+
+/// A pipe whose writing end does not block; both close on exec.
+///
+/// # Errors
+/// When no descriptors are left.
+pub fn input_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reading, writing) = pipe()?;
+    unblock(&writing)?;
+    Ok((reading, writing))
+}
+
+fn unblock(end: &OwnedFd) -> io::Result<()> {
+    // SAFETY: a plain fcntl on a descriptor that is open.
+    if unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok((reading, writing))
+    Ok(())
+}
+
+/// The bytes in a pipe that nobody has read; by either end.
+///
+/// # Errors
+/// When it is no pipe.
+pub fn unread(pipe: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to a valid pointer.
+    if unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(count.unsigned_abs()))
 }
 
 /// Gives back memory that this process does not need while it waits: what its allocator holds free, and the pages of

@@ -20,6 +20,16 @@ pub type BatchId = i64;
 /// A task that was claimed and given back without having started gets a new one.
 pub type ClaimId = i64;
 
+/// What may be there before a task's process is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Prepared {
+    /// Forks of its interpreter, which has imported these modules; where there is none it starts as any other.
+    Forks { imports: Vec<String> },
+    /// A worker, which takes one task after the other, each as a line of its stdin, and answers each by a line of
+    /// its stdout.
+    Worker,
+}
+
 /// How urgent a task is. Higher first, then lower task id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -125,7 +125,7 @@ impl Connection {
             script: None,
             secrets,
             limits: Limits::default(),
-            warm: None,
+            prepared: None,
         };
         self.send(&ToKeeper::Launch {
             wave: vec![Launch {

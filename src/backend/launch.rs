@@ -30,7 +30,7 @@ pub(super) fn launch_of(attempt: &Attempt, work: Work, grace_ms: i64, home: &Hom
                 script: process.script.map(|path| path.display().to_string()),
                 secrets: process.secrets,
                 limits: process.limits,
-                warm: process.warm,
+                prepared: process.prepared,
             }))
         }
     };

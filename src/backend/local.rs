@@ -16,8 +16,8 @@ use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
 use crate::config::Declared;
 use crate::function::{self, Work};
-use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_SECRETS, encode};
-use crate::task::{ClaimId, Limits, Order};
+use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_SECRETS, WITH_WORKERS, encode};
+use crate::task::{ClaimId, Limits, Order, Prepared};
 
 /// The most attempts in one message.
 const WAVE: usize = 64;
@@ -50,7 +50,7 @@ pub struct Local {
     /// The environments that this keeper was sent.
     sent: Arc<Mutex<BTreeSet<i64>>>,
     pub keeper_pid: u32,
-    keeper_guards: bool,
+    keeper_protocol: u32,
 }
 
 impl Local {
@@ -89,7 +89,7 @@ impl Local {
             next_request: Arc::new(AtomicU64::new(1)),
             sent: Arc::default(),
             keeper_pid: welcome.pid,
-            keeper_guards: welcome.protocol >= WITH_SECRETS,
+            keeper_protocol: welcome.protocol,
         };
         tokio::spawn(write(writing, outgoing, handed_over));
         tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));
@@ -126,16 +126,21 @@ impl Local {
         }
     }
 
-    /// A keeper of an older version that could not be replaced would show what is to be hidden, and limit nothing.
+    /// A keeper of an older version that could not be replaced would show what is to be hidden, limit nothing, and not
+    /// understand a worker.
     fn runnable(&self, work: Work) -> Work {
-        match work {
-            Work::Process(process)
-                if !self.keeper_guards && (!process.secrets.is_empty() || process.limits != Limits::default()) => Work::Unrunnable {
-                error: "a keeper of an older version runs the tasks, without secrets and limits; it leaves with the last of them"
-                    .to_owned(),
-            },
-            work => work,
-        }
+        let Work::Process(process) = &work else { return work };
+        let guarded = !process.secrets.is_empty() || process.limits != Limits::default();
+        let lacks = if guarded && self.keeper_protocol < WITH_SECRETS {
+            "secrets and limits"
+        } else if process.prepared == Some(Prepared::Worker) && self.keeper_protocol < WITH_WORKERS {
+            "warm functions"
+        } else {
+            return work;
+        };
+        let error =
+            format!("a keeper of an older version runs the tasks, without {lacks}; it leaves with the last of them");
+        Work::Unrunnable { error }
     }
 
     fn send_wave(&self, wave: Vec<Launch>) {

@@ -6,7 +6,7 @@ use super::{Ended, Event, Options};
 use crate::attempt::{Output, Verdict};
 use crate::function;
 use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent};
-use crate::output::{LogReader, log_file};
+use crate::output::{self, LogReader, VALUE, log_file};
 use crate::task::{Cause, Exit, Limits};
 
 /// An event as the queue takes it: with a verdict.
@@ -21,7 +21,7 @@ pub(super) fn judged(options: &Options, event: KeeperEvent) -> Event {
     }
 }
 
-fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
+fn verdict_on(options: &Options, mut end: KeeperEnd) -> Ended {
     let (mut exit_code, mut signal, mut usage) = (None, None, None);
     let mut outside_kill = None;
     let verdict = match end.how {
@@ -35,16 +35,16 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
             let duration = duration_ms as f64 / 1000.0;
             Verdict::Success { result: Some(serde_json::json!({"status": "simulated", "duration": duration})) }
         }
+        How::Answered => {
+            let verdict = function::answered(&mut log_of(options, &end), end.spilled, options.keep_bytes);
+            // It is the verdict now.
+            end.frames = output::without(&end.frames, VALUE);
+            verdict
+        }
         How::NotRun { error, permanent } => Verdict::Failure { error, permanent, result: None },
         How::Process { exit_code: code, signal: by, cpu_us, max_rss, out_of_memory } => {
             (exit_code, signal, usage) = (code, by, Some((cpu_us, max_rss)));
-            let log = if end.spilled {
-                LogReader::open(&log_file(&options.home.output_dir(), end.task_id, end.attempt))
-            } else {
-                Ok(LogReader::from_bytes(end.frames.clone()))
-            };
-            // A log that is gone leaves the end; its output is lost.
-            let mut log = log.unwrap_or_else(|_| LogReader::from_bytes(Vec::new()));
+            let mut log = log_of(options, &end);
             let verdict = function::interpret(&end.function, code, by, &mut log, end.spilled, options.keep_bytes);
             let (verdict, by_limit) = limited(verdict, &end.limits, &Exit { code, signal: by, cpu_us, max_rss });
             if end.order.is_none() && by == Some(SIGKILL) && !by_limit {
@@ -68,6 +68,16 @@ fn verdict_on(options: &Options, end: KeeperEnd) -> Ended {
         cpu_us: usage.map(|(cpu_us, _)| cpu_us),
         max_rss: usage.map(|(_, max_rss)| max_rss),
         output: Output { frames: end.frames, spilled: end.spilled, dropped: end.dropped },
+    }
+}
+
+/// What the attempt wrote. A log that is gone leaves the end; its output is lost.
+fn log_of(options: &Options, end: &KeeperEnd) -> LogReader {
+    if end.spilled {
+        let path = log_file(&options.home.output_dir(), end.task_id, end.attempt);
+        LogReader::open(&path).unwrap_or_else(|_| LogReader::from_bytes(Vec::new()))
+    } else {
+        LogReader::from_bytes(end.frames.clone())
     }
 }
 

@@ -46,6 +46,8 @@ struct FunctionTable {
     timeout: Option<f64>,
     max_concurrent: Option<u32>,
     #[serde(default)]
+    warm: bool,
+    #[serde(default)]
     limits: Map<String, Value>,
 }
 
@@ -235,8 +237,8 @@ fn apply_function(settings: &mut Settings, place: &str, name: String, table: Fun
         }
         Err(error) => return wrong(&format!("is not understood: {error}")),
     };
-    let FunctionTable { command, timeout, max_concurrent, .. } = table;
-    settings.functions.insert(name, UserFunction { command, timeout, max_concurrent, limits });
+    let FunctionTable { command, timeout, max_concurrent, warm, .. } = table;
+    settings.functions.insert(name, UserFunction { command, timeout, max_concurrent, limits, warm });
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::secret::Source;
-use crate::task::{self, Limits};
+use crate::task::{self, Limits, Prepared};
 
 /// A function that the user declared under `[functions.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,8 @@ pub struct UserFunction {
     pub max_concurrent: Option<u32>,
     /// Of its tasks, where they do not set their own.
     pub limits: Limits,
+    /// Whether a process takes one task after the other.
+    pub warm: bool,
 }
 
 /// What is declared under `[runtimes.python]`.
@@ -32,9 +34,9 @@ pub struct Python {
 }
 
 impl Python {
-    /// What a fork-server imports, where there is to be one.
-    pub fn forked(&self) -> Option<Vec<String>> {
-        self.warm.then(|| self.imports.clone())
+    /// What is there before a task in Python, where that is wanted.
+    pub fn prepared(&self) -> Option<Prepared> {
+        self.warm.then(|| Prepared::Forks { imports: self.imports.clone() })
     }
 }
 

@@ -4,13 +4,11 @@ use serde_json::Value;
 
 use crate::attempt::Verdict;
 use crate::json::{DEEPEST, depth};
-use crate::output::{LogReader, STDERR, STDOUT, Streams, VALUE, plain_result};
+use crate::output::{Answer, LONGEST_ANSWER, LogReader, STDERR, STDOUT, Streams, VALUE, plain_result};
 
 /// The most bytes and lines of stderr that an error repeats.
 const ERROR_BYTES: usize = 2000;
 const ERROR_LINES: usize = 10;
-/// The longest value of a `custom_function`, in bytes.
-const LONGEST_VALUE: u64 = 16 * 1024 * 1024;
 
 /// The verdict on a process that nobody ended. `spilled`: its output is too large to be kept beside the
 /// task, so the result is made now.
@@ -22,13 +20,7 @@ pub fn interpret(
     spilled: bool,
     keep_bytes: u64,
 ) -> Verdict {
-    let plain = |log: &mut LogReader| {
-        let stdout = log.head_tail(STDOUT, keep_bytes);
-        let stderr = log.head_tail(STDERR, keep_bytes);
-        plain_result(exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))
-    };
-    let large = spilled || log.size(Streams::Both) > keep_bytes;
-    let kept = |log: &mut LogReader| large.then(|| plain(log));
+    let kept = |log: &mut LogReader| kept(exit_code, log, spilled, keep_bytes);
     if let Some(error) = unusable(function, log) {
         return Verdict::Failure { error, permanent: true, result: kept(log) };
     }
@@ -43,11 +35,37 @@ pub fn interpret(
             Err(error) => Verdict::Failure { error, permanent: false, result: kept(log) },
         },
         _ => {
-            let mut result = plain(log);
+            let mut result = plain(exit_code, log, keep_bytes);
             let value = result.get_mut("value").map(Value::take);
             Verdict::Success { result: Some(value.unwrap_or(result)) }
         }
     }
+}
+
+/// The verdict on what a worker has answered. The rest as above.
+pub fn answered(log: &mut LogReader, spilled: bool, keep_bytes: u64) -> Verdict {
+    let (line, _) = log.head_tail(VALUE, LONGEST_ANSWER as u64 + 1);
+    let (error, permanent) = match Answer::read(&line) {
+        Ok(Answer::Result(result)) => match json(result.as_bytes(), "the result") {
+            Ok(value) => return Verdict::Success { result: Some(value) },
+            Err(error) => (error, false),
+        },
+        Ok(Answer::Error { error, permanent }) => (error, permanent),
+        Err(error) => (error, false),
+    };
+    Verdict::Failure { error, permanent, result: kept(None, log, spilled, keep_bytes) }
+}
+
+fn plain(exit_code: Option<i32>, log: &mut LogReader, keep_bytes: u64) -> Value {
+    let stdout = log.head_tail(STDOUT, keep_bytes);
+    let stderr = log.head_tail(STDERR, keep_bytes);
+    plain_result(exit_code, (&stdout.0, stdout.1), (&stderr.0, stderr.1))
+}
+
+/// The plain result, where the output is too large for it to be made when it is read.
+fn kept(exit_code: Option<i32>, log: &mut LogReader, spilled: bool, keep_bytes: u64) -> Option<Value> {
+    let large = spilled || log.size(Streams::Both) > keep_bytes;
+    large.then(|| plain(exit_code, log, keep_bytes))
 }
 
 /// What the wrapper says of a `custom_function` whose parameters no further attempt would make better.
@@ -60,17 +78,20 @@ fn unusable(function: &str, log: &mut LogReader) -> Option<String> {
 }
 
 fn value(log: &mut LogReader) -> Result<Value, String> {
-    let (text, omitted) = log.head_tail(VALUE, LONGEST_VALUE);
+    let (text, omitted) = log.head_tail(VALUE, LONGEST_ANSWER as u64);
     if omitted > 0 {
-        return Err(format!("the returned value is longer than {LONGEST_VALUE} bytes"));
+        return Err(format!("the returned value is longer than {LONGEST_ANSWER} bytes"));
     }
     if text.is_empty() {
         return Err("`params.code` ended the interpreter before `process` returned".to_owned());
     }
-    let value =
-        serde_json::from_slice(&text).map_err(|error| format!("the returned value cannot be kept as JSON: {error}"))?;
+    json(&text, "the returned value")
+}
+
+fn json(text: &[u8], what: &str) -> Result<Value, String> {
+    let value = serde_json::from_slice(text).map_err(|error| format!("{what} cannot be kept as JSON: {error}"))?;
     if depth(&value) > DEEPEST {
-        return Err(format!("the returned value is nested too deep: at most {DEEPEST} levels are possible"));
+        return Err(format!("{what} is nested too deep: at most {DEEPEST} levels are possible"));
     }
     Ok(value)
 }

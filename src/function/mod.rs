@@ -14,14 +14,14 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 pub use check::check;
-pub use interpret::interpret;
+pub use interpret::{answered, interpret};
 pub use prepare::{Context, prepare};
 
 pub use crate::attempt::{Attempt, Environment};
 use crate::config::UserFunction;
 use crate::protocol::{FunctionInfo, ParamInfo};
 use crate::secret::Wanted;
-use crate::task::Limits;
+use crate::task::{Limits, Prepared};
 
 /// The built-in functions.
 pub const BUILT_IN: &[&str] = &["simulate", "code_execution", "command", "custom_function"];
@@ -59,8 +59,8 @@ pub struct Process {
     /// A file under `HOME/run/` to unlink when the attempt has ended.
     pub script: Option<PathBuf>,
     pub limits: Limits,
-    /// It may run in a fork of its interpreter that has imported these modules.
-    pub warm: Option<Vec<String>>,
+    /// What may be there before it.
+    pub prepared: Option<Prepared>,
     /// Variables whose values are read when it starts.
     pub secrets: Vec<Wanted>,
     /// The attempt's own time limit, where the function's declaration sets a shorter one.

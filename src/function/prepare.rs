@@ -11,7 +11,7 @@ use crate::config::{Declared, UserFunction};
 use crate::home::{self, Home};
 use crate::protocol::milliseconds;
 use crate::secret::Wanted;
-use crate::task::Limits;
+use crate::task::{Limits, Prepared};
 
 /// Longer code runs from a file: one argument may hold 128 KiB (execve(2)).
 const LONGEST_ARGUMENT: usize = 100 * 1024;
@@ -172,21 +172,21 @@ fn code_execution(attempt: &Attempt, context: &Context<'_>, mut surroundings: Su
         "nodejs" => (&["node", "nodejs"], "-e", "js"),
         _ => (&["bash", "sh"], "-c", "sh"),
     };
-    let mut warm = None;
+    let mut prepared = None;
     if extension == "py" {
         surroundings.unbuffered();
-        warm = context.declared.python.forked();
+        prepared = context.declared.python.prepared();
     }
     let program = surroundings.find(names)?;
     let name = names[0].to_owned();
     let code = text("code");
     if code.len() <= LONGEST_ARGUMENT {
         let argv = vec![name, flag.to_owned(), code.to_owned()];
-        return Ok(Process { warm, ..surroundings.process(program, argv) });
+        return Ok(Process { prepared, ..surroundings.process(program, argv) });
     }
     let script = write_script(attempt, context, code, extension)?;
     let argv = vec![name, script.display().to_string()];
-    Ok(Process { script: Some(script), warm, ..surroundings.process(program, argv) })
+    Ok(Process { script: Some(script), prepared, ..surroundings.process(program, argv) })
 }
 
 fn custom_function(
@@ -210,24 +210,31 @@ fn custom_function(
         argv.push(format!("@{}", script.display()));
         Some(script)
     };
-    let warm = context.declared.python.forked();
-    Ok(Process { script, value_pipe: true, warm, ..surroundings.process(program, argv) })
+    let prepared = context.declared.python.prepared();
+    Ok(Process { script, value_pipe: true, prepared, ..surroundings.process(program, argv) })
 }
 
 fn user(attempt: &Attempt, function: &UserFunction, mut surroundings: Surroundings) -> Result<Process, String> {
     let name = function.command.first().ok_or("the function's `command` is empty")?;
     let program = surroundings.find(&[name])?;
-    surroundings.stdin = json!({
+    let mut told = json!({
         "task_id": attempt.task_id,
         "name": attempt.name,
         "attempt": attempt.number,
         "params": attempt.params,
     })
-    .to_string()
-    .into_bytes();
+    .to_string();
+    if function.warm {
+        told.push('\n');
+        // What is of one task is in its line.
+        surroundings.env.retain(|(name, _)| name == "BATCH_EXECUTOR_HOME");
+        surroundings.unbuffered();
+    }
+    surroundings.stdin = told.into_bytes();
     surroundings.limits = surroundings.limits.over(&function.limits);
     let timeout_ms = function.timeout.map(milliseconds);
-    Ok(Process { timeout_ms, ..surroundings.process(program, function.command.clone()) })
+    let prepared = function.warm.then_some(Prepared::Worker);
+    Ok(Process { timeout_ms, prepared, ..surroundings.process(program, function.command.clone()) })
 }
 
 fn write_script(attempt: &Attempt, context: &Context<'_>, text: &str, extension: &str) -> Result<PathBuf, String> {

@@ -4,6 +4,7 @@
 //! [`Core::tick`], and takes the events.
 
 mod attempt;
+mod worker;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,8 +90,16 @@ impl Core {
             nothing: File::open("/dev/null")?,
         };
         for running in running.into_values() {
+            core.opened.extend(running.pipes.iter().map(|(_, pipe)| pipe.as_raw_fd()));
+            if let (Some(worker), Some(pid)) = (&running.worker, running.pid) {
+                core.warm.workers.came(pid, worker.mark);
+            }
+            let claim = running.launch.claim;
             core.adopt(running);
+            core.feed(claim);
         }
+        // What was prepared before this process was replaced is nobody's.
+        core.sweep();
         Ok(core)
     }
 
@@ -140,6 +149,7 @@ impl Core {
             }
         }
         self.opened.append(&mut self.warm.opened);
+        self.closed.append(&mut self.warm.workers.closed);
     }
 
     /// An environment that attempts refer to.
@@ -164,7 +174,6 @@ impl Core {
         }
         for (_, pipe) in &running.pipes {
             self.by_pipe.insert(pipe.as_raw_fd(), claim);
-            self.opened.push(pipe.as_raw_fd());
         }
         self.timers.extend(running.timers());
         self.room.add(&running.capture);
@@ -178,8 +187,8 @@ impl Core {
         for timer in running.timers() {
             self.timers.remove(&timer);
         }
-        for (_, pipe) in &running.pipes {
-            self.by_pipe.remove(&pipe.as_raw_fd());
+        for fd in running.descriptors() {
+            self.by_pipe.remove(&fd);
         }
         self.table.followed.remove(&claim);
         self.room.remove(&running.capture);
@@ -192,8 +201,23 @@ impl Core {
         Some(running)
     }
 
+    /// There is no daemon, or another one: nothing starts, and no worker serves what that one declares.
+    pub(super) fn alone(&mut self) {
+        self.held = true;
+        self.warm.workers.end(None);
+        for worker in self.table.running.values_mut().filter_map(|running| running.worker.as_mut()) {
+            worker.last = true;
+        }
+    }
+
+    /// Whether nothing runs, workers without a task included.
+    pub(super) fn is_idle(&self) -> bool {
+        self.table.running.is_empty() && self.warm.workers.is_empty()
+    }
+
     /// Ends an attempt by order.
     pub(super) fn end(&mut self, claim: ClaimId, order: Order, grace_ms: i64) -> EndAnswer {
+        self.listen(claim);
         let Some(running) = self.table.running.get_mut(&claim) else {
             let yielded = !self.take_back(Some(&[claim])).is_empty();
             return if yielded {
@@ -271,6 +295,7 @@ impl Core {
         let mut sweep = false;
         while let Some(pid) = next_dead() {
             sweep = true;
+            self.warm.workers.died(pid);
             match self.mains.remove(&pid) {
                 Some(claim) => self.main_died(pid, claim),
                 None => {
@@ -280,8 +305,12 @@ impl Core {
             }
         }
         if sweep {
-            self.table.orphans.sweep(&self.mains, &self.home.lock(), &mut self.warm);
+            self.sweep();
         }
+    }
+
+    fn sweep(&mut self) {
+        self.table.orphans.sweep(&self.mains, &self.home.lock(), &mut self.warm);
     }
 
     /// Whether there is room for output in memory.
@@ -291,10 +320,12 @@ impl Core {
 
     /// Reads a pipe; at its end it is closed.
     pub(super) fn readable(&mut self, fd: RawFd) {
-        let Some(claim) = self.by_pipe.get(&fd).copied() else { return self.warm.read() };
+        let Some(claim) = self.by_pipe.get(&fd).copied() else { return self.warm.readable(fd) };
         let room = self.has_memory();
         let Some(running) = self.table.running.get_mut(&claim) else { return };
-        let Some(place) = running.pipes.iter().position(|(_, pipe)| pipe.as_raw_fd() == fd) else { return };
+        let Some(place) = running.pipes.iter().position(|(_, pipe)| pipe.as_raw_fd() == fd) else {
+            return self.feed(claim);
+        };
         self.room.remove(&running.capture);
         let was_in_file = running.capture.is_in_file();
         let mut read_now = 0;
@@ -316,14 +347,17 @@ impl Core {
             read_now += self.buffer.len();
         }
         self.room.grown(&mut running.capture, was_in_file, read_now);
+        self.hear(claim);
     }
 
-    /// Hands the pipe with this number to `watch`, if it is open still.
-    pub(super) fn watched(&self, fd: RawFd, watch: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) {
+    /// Hands the pipe with this number to `watch`, if it is open still, and whether it is one to write to.
+    pub(super) fn watched(&self, fd: RawFd, watch: impl FnOnce(BorrowedFd<'_>, bool) -> io::Result<()>) {
         let running = self.by_pipe.get(&fd).and_then(|claim| self.table.running.get(claim));
         let pipe = running.and_then(|running| running.pipes.iter().find(|(_, pipe)| pipe.as_raw_fd() == fd));
-        if let Some(fd) = pipe.map(|(_, pipe)| pipe.as_fd()).or_else(|| self.warm.descriptor(fd))
-            && let Err(error) = watch(fd)
+        let stdin = running.and_then(|running| running.worker.as_ref()?.stdin()).map(AsFd::as_fd);
+        let stdin = stdin.filter(|stdin| stdin.as_raw_fd() == fd);
+        if let Some(fd) = pipe.map(|(_, pipe)| pipe.as_fd()).or(stdin).or_else(|| self.warm.descriptor(fd))
+            && let Err(error) = watch(fd, stdin.is_some())
         {
             tracing::error!(err = %error, "the output of a task, or a fork-server, is not read");
         }

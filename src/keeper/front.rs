@@ -67,8 +67,8 @@ impl Front {
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        watch(&epoll, listener.as_fd())?;
-        watch(&epoll, signals.as_fd())?;
+        watch(&epoll, listener.as_fd(), false)?;
+        watch(&epoll, signals.as_fd(), false)?;
         let mut core = Core::new(home.clone(), options, table)?;
         // What died before the signals were watched.
         core.child_died();
@@ -170,12 +170,12 @@ impl Front {
         while let Ok((stream, _)) = self.listener.accept() {
             let own = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)
                 .is_ok_and(|peer| peer.uid() == nix::unistd::geteuid().as_raw() || peer.uid() == 0);
-            if !own || stream.set_nonblocking(true).is_err() || watch(&self.epoll, stream.as_fd()).is_err() {
+            if !own || stream.set_nonblocking(true).is_err() || watch(&self.epoll, stream.as_fd(), false).is_err() {
                 continue;
             }
             // A second daemon can only be the successor: the daemons' own lock decides.
             self.daemon = Some(Daemon::new(stream));
-            self.core.held = true;
+            self.core.alone();
         }
     }
 
@@ -187,7 +187,7 @@ impl Front {
 
     fn daemon_left(&mut self) {
         self.daemon = None;
-        self.core.held = true;
+        self.core.alone();
         self.alone_since = time::monotonic_ms();
     }
 
@@ -345,7 +345,7 @@ impl Front {
 
     fn watch_opened(&mut self) {
         for fd in std::mem::take(&mut self.core.opened) {
-            self.core.watched(fd, |pipe| watch(&self.epoll, pipe));
+            self.core.watched(fd, |pipe, is_input| watch(&self.epoll, pipe, is_input));
         }
     }
 
@@ -356,7 +356,7 @@ impl Front {
 
     /// Nothing runs, no daemon is connected, and one may still come for what this keeper has.
     fn is_waiting_for_a_daemon(&self) -> bool {
-        self.daemon.is_none() && self.core.table.running.is_empty()
+        self.daemon.is_none() && self.core.is_idle()
     }
 
     /// Nothing runs, no daemon is connected, no end is untaken (or they are in the file).
@@ -389,8 +389,10 @@ impl Front {
     }
 }
 
-/// Watches for reading; the descriptor's number comes back with its events.
-fn watch(epoll: &Epoll, fd: BorrowedFd<'_>) -> io::Result<()> {
-    let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::try_from(fd.as_raw_fd()).map_err(io::Error::other)?);
+/// Watches for reading, or where it is a pipe to write to for room in it, each time that there is some anew; the
+/// descriptor's number comes back with its events.
+fn watch(epoll: &Epoll, fd: BorrowedFd<'_>, is_input: bool) -> io::Result<()> {
+    let flags = if is_input { EpollFlags::EPOLLOUT | EpollFlags::EPOLLET } else { EpollFlags::EPOLLIN };
+    let event = EpollEvent::new(flags, u64::try_from(fd.as_raw_fd()).map_err(io::Error::other)?);
     Ok(epoll.add(fd, event)?)
 }

@@ -20,7 +20,7 @@ use super::warm::Spare;
 use crate::home::{self, Home};
 use crate::secret;
 use crate::sys::{self, Bound, Spawn, SpawnError};
-use crate::task::{ClaimId, IoNice, Limits};
+use crate::task::{ClaimId, IoNice, Limits, Prepared};
 
 /// A process that runs.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Started {
     pub pid: i32,
     /// Reading ends, with their streams.
     pub pipes: Vec<(u8, OwnedFd)>,
+    /// The writing end of a worker's stdin.
+    pub stdin: Option<OwnedFd>,
 }
 
 /// Why a process was not started.
@@ -81,7 +83,13 @@ pub(super) fn start(
     spare: Option<Spare>,
 ) -> Result<Started, NotStarted> {
     let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
-    let stdin = stdin(launch).map_err(descriptors)?;
+    let (stdin, feed) = match launch.prepared {
+        Some(Prepared::Worker) => {
+            let (reading, feed) = sys::input_pipe().map_err(descriptors)?;
+            (Some(File::from(reading)), Some(feed))
+        }
+        _ => (stdin(launch).map_err(descriptors)?, None),
+    };
     let (out, stdout) = sys::output_pipe().map_err(descriptors)?;
     let (err, stderr) = sys::output_pipe().map_err(descriptors)?;
     let value = if launch.value_pipe { Some(sys::output_pipe().map_err(descriptors)?) } else { None };
@@ -141,7 +149,7 @@ pub(super) fn start(
     })?;
     let mut pipes = vec![(crate::output::STDOUT, out), (crate::output::STDERR, err)];
     pipes.extend(value.map(|(reading, _)| (crate::output::VALUE, reading)));
-    Ok(Started { pid, pipes })
+    Ok(Started { pid, pipes, stdin: feed })
 }
 
 /// The classes of ioprio_set(2), where it has them.

@@ -10,12 +10,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::Wanted;
-use crate::task::{ClaimId, Limits, Order, Priority, TaskId};
+use crate::task::{ClaimId, Limits, Order, Prepared, Priority, TaskId};
 
 /// The revision of this protocol.
-pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 3 } else { 2 };
+pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 4 } else { 3 };
 /// The first that knows [`LaunchProcess::secrets`] and limits; a keeper that does not must not get any.
 pub const WITH_SECRETS: u32 = 2;
+/// The first that knows [`Prepared::Worker`]; another would take the worker for a program of one task.
+pub const WITH_WORKERS: u32 = 3;
 /// No message is longer; a longer one is damage.
 const LONGEST: usize = 256 * 1024 * 1024;
 
@@ -169,10 +171,9 @@ pub struct LaunchProcess {
     pub secrets: Vec<Wanted>,
     #[serde(default)]
     pub limits: Limits,
-    /// It may run in a fork of its interpreter that has imported these modules. A keeper that does not know this starts
-    /// it as any other.
+    /// What may be there before it.
     #[serde(default)]
-    pub warm: Option<Vec<String>>,
+    pub prepared: Option<Prepared>,
 }
 
 /// An event; kept until it is taken.
@@ -226,6 +227,8 @@ pub enum How {
         #[serde(default)]
         out_of_memory: bool,
     },
+    /// A worker has answered; the line is [`crate::output::VALUE`].
+    Answered,
 }
 
 /// What an order to end met.

@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::events::Untaken;
 use super::orphans::Orphans;
 use super::protocol::{Launch, LaunchWork};
+use super::warm::Worker;
 use crate::output::STDOUT;
 use crate::sys;
 use crate::task::{ClaimId, Order, Priority, TaskId};
@@ -30,6 +31,17 @@ pub(super) struct Table {
     /// Of the functions that have a cap of their own.
     pub function_caps: BTreeMap<String, u32>,
     pub environments: BTreeMap<i64, Environment>,
+    /// How many workers were started.
+    #[serde(default)]
+    pub workers: i64,
+}
+
+impl Table {
+    /// What the worker that is started next is known by: below any claim, and never given again.
+    pub(super) fn next_mark(&mut self) -> ClaimId {
+        self.workers += 1;
+        -self.workers
+    }
 }
 
 /// What happens to an attempt at a time.
@@ -55,6 +67,9 @@ pub(super) struct Running {
     /// What the process that reads its secrets has said so far; none when its own process runs.
     #[serde(default)]
     pub reading: Option<ByteBuf>,
+    /// Its process, if that is a worker.
+    #[serde(default)]
+    pub worker: Option<Worker>,
     /// What ended it, if an order did.
     pub order: Option<Order>,
     /// When its group gets SIGKILL, monotonic ms.
@@ -68,11 +83,18 @@ pub(super) struct Running {
 impl Running {
     /// Takes what was read from a pipe. `room`: as for [`Capture::take`].
     pub(super) fn take(&mut self, stream: u8, bytes: &[u8], room: bool) {
-        match &mut self.reading {
-            None => self.capture.take(stream, bytes, room),
-            Some(said) if stream == STDOUT => said.extend_from_slice(bytes),
-            Some(_) => {}
+        match (&mut self.reading, &mut self.worker) {
+            (Some(said), _) if stream == STDOUT => said.extend_from_slice(bytes),
+            (Some(_), _) => {}
+            (None, Some(worker)) if stream == STDOUT => worker.hear(bytes),
+            (None, _) => self.capture.take(stream, bytes, room),
         }
+    }
+
+    /// The numbers of all that its process and this one share.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let stdin = self.worker.as_ref().and_then(Worker::stdin);
+        self.pipes.iter().map(|(_, pipe)| pipe).chain(stdin).map(AsRawFd::as_raw_fd)
     }
 
     /// When what happens to it, monotonic ms.

@@ -3,11 +3,13 @@
 //! A log is a sequence of frames, each `[stream: u8][length: u32 LE][payload]`, in the order in which
 //! the keeper read them. A gap frame says how much was left out where it stands.
 
+mod answer;
 mod reader;
 mod result;
 
 use std::path::{Path, PathBuf};
 
+pub use answer::{Answer, LONGEST_ANSWER};
 pub use reader::{LogReader, Marks, Streams};
 pub use result::plain_result;
 
@@ -29,6 +31,20 @@ pub const HEADER: usize = 5;
 pub fn header(stream: u8, length: usize) -> [u8; HEADER] {
     let [a, b, c, d] = (length as u32).to_le_bytes();
     [stream, a, b, c, d]
+}
+
+/// Frames in memory, without those of one stream.
+pub fn without(frames: &[u8], stream: u8) -> Vec<u8> {
+    let (mut kept, mut rest) = (Vec::new(), frames);
+    while let Some((&[of, a, b, c, d], more)) = rest.split_first_chunk::<HEADER>() {
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        let (frame, after) = rest.split_at(rest.len().min(HEADER + length));
+        if of != stream {
+            kept.extend_from_slice(frame);
+        }
+        rest = if more.len() < length { &[] } else { after };
+    }
+    kept
 }
 
 /// The file's name of an attempt's log in the output folder.

@@ -1,5 +1,7 @@
 //! An attempt's way through its processes: from its slot over the reading of its secrets to its end.
 
+use std::os::fd::AsRawFd;
+
 use nix::sys::signal::Signal;
 use serde_bytes::ByteBuf;
 
@@ -11,10 +13,11 @@ use crate::keeper::process::{self, signal_group};
 use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
 use crate::keeper::slots;
 use crate::keeper::table::{Pipe, Running};
+use crate::keeper::warm::Worker;
 use crate::output;
 use crate::secret::{self, Mask, Value};
 use crate::sys;
-use crate::task::{ClaimId, Limits};
+use crate::task::{ClaimId, Limits, Prepared};
 use crate::time;
 
 impl Core {
@@ -27,6 +30,7 @@ impl Core {
             pipes: Vec::new(),
             capture: Capture::new(path, self.log_cap),
             reading: None,
+            worker: None,
             order: None,
             kill_at: None,
             started_at: time::wall_ms(),
@@ -52,23 +56,35 @@ impl Core {
     }
 
     /// Starts the process of an attempt that has its slot: the one that reads its secrets, or its own with them.
-    fn begin(&mut self, mut running: Running, secrets: &[Value]) {
+    fn begin(&mut self, running: Running, secrets: &[Value]) {
+        let Some(mut running) = self.hand_over(running) else { return };
         let LaunchWork::Process(own) = &running.launch.work else { return };
         let reader = running.reading.as_ref().map(|_| process::secrets_reader(own, &self.home));
         let launch = reader.as_ref().unwrap_or(own);
+        let mark = match launch.prepared {
+            Some(Prepared::Worker) => self.table.next_mark(),
+            _ => running.launch.claim,
+        };
         let environment = self.table.environments.get(&launch.environment);
         self.slots.put(running.launch.claim);
         let before = slots::tick();
         let spare = self.warm.take(launch);
         // A fork was there before.
         let since = spare.as_ref().and_then(|spare| slots::start_time(spare.pid)).unwrap_or(before);
-        match process::start(launch, environment, running.launch.claim, secrets, &self.nothing, spare) {
-            Ok(started) => {
+        match process::start(launch, environment, mark, secrets, &self.nothing, spare) {
+            Ok(mut started) => {
                 failpoint::reach("keeper-after-start");
-                self.slots.started(running.launch.claim, started.pid, &(since..=slots::tick()));
+                let (claim, since) = (running.launch.claim, since..=slots::tick());
+                self.slots.started(claim, started.pid, &since);
+                running.worker = Worker::of(launch, &mut started, mark, since);
                 running.pid = Some(started.pid);
                 running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
+                self.opened.extend(running.pipes.iter().map(|(_, pipe)| pipe.as_raw_fd()));
+                if running.worker.is_some() {
+                    self.warm.workers.came(started.pid, mark);
+                }
                 self.adopt(running);
+                self.feed(claim);
             }
             Err(failed) => {
                 let error = running.capture.masked(failed.error);
@@ -112,14 +128,22 @@ impl Core {
             self.closed.push(pipe);
         }
         let reaped = sys::reap(pid);
-        if let Some(said) = running.reading.take() {
-            self.secrets_read(running, &said);
+        let has_not_begun = running.order.is_none() && running.worker.as_ref().is_some_and(Worker::has_not_begun);
+        let said = match running.worker.take() {
+            Some(worker) => self.last_words(&mut running, worker, reaped.as_ref()),
+            None => None,
+        };
+        if running.reading.is_some() || has_not_begun {
+            match running.reading.take() {
+                Some(said) => self.secrets_read(running, &said),
+                None => self.begin(running, &[]),
+            }
             if followed && self.table.running.contains_key(&claim) {
                 self.table.followed.insert(claim);
             }
             return;
         }
-        let how = match reaped {
+        let how = said.unwrap_or_else(|| match reaped {
             Some(reaped) => How::Process {
                 exit_code: reaped.exit_code,
                 signal: reaped.signal,
@@ -131,7 +155,7 @@ impl Core {
                     && self.oom_kills.any_since(),
             },
             None => How::NotRun { error: "the process was reaped by somebody else".to_owned(), permanent: false },
-        };
+        });
         failpoint::reach("keeper-before-end");
         self.ended(running, how);
         failpoint::reach("keeper-after-end");

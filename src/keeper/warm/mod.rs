@@ -7,6 +7,8 @@
 
 mod server;
 mod spare;
+mod worker;
+mod workers;
 
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -16,6 +18,8 @@ use crate::home::Home;
 use crate::time;
 use server::{Kind, Server};
 pub(super) use spare::Spare;
+pub(super) use worker::Worker;
+pub(super) use workers::{Free, Workers};
 
 /// Fork-servers at once; each keeps an interpreter in memory.
 const MOST_SERVERS: usize = 4;
@@ -32,12 +36,13 @@ pub(super) struct Warm {
     resting: Vec<(Kind, i64)>,
     /// Descriptors that appeared and are to be polled.
     pub opened: Vec<RawFd>,
+    pub workers: Workers,
 }
 
 impl Warm {
     /// Whether a process may start now: in a fork that is there, or cold. False for the moment until a fork comes.
     pub(super) fn may_start(&mut self, launch: &LaunchProcess, environment: Option<&Environment>, home: &Home) -> bool {
-        if launch.warm.is_none() {
+        if server::imports(launch).is_none() {
             return true;
         }
         if let Some(server) = self.servers.iter_mut().find(|server| server.kind.fits(launch)) {
@@ -74,8 +79,15 @@ impl Warm {
 
     /// A fork for a process, if there is one.
     pub(super) fn take(&mut self, launch: &LaunchProcess) -> Option<Spare> {
-        launch.warm.as_ref()?;
+        server::imports(launch)?;
         self.servers.iter_mut().find(|server| server.kind.fits(launch))?.take()
+    }
+
+    /// Reads what a worker without a task has written, or the servers.
+    pub(super) fn readable(&mut self, fd: RawFd) {
+        if !self.workers.read(fd) {
+            self.read();
+        }
     }
 
     /// Reads what the servers have said.
@@ -112,25 +124,27 @@ impl Warm {
         self.servers.iter().any(|server| server.knows(pid))
     }
 
-    /// The descriptor with this number, if it is a server's.
+    /// The descriptor with this number, if it is a server's or of a worker without a task.
     pub(super) fn descriptor(&self, fd: RawFd) -> Option<BorrowedFd<'_>> {
-        self.servers.iter().find_map(|server| server.descriptor(fd))
+        self.servers.iter().find_map(|server| server.descriptor(fd)).or_else(|| self.workers.descriptor(fd))
     }
 
     /// An environment has changed: what was prepared in the old one is of no use.
     pub(super) fn forget(&mut self, environment: i64) {
         let of_it = |server: &mut Server| server.kind.environment == environment;
         self.servers.extract_if(.., of_it).for_each(Server::end);
+        self.workers.end(Some(environment));
     }
 
     /// When [`Self::tick`] has something to do, monotonic ms.
     pub(super) fn next_tick(&self) -> Option<i64> {
-        self.servers.iter().map(Server::ends_at).min()
+        self.servers.iter().map(Server::ends_at).chain(self.workers.next_tick()).min()
     }
 
     /// Ends the servers that nobody uses, and those that are stuck.
     pub(super) fn tick(&mut self) {
         let now = time::monotonic_ms();
+        self.workers.tick(now);
         while let Some(place) = self.servers.iter().position(|server| server.ends_at() <= now) {
             if self.servers[place].is_idle() {
                 self.servers.swap_remove(place).end();

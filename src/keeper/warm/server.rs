@@ -19,6 +19,7 @@ use crate::keeper::environment::Environment;
 use crate::keeper::pipes::{self, Read};
 use crate::keeper::protocol::LaunchProcess;
 use crate::sys::{self, Spawn, SpawnError};
+use crate::task::Prepared;
 use crate::time;
 
 /// What a fork-server runs.
@@ -82,7 +83,7 @@ impl Kind {
             folder: (is_relative || is_script(&launch.program)).then(|| launch.cwd.clone()),
             program: launch.program.clone(),
             name: launch.argv.first().cloned().unwrap_or_default(),
-            imports: launch.warm.clone().unwrap_or_default(),
+            imports: imports(launch).cloned().unwrap_or_default(),
             environment: launch.environment,
             variables: at_start(launch).cloned().collect(),
         }
@@ -91,10 +92,18 @@ impl Kind {
     pub(super) fn fits(&self, launch: &LaunchProcess) -> bool {
         self.program == launch.program
             && Some(&self.name) == launch.argv.first()
-            && Some(&self.imports) == launch.warm.as_ref()
+            && Some(&self.imports) == imports(launch)
             && self.environment == launch.environment
             && self.variables.iter().eq(at_start(launch))
             && self.folder.as_ref().is_none_or(|folder| *folder == launch.cwd)
+    }
+}
+
+/// What is to be imported for it, where it may run in a fork.
+pub(super) fn imports(launch: &LaunchProcess) -> Option<&Vec<String>> {
+    match &launch.prepared {
+        Some(Prepared::Forks { imports }) => Some(imports),
+        Some(Prepared::Worker) | None => None,
     }
 }
 
