@@ -122,9 +122,10 @@ def main():
                 now["lines"][key] = {**line, "run": date}
                 print(report.console(key, line, row, before["lines"].get(key)), flush=True)
             print(f"    ({row.name}: {rounds} rounds, {took[row.name]['seconds']:.0f} s)", flush=True)
+            if args.write:
+                # After each row: what is measured is kept, however the rest goes.
+                report.write(report.merged(before, now), ROWS)
     print("\n" + report.summary(now, ROWS))
-    if args.write:
-        report.write(report.merged(before, now), ROWS)
     if broken:
         print(f"did not work: {', '.join(broken)}")
     return 1 if broken else 0

@@ -71,7 +71,7 @@ def running(run, at_once):
 
     def others():
         return {
-            "task-spooler": lambda: spooled(run, count, at_once),
+            "task-spooler": lambda: spooled(run, min(count, 800), at_once),  # with a thousand in its queue it lets the next wait
             "nq (a queue for each slot, adding included)": lambda: queued_by_nq(run, count // 8, at_once),
             "huey (SQLite, without fsync)": lambda: huey(run, count, at_once),
             "pueue": lambda: pueue(run, count // 40, at_once),
