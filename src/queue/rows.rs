@@ -13,8 +13,9 @@ use super::tx::Tx;
 /// How many rows a prepared statement takes, and from how many on it is used. Fewer leave the last ones null, and a statement takes
 /// no notice of a row whose first value is null.
 const SIZES: [(usize, usize); 4] = [(256, 193), (64, 25), (8, 2), (1, 1)];
-/// With more values than this an execution is long enough to have its way to SQLite's thread alone.
-const VALUES: usize = 2048;
+/// A statement with so many values or more has its way to SQLite's thread alone. Texts are prepared, and kept, as they come: each long
+/// one takes hundreds of KiB, so it is the same whatever comes with it.
+const LONG: usize = 256;
 
 /// A value on its way into a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +63,16 @@ pub(super) async fn write<const N: usize>(
         let mut cells = cells.into_iter();
         while cells.len() > 0 {
             let size = size(cells.len() / columns);
+            let is_long = size * columns >= LONG;
+            if is_long && !text.is_empty() {
+                tx.carry_out(std::mem::take(&mut text), std::mem::take(&mut values)).await?;
+            }
             repeat(statement, size, &mut text);
             for _ in 0..size * columns {
                 bind(&mut values, cells.next().unwrap_or(Cell::Null))?;
             }
-            if values.len() >= VALUES {
+            if is_long {
+                tx.begun().await?;
                 tx.carry_out(std::mem::take(&mut text), std::mem::take(&mut values)).await?;
             }
         }
