@@ -16,6 +16,8 @@ use crate::home::{Home, Place};
 pub async fn ends(home: &Home) {
     match watch(home) {
         Ok(gone) => drop(gone.await),
+        // It went before it could be watched.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
             tracing::warn!(err = %error, "the home is not watched: that it is gone is noticed at the next commit");
             std::future::pending().await
