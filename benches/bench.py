@@ -62,7 +62,8 @@ def forecast(args, took):
     known = [(took[row.name], rounds_of(row, args)) for row in args.rows if row.name in took]
     seconds = sum(last["seconds"] * max(rounds / last["rounds"], 1) for last, rounds in known)
     new = [row.name for row in args.rows if row.name not in took]
-    return f"{len(args.rows)} rows: at most {seconds / 60:.1f} min" + (f", and what has no duration yet: {', '.join(new)}" if new else "")
+    parts = [f"at most {seconds / 60:.1f} min"] * bool(known) + [f"no duration is known of {', '.join(new)}"] * bool(new)
+    return f"{len(args.rows)} rows: {'; '.join(parts)}"
 
 
 def arguments():

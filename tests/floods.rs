@@ -6,11 +6,11 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use support::{Daemon, shell, signal};
+use support::{Daemon, shell, signal, until};
 
 const MIB: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,14 +24,6 @@ fn resident(pid: i32) -> usize {
 
 fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count()
-}
-
-fn until(holds: impl Fn() -> bool, what: &str) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn connect(daemon: &Daemon) -> UnixStream {
@@ -66,7 +58,7 @@ fn with_a_held_task() -> Daemon {
     let daemon = Daemon::start();
     daemon.ok(json!({"action": "add_batch", "tasks": [held(&daemon), shell("true")]}));
     daemon.ok(json!({"action": "start", "max_concurrent": 1}));
-    until(|| marks(&daemon) == "begun\n", "the task begins");
+    until("the task begins", || marks(&daemon) == "begun\n");
     daemon
 }
 
@@ -76,10 +68,9 @@ struct Stopped(i32);
 impl Stopped {
     fn new(pid: i32) -> Self {
         signal(pid, "STOP");
-        until(
-            || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T ")),
-            "the process is stopped",
-        );
+        until("the process is stopped", || {
+            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
+        });
         Self(pid)
     }
 }
@@ -101,7 +92,7 @@ fn what_runs_goes_on_while_the_daemon_is_stopped() {
             .expect("sent");
     }
     open_gate(&daemon);
-    until(|| marks(&daemon) == "begun\nended\n", "the task ends");
+    until("the task ends", || marks(&daemon) == "begun\nended\n");
     drop(stopped);
     assert!(asking.iter().all(|stream| line_of(stream)["ok"] == true));
     assert_eq!(daemon.wait()["counts"]["completed"], 52);
@@ -203,7 +194,7 @@ fn who_vanishes_in_the_middle_of_a_line_leaves_nothing() {
     for _ in 0..200 {
         connect(&daemon).write_all(half.as_bytes()).expect("sent");
     }
-    until(|| open_files(daemon.pid()) <= files + 1, "their connections are closed");
+    until("their connections are closed", || open_files(daemon.pid()) <= files + 1);
     assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 0);
     let grown = resident(daemon.pid()).saturating_sub(before);
     assert!(grown < 64 * MIB, "{grown}");
@@ -228,7 +219,7 @@ fn a_thousand_idle_clients_shut_nobody_out_who_has_no_connection() {
     assert!(grown < 32 * MIB, "{grown}");
     drop(idle);
     // The readers of the queue are opened when they are needed: four, with three files each.
-    until(|| open_files(daemon.pid()) <= files + 12, "their connections are closed");
+    until("their connections are closed", || open_files(daemon.pid()) <= files + 12);
     assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 1);
 }
 
@@ -243,7 +234,7 @@ fn ten_thousand_connections_leave_nothing() {
     (0..500).for_each(|_| one());
     let (files, before) = (open_files(daemon.pid()), resident(daemon.pid()));
     (0..10_000).for_each(|_| one());
-    until(|| open_files(daemon.pid()) <= files, "the last is closed");
+    until("the last is closed", || open_files(daemon.pid()) <= files);
     let grown = resident(daemon.pid()).saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown}");
 }

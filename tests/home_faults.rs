@@ -12,20 +12,12 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Daemon, lives, shell};
+use support::{Daemon, lives, shell, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn until(holds: impl Fn() -> bool, what: &str) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Runs the system's `prlimit` on a process.
@@ -142,7 +134,7 @@ fn a_home_that_is_moved_goes_on_at_its_new_place() {
     let mut daemon = Daemon::start();
     daemon.ok(json!({"action": "add_batch", "tasks": [held(&daemon), shell("true")]}));
     daemon.ok(json!({"action": "start", "max_concurrent": 1}));
-    until(|| marks(&daemon) == "begun\n", "the task begins");
+    until("the task begins", || marks(&daemon) == "begun\n");
     let elsewhere = daemon.home().with_file_name("elsewhere");
     fs::rename(daemon.home(), &elsewhere).expect("moved");
     assert_eq!(daemon.ended(), Some(74));
@@ -175,7 +167,7 @@ fn the_keeper_of_a_deleted_home_leaves_nothing_in_a_new_one() {
     daemon.serve();
     daemon.ok(json!({"action": "add_batch", "tasks": [held(&daemon)]}));
     daemon.ok(json!({"action": "start"}));
-    until(|| marks(&daemon) == "begun\n", "the task begins");
+    until("the task begins", || marks(&daemon) == "begun\n");
     let keeper = daemon.keeper_pid();
     fs::remove_dir_all(daemon.home()).expect("deleted");
     assert_eq!(daemon.ended(), Some(74));
@@ -197,14 +189,14 @@ fn a_daemon_without_descriptors_goes_on_when_there_are_some() {
     let keeper = daemon.keeper_pid();
     daemon.ok(json!({"action": "add_batch", "tasks": [held(&daemon), shell("true")]}));
     daemon.ok(json!({"action": "start", "max_concurrent": 1}));
-    until(|| marks(&daemon) == "begun\n", "the task begins");
+    until("the task begins", || marks(&daemon) == "begun\n");
     let most = open_files(daemon.pid()) + 8;
     limit(daemon.pid(), &format!("--nofile={most}:4096"));
     let clients: Vec<_> =
         (0..32).map(|_| UnixStream::connect(daemon.home().join("daemon.sock")).expect("in the backlog")).collect();
-    until(|| open_files(daemon.pid()) >= most, "none is left");
+    until("none is left", || open_files(daemon.pid()) >= most);
     open_gate(&daemon);
-    until(|| marks(&daemon) == "begun\nended\n", "the task ends");
+    until("the task ends", || marks(&daemon) == "begun\nended\n");
     assert!(lives(daemon.pid()));
     drop(clients);
     daemon.answers();

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use batch_executor::keeper::protocol::{
     FromKeeper, How, Inbox, KEEPER_PROTOCOL, KeeperEnd, KeeperEvent, Launch, LaunchProcess, LaunchWork, ToKeeper,
@@ -14,7 +14,7 @@ use batch_executor::keeper::protocol::{
 };
 use batch_executor::secret::{Source, Wanted};
 use batch_executor::task::{Limits, Order, Priority};
-use support::lives;
+use support::{lives, until};
 
 /// The longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -167,14 +167,6 @@ fn exit_code(end: &KeeperEnd) -> Option<i32> {
     match end.how {
         How::Process { exit_code, .. } => exit_code,
         _ => None,
-    }
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

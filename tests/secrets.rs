@@ -6,10 +6,9 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Daemon, python, shell};
+use support::{Daemon, python, shell, until};
 
 /// With what JSON escapes, and long enough to be cut often.
 const VALUE: &str = "p4ss/wörd \"quoted\" & 'more' 0123456789abcdef";
@@ -48,14 +47,6 @@ fn processes_of(daemon: &Daemon) -> Vec<String> {
         .filter(|pid| holds(&of(&format!("{pid}/environ")), home.as_os_str().as_encoded_bytes()))
         .map(|pid| String::from_utf8_lossy(&of(&format!("{pid}/cmdline"))).replace('\0', " "))
         .collect()
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A task with the value in `TOKEN`.

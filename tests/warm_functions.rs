@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use support::{Daemon, lives, signal};
+use support::{Daemon, lives, signal, until};
 
 /// A worker in Python: does what `params.do` says, an expression or statements, and answers `answer`.
 const WORKER: &str = r#"
@@ -42,7 +42,7 @@ fn warm(more: &str) -> Daemon {
 }
 
 fn work(code: &str) -> Value {
-    json!({"name": "n", "function": "work", "params": {"do": code}, "max_retries": 0})
+    of("work", code)
 }
 
 fn of(function: &str, code: &str) -> Value {
@@ -68,18 +68,20 @@ fn pids(tasks: &[Value]) -> BTreeSet<i64> {
 
 /// Waits until a file holds a pid.
 fn pid_in(file: &Path) -> i32 {
-    loop {
-        match std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()) {
-            Some(pid) if pid > 0 => return pid,
-            _ => std::thread::sleep(std::time::Duration::from_millis(2)),
-        }
-    }
+    let read = || std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    until("the file holds a pid", || read().is_some());
+    read().expect("a pid")
 }
 
 fn gone(pid: i32) {
-    while lives(pid) {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    until("the process is gone", || !lives(pid));
+}
+
+/// Python that starts a shell by `launcher`, which tells its pid in a file and sleeps.
+fn starting(launcher: &[&str], file: &Path) -> String {
+    let code = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", file.display());
+    let command = [launcher, &["sh", "-c", &code]].concat();
+    format!("import subprocess\nsubprocess.Popen({command:?}, stdout=2)")
 }
 
 /// Python that writes its pid to a file and waits until another is there.
@@ -203,10 +205,7 @@ fn a_line_and_an_answer_may_be_long() {
 fn a_timeout_ends_the_worker_and_all_that_it_started() {
     let daemon = warm("");
     let child = daemon.work().join("child");
-    let start = format!(
-        "import subprocess\nsubprocess.Popen(['sh', '-c', 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600'], stdout=2)",
-        child.display()
-    );
+    let start = starting(&[], &child);
     let before = pid(&daemon.run(&[work(&start)])[0]);
     let child = pid_in(&child);
     let late = &daemon.run(&[with(work("time.sleep(600)"), "timeout", json!(0.2))])[0];
@@ -220,10 +219,7 @@ fn a_timeout_ends_the_worker_and_all_that_it_started() {
 fn what_left_its_session_ends_with_the_worker() {
     let daemon = warm("");
     let escaped = daemon.work().join("escaped");
-    let start = format!(
-        "import subprocess\nsubprocess.run(['setsid', '-f', 'sh', '-c', 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600'], stdout=2)",
-        escaped.display()
-    );
+    let start = starting(&["setsid", "-f"], &escaped);
     let first = pid(&daemon.run(&[work(&start)])[0]);
     let escaped = pid_in(&escaped);
     // What dies meanwhile makes the keeper look at its children.
@@ -331,10 +327,7 @@ fn nothing_is_left_of_a_worker_whose_keeper_is_killed() {
     let daemon = warm("");
     let escaped = daemon.work().join("escaped");
     let (code, here, go) = waiting(&daemon);
-    let code = format!(
-        "import subprocess\nsubprocess.run(['setsid', '-f', 'sh', '-c', 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600'], stdout=2)\n{code}",
-        escaped.display()
-    );
+    let code = format!("{}\n{code}", starting(&["setsid", "-f"], &escaped));
     let id = daemon.ok(json!({"action": "add_batch", "tasks": [work(&code)]}))["first_task_id"].clone();
     let left = [pid_in(&here), pid_in(&escaped)];
     std::fs::write(go, "").expect("written");

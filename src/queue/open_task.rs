@@ -221,7 +221,7 @@ pub(super) async fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BT
          FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
     )
     .bind(json(&unknown)?)
-    .fetch_all(tx.begun().await?)
+    .fetch_all(tx.reading())
     .await?;
     for ClaimedRow { claim, row } in rows {
         open.insert(claim, row.claimed_by(claim)?);

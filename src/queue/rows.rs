@@ -10,9 +10,9 @@ use sqlx::sqlite::SqliteArguments;
 use super::error::QueueError;
 use super::tx::Tx;
 
-/// How many rows a prepared statement takes, and from how many on it is used. Fewer leave the last ones null, and a statement takes
+/// How many rows a prepared statement takes where it takes more than one, and from how many on it is used. Fewer leave the last ones null, and a statement takes
 /// no notice of a row whose first value is null.
-const SIZES: [(usize, usize); 4] = [(256, 193), (64, 25), (8, 2), (1, 1)];
+const SIZES: [(usize, usize); 3] = [(256, 193), (64, 25), (8, 2)];
 /// A statement with so many values or more has its way to SQLite's thread alone. Texts are prepared, and kept, as they come: each long
 /// one takes hundreds of KiB, so it is the same whatever comes with it.
 const LONG: usize = 256;

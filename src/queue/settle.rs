@@ -84,7 +84,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     .bind(wanted)
     .bind(json(&saturated)?)
     .bind(SHORT)
-    .fetch_all(tx.begun().await?)
+    .fetch_all(tx.reading())
     .await?;
     let mut contexts: BTreeMap<i64, (String, Arc<Environment>)> = BTreeMap::new();
     let mut claims: Vec<(TaskId, ClaimId)> = Vec::with_capacity(rows.len());
@@ -149,17 +149,12 @@ fn limits_of(text: Option<&str>) -> Result<Limits, QueueError> {
 }
 
 async fn params_of(tx: &mut Tx<'_>, id: TaskId) -> Result<String, QueueError> {
-    Ok(sqlx::query_scalar("SELECT params FROM task_input WHERE task_id = ?1")
-        .bind(id)
-        .fetch_one(tx.begun().await?)
-        .await?)
+    Ok(sqlx::query_scalar("SELECT params FROM task_input WHERE task_id = ?1").bind(id).fetch_one(tx.reading()).await?)
 }
 
 async fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>), QueueError> {
-    let (cwd, environment): (String, String) = sqlx::query_as("SELECT cwd, environment FROM context WHERE id = ?1")
-        .bind(id)
-        .fetch_one(tx.begun().await?)
-        .await?;
+    let (cwd, environment): (String, String) =
+        sqlx::query_as("SELECT cwd, environment FROM context WHERE id = ?1").bind(id).fetch_one(tx.reading()).await?;
     let variables = parsed(&environment)?;
     Ok((cwd, Arc::new(Environment { id, variables })))
 }

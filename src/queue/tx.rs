@@ -113,6 +113,11 @@ impl<'c> Tx<'c> {
         self.tallied(batch, priority, to, 1, of(to));
     }
 
+    /// The connection, for what only reads: nobody else writes, so the transaction need not have begun.
+    pub fn reading(&mut self) -> &mut SqliteConnection {
+        self.connection
+    }
+
     /// The connection, within the transaction.
     ///
     /// # Errors
@@ -140,8 +145,7 @@ impl<'c> Tx<'c> {
     /// Writes what is left, what changed of the tallies and the executor's row, and commits.
     pub(super) async fn commit(&mut self) -> Result<(), QueueError> {
         let [batches, tasks, inputs, old_keys, new_keys] = std::mem::take(&mut self.added).rows(self.now);
-        let changes = [self.tallies(), self.batches(), self.emptied(), self.run()];
-        let [tallies, changed, emptied, run] = changes;
+        let (tallies, changed, emptied, run) = (self.tallies(), self.batches(), self.emptied(), self.run());
         let all = [batches, tasks, inputs, old_keys, new_keys, tallies, changed, emptied, run];
         if self.begun || all.iter().any(|rows| !rows.is_empty()) {
             rows::write(self, all, "COMMIT").await?;

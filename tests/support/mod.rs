@@ -367,6 +367,15 @@ pub fn lives(pid: i32) -> bool {
         .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
+/// Waits until something holds of which nobody tells.
+pub fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// A shell task.
 pub fn shell(code: &str) -> Value {
     json!({"name": "shell", "function": "code_execution", "params": {"runtime": "terminal", "code": code},

@@ -117,7 +117,7 @@ impl Cancel {
                      WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
                 )
                 .bind(json(ids)?)
-                .fetch_all(tx.begun().await?)
+                .fetch_all(tx.reading())
                 .await?;
                 Ok((rows, None))
             }
@@ -130,7 +130,7 @@ impl Cancel {
                 .bind(batch_id)
                 .bind(after)
                 .bind(CHUNK)
-                .fetch_all(tx.begun().await?)
+                .fetch_all(tx.reading())
                 .await?;
                 let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
                 let next = rows.last().map(|row| row.id).filter(|_| full);

@@ -90,7 +90,7 @@ impl Clear {
             .bind(self.batch_id)
             .bind(CHUNK)
             .bind(self.upto)
-            .fetch_all(tx.begun().await?)
+            .fetch_all(tx.reading())
             .await?)
     }
 }

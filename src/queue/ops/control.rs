@@ -114,7 +114,7 @@ impl Operation for Promote {
             tx.memory.became_ready(priority, task_id);
         }
         tx.memory.next_due =
-            sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1").fetch_one(tx.begun().await?).await?;
+            sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1").fetch_one(tx.reading()).await?;
         Ok(())
     }
 }

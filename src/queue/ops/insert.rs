@@ -130,7 +130,7 @@ impl Insert {
             sqlx::query_as("SELECT hash, batch_id, answer FROM request_key WHERE key = ?1 AND created_at > ?2")
                 .bind(&key.key)
                 .bind(tx.now - key.kept_ms)
-                .fetch_optional(tx.begun().await?)
+                .fetch_optional(tx.reading())
                 .await?;
         let Some((hash, batch_id, answer)) = stored else { return Ok(None) };
         if key.resume {
@@ -229,7 +229,7 @@ fn position(tx: &Tx<'_>, spec: &TaskSpec) -> Option<i64> {
 async fn is_open(tx: &mut Tx<'_>, batch_id: BatchId) -> Result<bool, QueueError> {
     let open: Option<bool> = sqlx::query_scalar("SELECT expecting + queued + running > 0 FROM batch WHERE id = ?1")
         .bind(batch_id)
-        .fetch_optional(tx.begun().await?)
+        .fetch_optional(tx.reading())
         .await?;
     Ok(open.unwrap_or(false))
 }
@@ -254,10 +254,8 @@ async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, Stri
 }
 
 async fn stored_context(tx: &mut Tx<'_>, hash: &[u8], cwd: &str, environment: &str) -> Result<i64, QueueError> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT id FROM context WHERE hash = ?1")
-        .bind(hash)
-        .fetch_optional(tx.begun().await?)
-        .await?;
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM context WHERE hash = ?1").bind(hash).fetch_optional(tx.reading()).await?;
     if let Some(id) = found {
         return Ok(id);
     }

@@ -49,7 +49,7 @@ impl Operation for Recover {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Recovered, QueueError> {
         let claims: Vec<ClaimId> = sqlx::query_scalar("SELECT claim FROM task WHERE claim IS NOT NULL ORDER BY claim")
-            .fetch_all(tx.begun().await?)
+            .fetch_all(tx.reading())
             .await?;
         let is_known = |claim: &ClaimId| claims.binary_search(claim).is_ok();
         let mut found = Recovered {

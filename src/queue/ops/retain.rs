@@ -54,7 +54,7 @@ impl Operation for Retire {
         )
         .bind(i64::MAX)
         .bind(SLICE + 1)
-        .fetch_all(tx.begun().await?)
+        .fetch_all(tx.reading())
         .await?;
         let slice = rows.iter().take(usize::try_from(SLICE).unwrap_or(usize::MAX));
         let leaving = slice.enumerate().take_while(|(place, row)| *place < surplus || old(row.kept_since)).count();
@@ -79,7 +79,7 @@ impl Operation for Shrink {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, QueueError> {
         let (free, pages): (i64, i64) =
             sqlx::query_as("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count")
-                .fetch_one(tx.begun().await?)
+                .fetch_one(tx.reading())
                 .await?;
         let surplus = free - SPARE_PAGES.max(pages / 4);
         if surplus <= 0 {

@@ -107,7 +107,7 @@ impl Retry {
                      WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
                 )
                 .bind(json(ids)?)
-                .fetch_all(tx.begun().await?)
+                .fetch_all(tx.reading())
                 .await?
             }
             // Whatever its state, so that a piece reads no more than it may change.
@@ -120,7 +120,7 @@ impl Retry {
                 .bind(batch_id)
                 .bind(CHUNK)
                 .bind(upto)
-                .fetch_all(tx.begun().await?)
+                .fetch_all(tx.reading())
                 .await?
             }
             Self::Ended { status, after, upto } => {
@@ -132,7 +132,7 @@ impl Retry {
                 .bind(State::codes(*status).0)
                 .bind(CHUNK)
                 .bind(upto)
-                .fetch_all(tx.begun().await?)
+                .fetch_all(tx.reading())
                 .await?
             }
         };

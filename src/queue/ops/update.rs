@@ -45,7 +45,7 @@ impl Operation for Update {
             let row: Option<(BatchId, i64, i64, Option<ClaimId>)> =
                 sqlx::query_as("SELECT batch_id, priority, state, claim FROM task WHERE id = ?1")
                     .bind(task_id)
-                    .fetch_optional(tx.begun().await?)
+                    .fetch_optional(tx.reading())
                     .await?;
             let Some((batch_id, priority, state, claim)) = row else {
                 outcome.not_updated.push(NotDone { task_id: *task_id, reason: NO_SUCH_TASK.into() });
