@@ -71,6 +71,8 @@ if arguments[:1] == ["daemon"] and os.path.exists(home + "/queue.db"):
     done = [id for (id,) in queue.execute("SELECT id FROM task WHERE state = 3 ORDER BY id LIMIT 2")]
     if home.endswith("/kills") and len(done) == 2:
         queue.execute("UPDATE task SET state = 0 WHERE id = ?", done[:1])
+        # Counted, for a daemon that knows of no queued task claims none.
+        queue.execute("UPDATE tally SET tasks = tasks + 1 WHERE state = 0 AND priority = 1")
         queue.execute("DELETE FROM task WHERE id = ?", done[1:])
     queue.commit()
     queue.close()

@@ -145,6 +145,10 @@ impl Ledger {
         answer: &Response,
         findings: &mut Findings,
     ) -> Result<(), Seen> {
+        if let (false, Request::Cancel { id }) = (answer.ok, request) {
+            findings.note(KEPT, format!("task {id} was acknowledged, and its cancel refused: {}", answer.message));
+            return Ok(());
+        }
         if !answer.ok {
             return Err(Seen::Broken(format!("{request:?} was refused: {}", answer.message)));
         }
