@@ -12,7 +12,7 @@ use batch_executor::queue::ops::apply::Apply;
 use batch_executor::queue::ops::cancel::{Cancel, Selection};
 use batch_executor::queue::ops::clear::Clear;
 use batch_executor::queue::ops::control::{Promote, Start, Stop};
-use batch_executor::queue::ops::insert::{Batch, Insert};
+use batch_executor::queue::ops::insert::{Batch, Insert, NewTask};
 use batch_executor::queue::ops::recover::{Recover, Release};
 use batch_executor::queue::ops::retry::Retry;
 use batch_executor::queue::ops::update::Update;
@@ -68,7 +68,7 @@ impl Bench {
             delay_ms: 0,
         };
         let insert = Insert {
-            specs: vec![spec; tasks],
+            tasks: vec![NewTask::of(spec).expect("JSON"); tasks],
             errors: Vec::new(),
             batch: Batch::New { name: None },
             more: false,

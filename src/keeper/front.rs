@@ -129,7 +129,7 @@ impl Front {
         let patience =
             self.is_waiting_for_a_daemon().then(|| (self.alone_since + self.options.patience_ms - now).max(0));
         let grew = (!self.core.grew.is_empty()).then(|| (self.grew_at + GREW_EVERY_MS - now).max(0));
-        let events = self.has_events().then(|| (self.events_at + GATHER_MS - now).max(0));
+        let events = self.has_events().then(|| (self.events_due_at() - now).max(0));
         let shrinks = self.shrinks_at.map(|at| (at - now).max(0));
         match [self.core.next_tick(), patience, grew, events, shrinks].into_iter().flatten().min() {
             Some(0) => EpollTimeout::ZERO,
@@ -208,17 +208,22 @@ impl Front {
 
     /// Sends the daemon what is new: in one write, after what could start was started.
     fn tell_daemon(&mut self) {
-        if time::monotonic_ms() >= self.events_at + GATHER_MS {
+        if time::monotonic_ms() >= self.events_due_at() {
             self.send_events();
         }
         self.send_grew();
         self.flush();
     }
 
-    /// Whether there is an event that the daemon was not sent.
+    /// Monotonic ms. Where nothing runs, nothing comes that could share the commit.
+    fn events_due_at(&self) -> i64 {
+        self.events_at + if self.core.table.running.is_empty() { 0 } else { GATHER_MS }
+    }
+
+    /// Whether there is an event that the daemon was not sent and has room for.
     fn has_events(&self) -> bool {
-        let next = self.daemon.as_ref().filter(|daemon| daemon.greeted).map(|daemon| daemon.next_event);
-        next.is_some_and(|next| self.core.table.untaken.has_since(next))
+        let listens = |daemon: &&Daemon| daemon.greeted && daemon.output.len() <= OUT_HIGH;
+        self.daemon.as_ref().filter(listens).is_some_and(|d| self.core.table.untaken.has_since(d.next_event))
     }
 
     fn obey(&mut self, message: ToKeeper) {

@@ -11,6 +11,8 @@ use crate::task::TaskId;
 
 /// More seconds than this are refused: some 317 years, and in milliseconds still far from the end of an `i64`.
 const MOST_SECONDS: f64 = 1e10;
+/// No object has more fields than this that are known.
+const KNOWN: usize = 16;
 /// The most characters of a value that a message repeats.
 const SHOWN: usize = 80;
 
@@ -23,8 +25,8 @@ pub(super) struct Fields<'a> {
 type Read<T> = Result<Option<T>, String>;
 
 impl<'a> Fields<'a> {
-    pub(super) const fn new(map: &'a Map<String, Value>) -> Self {
-        Self { map, known: RefCell::new(Vec::new()) }
+    pub(super) fn new(map: &'a Map<String, Value>) -> Self {
+        Self { map, known: RefCell::new(Vec::with_capacity(KNOWN)) }
     }
 
     /// The field as it is; null when it says so, `None` when it is absent.

@@ -146,6 +146,13 @@ pub struct Counts {
     pub cancelled: i64,
 }
 
+impl Counts {
+    /// Whether all have ended.
+    pub const fn is_over(&self) -> bool {
+        self.queued + self.running == 0
+    }
+}
+
 /// `data` of `status` and `wait`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StatusData {

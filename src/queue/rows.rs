@@ -4,6 +4,8 @@
 //! of several statements too. Bound values are written as fast as by a prepared statement in a loop; taking them out of JSON text
 //! takes half as long again, and for an update of many columns several times as long.
 
+use std::collections::VecDeque;
+
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 
@@ -31,13 +33,13 @@ pub(super) struct Rows {
     /// With one row, `(VALUES (?, …))`, which is repeated; all its parameters are there.
     statement: &'static str,
     columns: usize,
-    cells: Vec<Cell>,
+    cells: VecDeque<Cell>,
 }
 
 impl Rows {
     /// No rows yet for `statement`.
     pub(super) const fn new(statement: &'static str) -> Self {
-        Self { statement, columns: 0, cells: Vec::new() }
+        Self { statement, columns: 0, cells: VecDeque::new() }
     }
 
     /// Another row, in the order of the statement's columns.
@@ -46,39 +48,70 @@ impl Rows {
         self.cells.extend(row);
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
 }
 
-/// Writes rows, in the order of the statements, and carries out `last` after them.
+/// Writes rows, in the order of the statements, and carries out `last` after them. What comes next is made ready while SQLite's
+/// thread is at work.
 pub(super) async fn write<const N: usize>(
     tx: &mut Tx<'_>,
     statements: [Rows; N],
     last: &str,
 ) -> Result<(), QueueError> {
-    let mut text = String::new();
-    let mut values = SqliteArguments::default();
-    for Rows { statement, columns, cells } in statements {
-        let mut cells = cells.into_iter();
-        while cells.len() > 0 {
-            let size = size(cells.len() / columns);
-            let is_long = size * columns >= LONG;
-            if is_long && !text.is_empty() {
-                tx.carry_out(std::mem::take(&mut text), std::mem::take(&mut values)).await?;
+    let mut parts = Parts { statements: statements.into(), last };
+    let mut next = parts.next()?;
+    while let Some(Part { text, values, is_long }) = next {
+        if is_long {
+            tx.begun().await?;
+        }
+        let (done, after) = tokio::join!(biased; tx.carry_out(text, values), async { parts.next() });
+        done?;
+        next = after?;
+    }
+    Ok(())
+}
+
+/// What has one way to SQLite's thread.
+#[derive(Default)]
+struct Part {
+    text: String,
+    values: SqliteArguments,
+    is_long: bool,
+}
+
+/// What is still to be written.
+struct Parts<'l> {
+    statements: VecDeque<Rows>,
+    last: &'l str,
+}
+
+impl Parts<'_> {
+    fn next(&mut self) -> Result<Option<Part>, QueueError> {
+        let mut part = Part::default();
+        while let Some(Rows { statement, columns, cells }) = self.statements.front_mut() {
+            if cells.is_empty() {
+                self.statements.pop_front();
+                continue;
             }
-            repeat(statement, size, &mut text);
-            for _ in 0..size * columns {
-                bind(&mut values, cells.next().unwrap_or(Cell::Null))?;
+            let size = size(cells.len() / *columns);
+            part.is_long = size * *columns >= LONG;
+            if part.is_long && !part.text.is_empty() {
+                part.is_long = false;
+                return Ok(Some(part));
             }
-            if is_long {
-                tx.begun().await?;
-                tx.carry_out(std::mem::take(&mut text), std::mem::take(&mut values)).await?;
+            repeat(statement, size, &mut part.text);
+            for _ in 0..size * *columns {
+                bind(&mut part.values, cells.pop_front().unwrap_or(Cell::Null))?;
+            }
+            if part.is_long {
+                return Ok(Some(part));
             }
         }
+        part.text.push_str(std::mem::take(&mut self.last));
+        Ok((!part.text.is_empty()).then_some(part))
     }
-    text.push_str(last);
-    if text.is_empty() { Ok(()) } else { tx.carry_out(text, values).await }
 }
 
 /// For how many rows a statement is that takes some of so many, or all.

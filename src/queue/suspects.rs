@@ -66,7 +66,7 @@ mod tests {
     use crate::attempt::{Attempt, Event};
     use crate::queue::ops::apply::Apply;
     use crate::queue::ops::control::{Nudge, Start};
-    use crate::queue::ops::insert::{Batch, Insert};
+    use crate::queue::ops::insert::{Batch, Insert, NewTask};
     use crate::queue::ops::recover::{Recover, Recovered, Release};
     use crate::queue::{Opened, Queue};
     use crate::space::Floor;
@@ -98,7 +98,7 @@ mod tests {
             delay_ms: 0,
         };
         Insert {
-            specs: vec![spec; 3],
+            tasks: vec![NewTask::of(spec).expect("JSON"); 3],
             errors: Vec::new(),
             batch: Batch::New { name: None },
             more: false,

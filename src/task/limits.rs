@@ -120,6 +120,9 @@ impl Limits {
 
     /// As [`Self::read`] reads it; none when there is none.
     pub fn written(&self) -> Option<Map<String, Value>> {
+        if *self == Self::default() {
+            return None;
+        }
         let fields = [
             self.memory.map(|v| json!(v)),
             self.cpu.map(|v| json!(v)),
@@ -132,7 +135,7 @@ impl Limits {
             self.umask.map(|mask| json!(format!("{mask:03o}"))),
         ];
         let set = LIMITS.iter().zip(fields).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
-        Some(set.collect()).filter(|set: &Map<_, _>| !set.is_empty())
+        Some(set.collect())
     }
 
     /// These, and where one is not set that of `beneath`.

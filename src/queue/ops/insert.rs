@@ -19,8 +19,8 @@ const CONTEXTS: usize = 64;
 /// Tasks to insert.
 #[derive(Debug)]
 pub struct Insert {
-    /// Checked; not empty.
-    pub specs: Vec<TaskSpec>,
+    /// Not empty.
+    pub tasks: Vec<NewTask>,
     /// The tasks that were refused; part of the answer that a request key keeps.
     pub errors: Vec<ItemError>,
     pub batch: Batch,
@@ -29,6 +29,43 @@ pub struct Insert {
     pub cwd: String,
     pub environment: BTreeMap<String, String>,
     pub key: Option<RequestKey>,
+}
+
+/// A task as its rows take it: what is JSON there is written out, by whoever asks for it and not by the one writer.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    name: String,
+    function: String,
+    params: String,
+    limits: Option<String>,
+    permanent_exit_codes: Option<String>,
+    priority: Priority,
+    max_retries: u32,
+    retry_delay_ms: i64,
+    timeout_ms: Option<i64>,
+    delay_ms: i64,
+}
+
+impl NewTask {
+    /// The rows of a task that was checked.
+    ///
+    /// # Errors
+    /// When a part of it cannot be written as JSON.
+    pub fn of(spec: TaskSpec) -> Result<Self, QueueError> {
+        let codes = &spec.permanent_exit_codes;
+        Ok(Self {
+            params: json(&spec.params)?,
+            limits: spec.limits.written().map(|limits| json(&limits)).transpose()?,
+            permanent_exit_codes: (!codes.is_empty()).then(|| json(codes)).transpose()?,
+            name: spec.name,
+            function: spec.function,
+            priority: spec.priority,
+            max_retries: spec.max_retries,
+            retry_delay_ms: spec.retry_delay_ms,
+            timeout_ms: spec.timeout_ms,
+            delay_ms: spec.delay_ms,
+        })
+    }
 }
 
 /// The batch that tasks go to.
@@ -102,7 +139,7 @@ impl Operation for Insert {
             batch_id,
             first,
             last,
-            position: self.specs.first().and_then(|spec| position(tx, spec)),
+            position: self.tasks.first().and_then(|task| position(tx, task)),
             queued: tx.memory.tally.queued(),
             errors: self.errors.clone(),
             repeated: false,
@@ -181,31 +218,29 @@ impl Insert {
 
     async fn rows(&self, tx: &mut Tx<'_>, batch_id: BatchId, first: TaskId) -> Result<(), QueueError> {
         let context_id = context(tx, &self.cwd, &self.environment).await?;
-        for (id, spec) in (first..).zip(&self.specs) {
-            let ready_at = (spec.delay_ms > 0).then(|| tx.now + spec.delay_ms);
+        for (id, task) in (first..).zip(&self.tasks) {
+            let ready_at = (task.delay_ms > 0).then(|| tx.now + task.delay_ms);
             let state = if ready_at.is_some() { State::Waiting } else { State::Ready };
-            let codes =
-                if spec.permanent_exit_codes.is_empty() { None } else { Some(json(&spec.permanent_exit_codes)?) };
-            let limits = spec.limits.written().map(|limits| json(&limits)).transpose()?;
             tx.added.tasks.push([
                 id.into(),
                 batch_id.into(),
-                spec.name.as_str().into(),
-                spec.function.as_str().into(),
-                spec.priority.code().into(),
+                task.name.as_str().into(),
+                task.function.as_str().into(),
+                task.priority.code().into(),
                 state.code().into(),
                 ready_at.into(),
-                spec.max_retries.into(),
-                spec.retry_delay_ms.into(),
-                spec.timeout_ms.into(),
-                codes.into(),
+                task.max_retries.into(),
+                task.retry_delay_ms.into(),
+                task.timeout_ms.into(),
+                task.permanent_exit_codes.as_deref().into(),
                 tx.wall_ms.into(),
             ]);
-            tx.added.inputs.push([id.into(), json(&spec.params)?.into(), limits.into(), context_id.into()]);
-            tx.tallied(batch_id, spec.priority, state, 1, 0);
+            let (params, limits) = (task.params.as_str(), task.limits.as_deref());
+            tx.added.inputs.push([id.into(), params.into(), limits.into(), context_id.into()]);
+            tx.tallied(batch_id, task.priority, state, 1, 0);
             match ready_at {
                 Some(due) => tx.memory.waits_until(due),
-                None => tx.memory.became_ready(spec.priority, id),
+                None => tx.memory.became_ready(task.priority, id),
             }
             tx.memory.next_task = id + 1;
         }
@@ -214,14 +249,14 @@ impl Insert {
 }
 
 /// The place in the queue of a task that was just added last, from the tally.
-fn position(tx: &Tx<'_>, spec: &TaskSpec) -> Option<i64> {
-    (spec.delay_ms == 0).then(|| {
+fn position(tx: &Tx<'_>, task: &NewTask) -> Option<i64> {
+    (task.delay_ms == 0).then(|| {
         let before = Priority::ALL
             .iter()
-            .filter(|p| **p > spec.priority)
+            .filter(|p| **p > task.priority)
             .map(|p| tx.memory.tally.tasks(State::Ready, *p))
             .sum::<i64>();
-        before + tx.memory.tally.tasks(State::Ready, spec.priority)
+        before + tx.memory.tally.tasks(State::Ready, task.priority)
     })
 }
 

@@ -10,7 +10,7 @@ use super::{Incoming, Reply, tasks};
 use crate::function;
 use crate::protocol::{Add, AddBatch, Added, BatchAdded, ErrorCode, ItemError, Refusal, parse_spec};
 use crate::queue::ops::LISTED;
-use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, RequestKey};
+use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, NewTask, RequestKey};
 use crate::server::Shared;
 use crate::task::{RunState, TaskSpec};
 
@@ -23,7 +23,7 @@ pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> 
     let spec = checked(service, request.task, &Map::new(), None, &mut warnings).map_err(Refusal::invalid)?;
     let (name, retries, delayed) = (spec.name.clone(), spec.max_retries, spec.delay_ms > 0);
     let insert = Insert {
-        specs: vec![spec],
+        tasks: vec![NewTask::of(spec)?],
         errors: Vec::new(),
         batch: Batch::New { name: None },
         more: false,
@@ -58,24 +58,24 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
     let key = key.map(|key| request_key(service, key, resume, &content)).transpose()?;
     let mut warnings = Warnings::new();
     let count = given.len();
-    let (mut specs, mut errors) = (Vec::with_capacity(count), Vec::new());
+    let (mut new, mut errors) = (Vec::with_capacity(count), Vec::new());
     for (index, value) in given.into_iter().enumerate() {
         let spec = match value {
             Value::Object(map) => checked(service, map, &defaults, Some(index + 1), &mut warnings),
             _ => Err("the task must be an object".to_owned()),
         };
         match spec {
-            Ok(spec) => specs.push(spec),
+            Ok(spec) => new.push(NewTask::of(spec)?),
             Err(error) => errors.push(ItemError { index, error }),
         }
     }
-    if specs.is_empty() || (atomic && !errors.is_empty()) {
+    if new.is_empty() || (atomic && !errors.is_empty()) {
         let first = errors.first().map(|bad| format!("; task {}: {}", bad.index, bad.error)).unwrap_or_default();
         let message = format!("nothing was added: {} bad among {}{first}", errors.len(), tasks(count));
         return Err(Refusal::invalid(message).with(json!({ "errors": errors })));
     }
     let insert = Insert {
-        specs,
+        tasks: new,
         errors,
         batch: batch_id.map_or(Batch::New { name }, Batch::Existing),
         more,

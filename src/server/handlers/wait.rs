@@ -12,7 +12,7 @@ use crate::queue::read::Selected;
 use crate::server::Shared;
 use crate::task::{BatchId, RunState, TaskId};
 
-/// The least time between two looks at the queue while commits come fast.
+/// The least time between two looks at the queue while commits come fast and something is open.
 const BREATH: Duration = Duration::from_millis(10);
 /// How many ids one look is at.
 const AT_ONCE: usize = 100;
@@ -28,6 +28,7 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
     tokio::pin!(deadline);
     let mut waited = Waited::of(request);
     let mut commits = service.queue.commits();
+    let mut idle = service.queue.commits();
     loop {
         // The state before the counts: an executor that stopped after the last end must not look as if it had
         // stopped before it.
@@ -38,7 +39,7 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
             if counts.total == 0 {
                 return Err(Refusal::not_found("there is nothing to wait for: no task is selected"));
             }
-            if counts.queued + counts.running == 0 {
+            if counts.is_over() {
                 let data = status::data(service, counts, run_ms);
                 return Reply::new(status::text(&data), &data);
             }
@@ -59,6 +60,7 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
             }
             () = service.ends() => return Err(ExecutorError::ShuttingDown.into()),
             _ = async { tokio::join!(commits.changed(), tokio::time::sleep_until(looked + BREATH)) } => {}
+            () = async { drop(idle.wait_for(|snapshot| snapshot.tally.counts().is_over()).await) } => {}
         }
     }
 }
@@ -88,7 +90,7 @@ impl Waited {
     async fn has_open(&mut self, service: &Shared) -> Result<bool, Refusal> {
         let Self::Tasks { ids, from } = self else {
             let counts = self.tally(service).await?.counts;
-            return Ok(counts.queued + counts.running > 0);
+            return Ok(!counts.is_over());
         };
         while *from < ids.len() {
             let some = &ids[*from..ids.len().min(*from + AT_ONCE)];
