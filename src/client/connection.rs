@@ -17,6 +17,8 @@ use crate::protocol::Response;
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
+/// And at first: most answers are short, and their reader is soon gone.
+const FIRST_BYTES: usize = 4 * 1024;
 
 /// An answer: the line as it came, for those who pass it on, and what it says.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ pub struct Until<'a> {
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
+    chunk: Vec<u8>,
     buffer: Vec<u8>,
     /// No newline is in `buffer` before this place.
     scanned: usize,
@@ -66,7 +69,7 @@ impl Connection {
                     let said = format!("the user with uid {server} serves it, not this one (uid {})", geteuid());
                     Err(ClientError::NotAllowed { socket, error: io::Error::other(said) })
                 }
-                _ => Ok(Self { stream, buffer: Vec::new(), scanned: 0 }),
+                _ => Ok(Self { stream, chunk: vec![0; FIRST_BYTES], buffer: Vec::new(), scanned: 0 }),
             },
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(ClientError::NotAllowed { socket, error }),
             Err(error) => Err(ClientError::Unreachable { socket, error }),
@@ -179,11 +182,13 @@ impl Connection {
     }
 
     fn fill(&mut self) -> Result<(), ClientError> {
-        let mut chunk = vec![0; READ_BYTES];
-        match self.stream.read(&mut chunk) {
+        match self.stream.read(&mut self.chunk) {
             Ok(0) => Err(ClientError::Lost(ErrorKind::UnexpectedEof.into())),
             Ok(count) => {
-                self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                self.buffer.extend_from_slice(self.chunk.get(..count).unwrap_or_default());
+                if count == self.chunk.len() {
+                    self.chunk.resize(READ_BYTES, 0);
+                }
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),

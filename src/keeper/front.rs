@@ -3,9 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -48,15 +46,6 @@ pub(super) struct Front {
     events_at: i64,
     /// When it gives memory back; none when it has, and nothing happened since.
     shrinks_at: Option<i64>,
-}
-
-/// Binds the keeper's socket. Only under the lock: whoever left one there is dead.
-pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
-    drop(std::fs::remove_file(socket));
-    let listener = UnixListener::bind(socket)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 impl Front {

@@ -26,6 +26,8 @@ pub(crate) use orphans::{all_pids, mark, variable};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::RawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -75,7 +77,7 @@ fn serve(home: &Home, options: Options) -> io::Result<()> {
             let lock = lock(&home.keeper_lock())?.ok_or(io::ErrorKind::WouldBlock)?;
             let untaken = events::Untaken::load(&home.keeper_ends())?;
             let table = table::Table { untaken, ..table::Table::default() };
-            let listener = front::bind(&home.keeper_socket())?;
+            let listener = bind(&home.keeper_socket())?;
             front::Front::new(home, options, replace::Adopted { lock, listener, table })?
         }
     };
@@ -83,6 +85,15 @@ fn serve(home: &Home, options: Options) -> io::Result<()> {
     // Whoever started it may be gone by now.
     drop(stdout.write_all(READY).and_then(|()| stdout.flush()));
     front.run()
+}
+
+/// Binds the keeper's socket. Only under the lock: whoever left one there is dead.
+fn bind(socket: &Path) -> io::Result<UnixListener> {
+    drop(std::fs::remove_file(socket));
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Takes the keeper's lock; none if another process holds it. POSIX, so children do not inherit it.

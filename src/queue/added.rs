@@ -25,6 +25,8 @@ pub(super) struct Answered {
     pub batch_id: BatchId,
     /// JSON.
     pub answer: String,
+    /// No answer to the same key is there; else it takes that one's place.
+    pub is_new: bool,
 }
 
 impl Default for Added {
@@ -51,7 +53,7 @@ impl Default for Added {
 
 impl Added {
     /// The rows, in the order in which they are written; `now` in queue time.
-    pub(super) fn rows(self, now: i64) -> [Rows; 5] {
+    pub(super) fn rows(self, now: i64) -> [Rows; 6] {
         let Self { batches, tasks, inputs, keys, expired } = self;
         // Bounded, so that no group pays for all; as many as come are gone in the end.
         let mut old_keys = Rows::new(
@@ -60,17 +62,22 @@ impl Added {
         );
         let mut new_keys = Rows::new(
             "INSERT INTO request_key (key, hash, batch_id, answer, created_at)
+             SELECT * FROM (VALUES (?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
+        );
+        let mut known_keys = Rows::new(
+            "INSERT INTO request_key (key, hash, batch_id, answer, created_at)
              SELECT * FROM (VALUES (?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL
              ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, batch_id = excluded.batch_id,
                  answer = excluded.answer, created_at = excluded.created_at",
         );
-        for (key, Answered { hash, batch_id, answer }) in keys {
-            new_keys.push([key.into(), hash.into(), batch_id.into(), answer.into(), now.into()]);
-        }
-        if !new_keys.is_empty() {
+        if !keys.is_empty() {
             old_keys.push([expired.into()]);
         }
-        [batches, tasks, inputs, old_keys, new_keys]
+        for (key, Answered { hash, batch_id, answer, is_new }) in keys {
+            let rows = if is_new { &mut new_keys } else { &mut known_keys };
+            rows.push([key.into(), hash.into(), batch_id.into(), answer.into(), now.into()]);
+        }
+        [batches, tasks, inputs, old_keys, new_keys, known_keys]
     }
 }
 

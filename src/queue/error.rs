@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 
 use crate::space::Shortage;
@@ -97,6 +98,11 @@ impl QueueError {
     /// Whether this file must not be written any more.
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::Gone(_))
+    }
+
+    /// Whether there is a row with the same key.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::Statement(error) if error.as_database_error().is_some_and(DatabaseError::is_unique_violation))
     }
 
     /// Whether nothing is written any more by this daemon, for this reason or because it is ending.

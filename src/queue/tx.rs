@@ -34,6 +34,9 @@ pub struct Tx<'c> {
     pub claimed: Vec<Attempt>,
     /// Attempts that have ended in this group.
     pub ends: u32,
+    /// A request key is taken for a new one and not looked up: where it was seen before, the commit fails as
+    /// [`QueueError::is_taken`], and the operation is carried out again without this.
+    pub takes_keys_for_new: bool,
     /// What the additions of this group write.
     pub(super) added: Added,
     /// Output files to unlink after the commit.
@@ -77,6 +80,7 @@ impl<'c> Tx<'c> {
             now: clock.now(),
             claimed: Vec::new(),
             ends: 0,
+            takes_keys_for_new: false,
             added: Added::default(),
             unlink: Vec::new(),
             shrunk: false,
@@ -144,9 +148,9 @@ impl<'c> Tx<'c> {
 
     /// Writes what is left, what changed of the tallies and the executor's row, and commits.
     pub(super) async fn commit(&mut self) -> Result<(), QueueError> {
-        let [batches, tasks, inputs, old_keys, new_keys] = std::mem::take(&mut self.added).rows(self.now);
+        let [batches, tasks, inputs, old, new, known] = std::mem::take(&mut self.added).rows(self.now);
         let (tallies, changed, emptied, run) = (self.tallies(), self.batches(), self.emptied(), self.run());
-        let all = [batches, tasks, inputs, old_keys, new_keys, tallies, changed, emptied, run];
+        let all = [batches, tasks, inputs, old, new, known, tallies, changed, emptied, run];
         if self.begun || all.iter().any(|rows| !rows.is_empty()) {
             rows::write(self, all, "COMMIT").await?;
         }

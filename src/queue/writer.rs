@@ -140,13 +140,15 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
         while self.next_group(&mut group).await > 0 {
-            match self.commit(&mut group).await {
+            match self.commit(&mut group, true).await {
                 Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
-                Err(error) if group.len() == 1 || error.is_final() => self.refuse(&mut group, &error),
+                Err(error) if error.is_final() || (group.len() == 1 && !error.is_taken()) => {
+                    self.refuse(&mut group, &error);
+                }
                 Err(_) => {
                     for job in std::mem::take(&mut group) {
                         let mut alone = vec![job];
-                        match self.commit(&mut alone).await {
+                        match self.commit(&mut alone, false).await {
                             Ok(()) => alone.drain(..).for_each(|job| job.finish(Ok(()))),
                             Err(error) => self.refuse(&mut alone, &error),
                         }
@@ -230,10 +232,12 @@ impl Writer {
         sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *self.connection).await.map(drop)
     }
 
-    /// One transaction with all of `group`; on an error nothing of it has happened.
-    async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
+    /// One transaction with all of `group`; on an error nothing of it has happened. `takes_keys_for_new` as [`Tx`]'s.
+    async fn commit(&mut self, group: &mut [Box<dyn Job>], takes_keys_for_new: bool) -> Result<(), QueueError> {
         let shortage = self.floor.shortage();
         let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &mut self.known, &self.clock, shortage);
+        // What was added before is answered on a full disk, too.
+        tx.takes_keys_for_new = takes_keys_for_new && shortage.is_none();
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
         let committed = Self::work(&mut tx, group, open, self.clock_stored).await;
         let (memory, claimed, ends, unlink, shrunk, now) =

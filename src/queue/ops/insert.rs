@@ -145,7 +145,8 @@ impl Operation for Insert {
             repeated: false,
         };
         if let Some(key) = &self.key {
-            let answered = Answered { hash: key.hash.to_vec(), batch_id, answer: json(&inserted)? };
+            let is_new = self.takes_for_new(key, tx);
+            let answered = Answered { hash: key.hash.to_vec(), batch_id, answer: json(&inserted)?, is_new };
             tx.added.keys.insert(key.key.clone(), answered);
             tx.added.expired = tx.now - key.kept_ms;
         }
@@ -154,6 +155,11 @@ impl Operation for Insert {
 }
 
 impl Insert {
+    /// Whether a key is not looked up: it seldom was seen before. That of a batch in parts often was.
+    const fn takes_for_new(&self, key: &RequestKey, tx: &Tx<'_>) -> bool {
+        tx.takes_keys_for_new && !key.resume && matches!(self.batch, Batch::New { .. })
+    }
+
     /// The answer that was given to the same key, if it holds.
     async fn earlier(
         &self,
@@ -162,6 +168,9 @@ impl Insert {
     ) -> Result<Option<Result<Inserted, InsertRefused>>, QueueError> {
         if let Some(Answered { hash, answer, .. }) = tx.added.keys.get(&key.key) {
             return self.again(key, hash, answer).map(Some);
+        }
+        if self.takes_for_new(key, tx) {
+            return Ok(None);
         }
         let stored: Option<(Vec<u8>, BatchId, String)> =
             sqlx::query_as("SELECT hash, batch_id, answer FROM request_key WHERE key = ?1 AND created_at > ?2")
