@@ -94,3 +94,24 @@ fn a_request_key_makes_a_repeated_add_safe_over_a_kill() {
     assert_eq!(daemon.call(&other)["error"]["code"], "conflict");
     assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 1);
 }
+
+#[test]
+fn requests_that_were_sent_before_are_answered_among_new_ones() {
+    let daemon = &Daemon::start();
+    let add = |key: u32| json!({"action": "add", "name": "n", "function": "simulate", "request_key": key.to_string()});
+    let first: Vec<Value> = (0..8).map(|key| daemon.ok(add(key))).collect();
+    // Each connection at once with the others, so that they share commits; key 0 to 7 were seen, the others are new.
+    let answers: Vec<(u32, Value)> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..32).map(|key| scope.spawn(move || (key % 20, daemon.ok(add(key % 20))))).collect();
+        asking.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+    });
+    for (key, answer) in &answers {
+        let same =
+            answers.iter().filter(|(other, _)| other == key).all(|(_, other)| other["task_id"] == answer["task_id"]);
+        assert!(same, "one task for key {key}: {answers:?}");
+        if let Some(first) = first.get(*key as usize) {
+            assert_eq!(answer, first);
+        }
+    }
+    assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 20);
+}

@@ -34,8 +34,8 @@ pub struct Tx<'c> {
     pub claimed: Vec<Attempt>,
     /// Attempts that have ended in this group.
     pub ends: u32,
-    /// A request key is taken for a new one and not looked up: where it was seen before, the commit fails as
-    /// [`QueueError::is_taken`], and the operation is carried out again without this.
+    /// A request key is taken for a new one and not looked up: where it was seen before, the commit fails, and the
+    /// operation is carried out again without this.
     pub takes_keys_for_new: bool,
     /// What the additions of this group write.
     pub(super) added: Added,
