@@ -19,13 +19,16 @@ pub(super) struct Untaken {
     next_seq: u64,
     /// The claims whose ends are among them.
     ended: BTreeSet<ClaimId>,
+    /// The number of the latest end.
+    #[serde(default)]
+    last_end: u64,
     /// Bytes of output that they hold.
     output: usize,
 }
 
 impl Default for Untaken {
     fn default() -> Self {
-        Self { events: VecDeque::new(), next_seq: 1, ended: BTreeSet::new(), output: 0 }
+        Self { events: VecDeque::new(), next_seq: 1, ended: BTreeSet::new(), last_end: 0, output: 0 }
     }
 }
 
@@ -33,6 +36,7 @@ impl Untaken {
     pub(super) fn push(&mut self, event: KeeperEvent) {
         if let KeeperEvent::Ended(end) = &event {
             self.ended.insert(end.claim);
+            self.last_end = self.next_seq;
             self.output += end.frames.len();
         }
         self.events.push_back((self.next_seq, event));
@@ -61,6 +65,11 @@ impl Untaken {
     /// Whether there is an event numbered `from` or later.
     pub(super) fn has_since(&self, from: u64) -> bool {
         self.events.back().is_some_and(|(seq, _)| *seq >= from)
+    }
+
+    /// Whether an end is among them.
+    pub(super) const fn has_end_since(&self, from: u64) -> bool {
+        self.last_end >= from
     }
 
     pub(super) fn is_empty(&self) -> bool {

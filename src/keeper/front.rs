@@ -22,8 +22,10 @@ use crate::version::VERSION;
 
 /// More than this on its way to the daemon, and events wait.
 const OUT_HIGH: usize = 4 * 1024 * 1024;
-/// Under load events gather this long and share a commit; the first after a pause goes at once.
+/// Under load events gather this long and share a commit; the first after a pause goes at once. Starts alone gather longer:
+/// no slot waits for what they say.
 const GATHER_MS: i64 = 8;
+const GATHER_STARTS_MS: i64 = 200;
 /// Followed attempts are told of at most this often, ms.
 const GREW_EVERY_MS: i64 = 20;
 /// When nothing has happened for so long it gives back the memory that it does not need to wait, ms.
@@ -206,7 +208,10 @@ impl Front {
 
     /// Monotonic ms. Where nothing runs, nothing comes that could share the commit.
     fn events_due_at(&self) -> i64 {
-        self.events_at + if self.core.table.running.is_empty() { 0 } else { GATHER_MS }
+        let table = &self.core.table;
+        let has_end = self.daemon.as_ref().is_some_and(|daemon| table.untaken.has_end_since(daemon.next_event));
+        let gather = if has_end { GATHER_MS } else { GATHER_STARTS_MS };
+        self.events_at + if table.running.is_empty() { 0 } else { gather }
     }
 
     /// Whether there is an event that the daemon was not sent and has room for.

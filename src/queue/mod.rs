@@ -122,6 +122,7 @@ impl Queue {
             floor,
             closing: closing.clone(),
             damage: damage.clone(),
+            claims_on: false,
             since_look: 0,
             output_dir: output_dir.to_owned(),
         };

@@ -17,8 +17,8 @@ use super::tx::{Tx, json, parsed};
 use crate::attempt::{Attempt, Environment};
 use crate::task::{ClaimId, Limits, RunState, TaskId};
 
-/// The most tasks claimed in one transaction; the next group claims on.
-const CLAIM: i64 = 1024;
+/// The most tasks claimed in one transaction; the next one claims on.
+pub(super) const CLAIM: u16 = 1024;
 /// Parameters up to this length, in bytes, come with their tasks; longer ones are fetched one by one,
 const SHORT: i64 = 1024;
 /// and once they are so many together, in bytes, no more is claimed in the transaction.
@@ -64,7 +64,7 @@ struct Row {
 }
 
 async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    let wanted = tx.memory.wanted().min(CLAIM);
+    let wanted = tx.memory.wanted().min(CLAIM.into());
     tx.memory.overtaking = 0;
     if wanted <= 0 {
         return Ok(());

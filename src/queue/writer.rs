@@ -130,6 +130,8 @@ pub(super) struct Writer {
     pub closing: Arc<Notify>,
     /// Set when the file must not be written any more.
     pub damage: watch::Sender<Option<QueueError>>,
+    /// The latest claim took as many as one may, and there may be more.
+    pub claims_on: bool,
     /// Commits since the length of the log was looked at.
     pub since_look: u32,
     pub output_dir: std::path::PathBuf,
@@ -139,7 +141,7 @@ impl Writer {
     /// Runs until the queue is closed, every handle is gone, or the file is damaged.
     pub(super) async fn run(mut self) {
         let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
-        while self.next_group(&mut group).await > 0 {
+        while self.next_group(&mut group).await {
             match self.commit(&mut group, true).await {
                 Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
                 Err(error) if error.is_final() || (group.len() == 1 && !error.is_taken()) => {
@@ -173,17 +175,18 @@ impl Writer {
         }
     }
 
-    /// The operations that wait, at least one; none when the queue is closed or damaged.
-    async fn next_group(&mut self, group: &mut Vec<Box<dyn Job>>) -> usize {
+    /// The operations that wait; none where it is only to claim on. False when the queue is closed or damaged.
+    async fn next_group(&mut self, group: &mut Vec<Box<dyn Job>>) -> bool {
         let mut damage = self.damage.subscribe();
         tokio::select! {
             biased;
-            _ = damage.wait_for(Option::is_some) => return 0,
+            _ = damage.wait_for(Option::is_some) => return false,
             // Once closed it gives what is waiting, then nothing.
             () = self.closing.notified() => self.jobs.close(),
-            jobs = self.jobs.recv_many(group, GROUP) => return jobs,
+            jobs = self.jobs.recv_many(group, GROUP) => return jobs > 0,
+            () = std::future::ready(()), if self.claims_on => return true,
         }
-        self.jobs.recv_many(group, GROUP).await
+        self.jobs.recv_many(group, GROUP).await > 0
     }
 
     fn refuse(&self, group: &mut Vec<Box<dyn Job>>, error: &QueueError) {
@@ -234,6 +237,7 @@ impl Writer {
 
     /// One transaction with all of `group`; on an error nothing of it has happened. `takes_keys_for_new` as [`Tx`]'s.
     async fn commit(&mut self, group: &mut [Box<dyn Job>], takes_keys_for_new: bool) -> Result<(), QueueError> {
+        self.claims_on = false;
         let shortage = self.floor.shortage();
         let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &mut self.known, &self.clock, shortage);
         // What was added before is answered on a full disk, too.
@@ -256,6 +260,7 @@ impl Writer {
         }
         failpoint::reach("after-commit");
         self.memory = memory;
+        self.claims_on = claimed.len() >= settle::CLAIM.into();
         if now - self.clock_stored >= CLOCK_EVERY_MS {
             self.clock_stored = now;
         }
