@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Warm Python tasks against their floor and against cold ones, 2 at once, interleaved.
 
-Floor: this interpreter in a bare loop that forks, runs the code and reaps. `benches/warm.py PROGRAM [PYTHON]`: the release
+Floor: this interpreter in a bare loop that forks, runs the code and reaps. Then warm functions of ten lines of Python. `benches/warm.py PROGRAM [PYTHON]`: the release
 program, and an interpreter (of a venv with pandas, say); what cannot be imported is left out.
 """
 
@@ -43,15 +43,27 @@ os.write(say, str(count / (time.monotonic() - begun)).encode())
 """
 
 
+WORKER = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"result": len(line)}), flush=True)
+"""
+FUNCTION_TASKS = 20_000
+
+
+def runtime(module):
+    """The configuration of Python; `module` False: cold."""
+    return f"[runtimes.python]\nwarm = {'false' if module is False else 'true'}\nimports = {json.dumps([module] if module else [])}\n"
+
+
 class Daemon:
     """The program on a home of its own."""
 
-    def __init__(self, program, folder, python, module):
+    def __init__(self, program, folder, python, settings):
         self.program, self.folder = program, folder
         config = os.path.join(folder, "config.toml")
         with open(config, "w") as file:
-            file.write(f"[runtimes.python]\nwarm = {'false' if module is False else 'true'}\n")
-            file.write(f"imports = {json.dumps([module] if module else [])}\n")
+            file.write(settings)
         path = os.path.dirname(python) + ":" + os.environ["PATH"]
         self.environment = dict(os.environ, BATCH_EXECUTOR_HOME=os.path.join(folder, "home"), PATH=path)
         self.environment["BATCH_EXECUTOR_CONFIG"] = config
@@ -72,11 +84,13 @@ class Daemon:
         return answer["data"]
 
     def rate(self, code, count):
-        params = {"runtime": "python", "code": code}
-        task = {"name": "t", "function": "code_execution", "params": params, "max_retries": 0}
+        return self.rate_of({"function": "code_execution", "params": {"runtime": "python", "code": code}}, count)
+
+    def rate_of(self, task, count, at_once=AT_ONCE):
+        task = {"name": "t", "max_retries": 0, **task}
         self.call(action="add_batch", tasks=[task] * count, cwd=self.folder)
         begun = time.monotonic()
-        self.call(action="start", max_concurrent=AT_ONCE)
+        self.call(action="start", max_concurrent=at_once)
         data = self.call(action="wait")
         taken = time.monotonic() - begun
         assert data["counts"]["failed"] == 0, data
@@ -96,7 +110,7 @@ def main():
             print(f"{name:8} (cannot be imported by {python})")
             continue
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            warm, cold = Daemon(program, one, python, module), Daemon(program, other, python, False)
+            warm, cold = Daemon(program, one, python, runtime(module)), Daemon(program, other, python, runtime(False))
             rates = []
             warm.rate(code + "\nimport time; time.sleep(0.3)", 20)
             for _ in range(ROUNDS):
@@ -109,6 +123,21 @@ def main():
             print(f"{name:8} {floor:8.0f} {hot:8.0f} {slow:8.1f} {of_floor:11.2f} {of_cold:10.1f}", flush=True)
             warm.stop()
             cold.stop()
+    functions(program, python)
+
+
+def functions(program, python):
+    """Tasks a second of a warm function, by how many run at once (each has a worker of its own)."""
+    with tempfile.TemporaryDirectory() as folder:
+        worker = os.path.join(folder, "worker.py")
+        with open(worker, "w") as file:
+            file.write(WORKER)
+        settings = f"[functions.length]\ncommand = {json.dumps([python, worker])}\nwarm = true\n"
+        daemon = Daemon(program, folder, python, settings)
+        for at_once in (1, AT_ONCE, 16):
+            rates = [daemon.rate_of({"function": "length"}, FUNCTION_TASKS, at_once) for _ in range(ROUNDS)]
+            print(f"function {statistics.median(rates):17.0f}   {at_once} at once", flush=True)
+        daemon.stop()
 
 
 if __name__ == "__main__":
