@@ -209,6 +209,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         functions: settings.functions.clone(),
         secrets: settings.secrets.clone(),
         python: settings.python.clone(),
+        nodejs: settings.nodejs.clone(),
         base_environment: base_environment(),
     };
     let rules = Rules {

@@ -260,7 +260,11 @@ pub fn input_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reading, writing))
 }
 
-fn unblock(end: &OwnedFd) -> io::Result<()> {
+/// Makes that reads and writes of a descriptor do not block.
+///
+/// # Errors
+/// None is known for one that is open.
+pub fn unblock(end: &OwnedFd) -> io::Result<()> {
     // SAFETY: a plain fcntl on a descriptor that is open.
     if unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } != 0 {
         return Err(io::Error::last_os_error());

@@ -25,6 +25,8 @@ pub type ClaimId = i64;
 pub enum Prepared {
     /// Forks of its interpreter, which has imported these modules; where there is none it starts as any other.
     Forks { imports: Vec<String> },
+    /// Processes of its interpreter that were started ahead, each for one task; where there is none it starts as any other.
+    Ahead,
     /// A worker, which takes one task after the other, each as a line of its stdin, and answers each by a line of
     /// its stdout.
     Worker,

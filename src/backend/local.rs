@@ -16,7 +16,7 @@ use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
 use crate::config::Declared;
 use crate::function::{self, Work};
-use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_SECRETS, WITH_WORKERS, encode};
+use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_AHEAD, WITH_SECRETS, WITH_WORKERS, encode};
 use crate::task::{ClaimId, Limits, Order, Prepared};
 
 /// The most attempts in one message.
@@ -109,6 +109,7 @@ impl Local {
                 functions: &self.options.functions,
                 secrets: &self.options.secrets,
                 python: &self.options.python,
+                nodejs: &self.options.nodejs,
             },
             base_path: self.options.base_environment.get("PATH").map_or("", String::as_str),
         };
@@ -127,9 +128,12 @@ impl Local {
     }
 
     /// A keeper of an older version that could not be replaced would show what is to be hidden, limit nothing, and not
-    /// understand a worker.
-    fn runnable(&self, work: Work) -> Work {
-        let Work::Process(process) = &work else { return work };
+    /// understand a worker, nor what is started ahead.
+    fn runnable(&self, mut work: Work) -> Work {
+        let Work::Process(process) = &mut work else { return work };
+        if process.prepared == Some(Prepared::Ahead) && self.keeper_protocol < WITH_AHEAD {
+            process.prepared = None;
+        }
         let guarded = !process.secrets.is_empty() || process.limits != Limits::default();
         let lacks = if guarded && self.keeper_protocol < WITH_SECRETS {
             "secrets and limits"

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 pub use crate::attempt::{Ended, Event};
-use crate::config::{Python, UserFunction};
+use crate::config::{Nodejs, Python, UserFunction};
 use crate::home::Home;
 pub use crate::keeper::protocol::EndAnswer;
 use crate::secret::Source;
@@ -43,6 +43,8 @@ pub struct Options {
     pub secrets: BTreeMap<String, Source>,
     /// How tasks in Python are started.
     pub python: Python,
+    /// How tasks in Node.js are started.
+    pub nodejs: Nodejs,
     /// What every task's environment begins with.
     pub base_environment: BTreeMap<String, String>,
 }

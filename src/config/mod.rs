@@ -13,7 +13,7 @@ mod secrets;
 mod settings;
 
 use secrets::SecretTable;
-pub use settings::{Declared, Python, SETTINGS, Setting, Settings, UserFunction};
+pub use settings::{Declared, Nodejs, Python, SETTINGS, Setting, Settings, UserFunction};
 
 /// Why there are no settings: the message names the file, the line, the setting and what is allowed.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,7 @@ struct Tables {
 #[serde(default, deny_unknown_fields)]
 struct RuntimesTable {
     python: Option<Spanned<Python>>,
+    nodejs: Option<Nodejs>,
 }
 
 impl Loaded {
@@ -113,6 +114,11 @@ impl Loaded {
             let Python { warm, imports } = &settings.python;
             let value = json!({"warm": warm, "imports": imports});
             origins.push(Origin { name: "runtimes.python".to_owned(), value, origin: "file".to_owned() });
+        }
+        if settings.nodejs != Nodejs::default() {
+            let Nodejs { warm } = &settings.nodejs;
+            let value = json!({"warm": warm});
+            origins.push(Origin { name: "runtimes.nodejs".to_owned(), value, origin: "file".to_owned() });
         }
         Ok(Self { settings, origins })
     }
@@ -179,6 +185,7 @@ fn apply_file(
             )));
         }
     }
+    settings.nodejs = tables.runtimes.nodejs.unwrap_or_default();
     for (key, value) in table {
         let place = at(key.span().start);
         let name = key.get_ref().as_str();

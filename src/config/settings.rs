@@ -40,6 +40,21 @@ impl Python {
     }
 }
 
+/// What is declared under `[runtimes.nodejs]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nodejs {
+    /// Whether tasks run in processes that were started ahead.
+    pub warm: bool,
+}
+
+impl Nodejs {
+    /// What is there before a task in Node.js, where that is wanted.
+    pub fn prepared(&self) -> Option<Prepared> {
+        self.warm.then_some(Prepared::Ahead)
+    }
+}
+
 /// The effective settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -77,6 +92,7 @@ pub struct Settings {
     /// Where the values of secrets come from.
     pub secrets: BTreeMap<String, Source>,
     pub python: Python,
+    pub nodejs: Nodejs,
 }
 
 /// What a configuration declares beside its settings.
@@ -85,12 +101,14 @@ pub struct Declared<'a> {
     pub functions: &'a BTreeMap<String, UserFunction>,
     pub secrets: &'a BTreeMap<String, Source>,
     pub python: &'a Python,
+    pub nodejs: &'a Nodejs,
 }
 
 impl Settings {
     /// What is declared beside the settings.
     pub const fn declared(&self) -> Declared<'_> {
-        Declared { functions: &self.functions, secrets: &self.secrets, python: &self.python }
+        let Self { functions, secrets, python, nodejs, .. } = self;
+        Declared { functions, secrets, python, nodejs }
     }
 }
 
@@ -279,6 +297,7 @@ impl Default for Settings {
             functions: BTreeMap::new(),
             secrets: BTreeMap::new(),
             python: Python::default(),
+            nodejs: Nodejs::default(),
         }
     }
 }

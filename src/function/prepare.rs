@@ -172,11 +172,14 @@ fn code_execution(attempt: &Attempt, context: &Context<'_>, mut surroundings: Su
         "nodejs" => (&["node", "nodejs"], "-e", "js"),
         _ => (&["bash", "sh"], "-c", "sh"),
     };
-    let mut prepared = None;
     if extension == "py" {
         surroundings.unbuffered();
-        prepared = context.declared.python.prepared();
     }
+    let prepared = match extension {
+        "py" => context.declared.python.prepared(),
+        "js" => context.declared.nodejs.prepared(),
+        _ => None,
+    };
     let program = surroundings.find(names)?;
     let name = names[0].to_owned();
     let code = text("code");

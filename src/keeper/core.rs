@@ -94,6 +94,9 @@ impl Core {
             if let (Some(worker), Some(pid)) = (&running.worker, running.pid) {
                 core.warm.workers.came(pid, worker.mark);
             }
+            if let (Some(ahead), Some(pid)) = (&running.ahead, running.pid) {
+                core.warm.came(pid, ahead.mark);
+            }
             let claim = running.launch.claim;
             core.adopt(running);
             core.feed(claim);
@@ -148,6 +151,8 @@ impl Core {
                 self.start(launch);
             }
         }
+        // After what may start: each costs more than most tasks' first moments.
+        self.warm.fill(|| self.table.next_mark());
         self.opened.append(&mut self.warm.opened);
         self.closed.append(&mut self.warm.workers.closed);
     }
@@ -295,13 +300,10 @@ impl Core {
         let mut sweep = false;
         while let Some(pid) = next_dead() {
             sweep = true;
-            self.warm.workers.died(pid);
+            self.warm.died(pid);
             match self.mains.remove(&pid) {
                 Some(claim) => self.main_died(pid, claim),
-                None => {
-                    self.warm.died(pid);
-                    sys::reap(pid);
-                }
+                None => drop(sys::reap(pid)),
             }
         }
         if sweep {
@@ -359,7 +361,7 @@ impl Core {
         if let Some(fd) = pipe.map(|(_, pipe)| pipe.as_fd()).or(stdin).or_else(|| self.warm.descriptor(fd))
             && let Err(error) = watch(fd, stdin.is_some())
         {
-            tracing::error!(err = %error, "the output of a task, or a fork-server, is not read");
+            tracing::error!(err = %error, "the output of a task, or what is kept warm, is not read");
         }
     }
 

@@ -28,13 +28,13 @@ pub(super) struct Orphans {
 
 impl Orphans {
     /// Looks at the children; ends those whose attempt has ended. `mains`: the pids of running attempts.
-    /// `daemon_lock`: the file with the daemon's pid. `warm`: knows every fork that waits for its task, and every worker.
+    /// `daemon_lock`: the file with the daemon's pid. `warm`: knows every process that waits for its task, and every worker.
     pub(super) fn sweep(&mut self, mains: &BTreeMap<i32, ClaimId>, daemon_lock: &Path, warm: &mut Warm) {
         // A fork is told of before it is a child of this process.
         warm.read();
-        // What a worker started is the worker's, whichever attempt it works on.
+        // What a process with a mark of its own started is that process's, whichever attempt it works on.
         let mut mains = mains.clone();
-        mains.extend(warm.workers.marks());
+        mains.extend(warm.marks());
         let mut children = self.children.pids();
         children.retain(|pid| !mains.contains_key(pid) && !warm.knows(*pid));
         self.unmarked.retain(|pid, _| children.contains(pid));

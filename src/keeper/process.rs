@@ -16,8 +16,10 @@ use nix::unistd::Pid;
 use super::MARK;
 use super::environment::Environment;
 use super::protocol::LaunchProcess;
+use super::table::BEGINS;
 use super::warm::Spare;
 use crate::home::{self, Home};
+use crate::output;
 use crate::secret;
 use crate::sys::{self, Bound, Spawn, SpawnError};
 use crate::task::{ClaimId, IoNice, Limits, Prepared};
@@ -30,6 +32,29 @@ pub(super) struct Started {
     pub pipes: Vec<(u8, OwnedFd)>,
     /// The writing end of a worker's stdin.
     pub stdin: Option<OwnedFd>,
+    /// What it is known by, if it was started ahead of its task.
+    pub mark: Option<ClaimId>,
+}
+
+/// What a process writes its output to, and where that is read.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    pub out: OwnedFd,
+    pub err: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+impl Outputs {
+    /// Two pipes.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let (out, stdout) = sys::output_pipe()?;
+        let (err, stderr) = sys::output_pipe()?;
+        Ok(Self { out, err, stdout, stderr })
+    }
 }
 
 /// Why a process was not started.
@@ -72,7 +97,7 @@ pub(super) fn secrets_reader(launch: &LaunchProcess, home: &Home) -> LaunchProce
     }
 }
 
-/// Starts it: in `spare`, where it can become that, else anew. `secrets`: the values of what it wants, in the same order.
+/// Starts it: in `spare`, where that can become it, else anew. `secrets`: the values of what it wants, in the same order.
 /// `nothing`: what it reads where it is given nothing to read.
 pub(super) fn start(
     launch: &LaunchProcess,
@@ -80,7 +105,7 @@ pub(super) fn start(
     claim: ClaimId,
     secrets: &[secret::Value],
     nothing: &File,
-    spare: Option<Spare>,
+    mut spare: Option<Spare>,
 ) -> Result<Started, NotStarted> {
     let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
     let (stdin, feed) = match launch.prepared {
@@ -90,15 +115,18 @@ pub(super) fn start(
         }
         _ => (stdin(launch).map_err(descriptors)?, None),
     };
-    let (out, stdout) = sys::output_pipe().map_err(descriptors)?;
-    let (err, stderr) = sys::output_pipe().map_err(descriptors)?;
+    let mark = spare.as_ref().and_then(Spare::mark);
+    let outputs = match spare.as_mut().and_then(|spare| spare.outputs.take()) {
+        Some(outputs) => outputs,
+        None => Outputs::new().map_err(descriptors)?,
+    };
     let value = if launch.value_pipe { Some(sys::output_pipe().map_err(descriptors)?) } else { None };
 
     let mut variables: BTreeMap<&str, &[u8]> =
         launch.secrets.iter().zip(secrets).map(|(wanted, value)| (wanted.variable.as_str(), value.bytes())).collect();
     variables.extend(launch.variables.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
-    let claim = claim.to_string();
-    variables.insert(MARK, claim.as_bytes());
+    let carried = mark.unwrap_or(claim).to_string();
+    variables.insert(MARK, carried.as_bytes());
     let number = value.as_ref().map(|(_, writing)| writing.as_raw_fd().to_string());
     if let Some(number) = &number {
         variables.insert("BATCH_EXECUTOR_VALUE_FD", number.as_bytes());
@@ -111,8 +139,8 @@ pub(super) fn start(
         })
         .collect::<Result<Vec<_>, _>>()?;
     let is_own = |name: &[u8]| str::from_utf8(name).is_ok_and(|name| variables.contains_key(name));
-    let beneath = beneath.into_iter().flat_map(|beneath| beneath.without(is_own));
-    let environment: Vec<&CStr> = beneath.chain(own.iter().map(CString::as_c_str)).collect();
+    let others = beneath.into_iter().flat_map(|beneath| beneath.without(is_own));
+    let environment: Vec<&CStr> = others.chain(own.iter().map(CString::as_c_str)).collect();
     let argv = launch
         .argv
         .iter()
@@ -127,18 +155,18 @@ pub(super) fn start(
         environment: &environment,
         cwd: &cwd,
         stdin: stdin.as_ref().unwrap_or(nothing).as_fd(),
-        stdout: stdout.as_fd(),
-        stderr: stderr.as_fd(),
+        stdout: outputs.stdout.as_fd(),
+        stderr: outputs.stderr.as_fd(),
         value: value.as_ref().map(|(_, writing)| writing.as_fd()),
         bounds: &bounds(&launch.limits),
     };
-    let warm = spare.map(|spare| (spare.pid, spare.become_task(&what)));
-    let started = match warm {
-        Some((pid, Ok(true))) => Ok(pid),
-        Some((_, Err(error))) => Err(error),
-        Some((_, Ok(false))) | None => sys::spawn(&what),
+    let started = match spare.map(|spare| spare.become_task(&what, launch)) {
+        Some(Ok(None)) => return start(launch, beneath, claim, secrets, nothing, None),
+        Some(Ok(Some(told))) => Ok((told.pid, told.begins)),
+        Some(Err(error)) => Err(error),
+        None => sys::spawn(&what).map(|pid| (pid, None)),
     };
-    let pid = started.map_err(|error| match error {
+    let (pid, begins) = started.map_err(|error| match error {
         // What is not allowed now is not allowed to the next attempt.
         SpawnError::Bound(bound, error) => NotStarted { error: not_had(bound, &error), permanent: true },
         SpawnError::Fork(error) => NotStarted::by("no process can be started", &error),
@@ -147,9 +175,10 @@ pub(super) fn start(
         }
         SpawnError::Exec(error) => NotStarted::by(&format!("`{}` cannot be started", launch.program), &error),
     })?;
-    let mut pipes = vec![(crate::output::STDOUT, out), (crate::output::STDERR, err)];
-    pipes.extend(value.map(|(reading, _)| (crate::output::VALUE, reading)));
-    Ok(Started { pid, pipes, stdin: feed })
+    let mut pipes = vec![(output::STDOUT, outputs.out), (output::STDERR, outputs.err)];
+    pipes.extend(value.map(|(reading, _)| (output::VALUE, reading)));
+    pipes.extend(begins.map(|begins| (BEGINS, begins)));
+    Ok(Started { pid, pipes, stdin: feed, mark })
 }
 
 /// The classes of ioprio_set(2), where it has them.

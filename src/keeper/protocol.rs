@@ -13,11 +13,13 @@ use crate::secret::Wanted;
 use crate::task::{ClaimId, Limits, Order, Prepared, Priority, TaskId};
 
 /// The revision of this protocol.
-pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 4 } else { 3 };
+pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 5 } else { 4 };
 /// The first that knows [`LaunchProcess::secrets`] and limits; a keeper that does not must not get any.
 pub const WITH_SECRETS: u32 = 2;
 /// The first that knows [`Prepared::Worker`]; another would take the worker for a program of one task.
 pub const WITH_WORKERS: u32 = 3;
+/// The first that knows [`Prepared::Ahead`]; another would not understand the message.
+pub const WITH_AHEAD: u32 = 4;
 /// No message is longer; a longer one is damage.
 const LONGEST: usize = 256 * 1024 * 1024;
 

@@ -31,13 +31,13 @@ pub(super) struct Table {
     /// Of the functions that have a cap of their own.
     pub function_caps: BTreeMap<String, u32>,
     pub environments: BTreeMap<i64, Environment>,
-    /// How many workers were started.
+    /// How many processes have a mark of their own: workers, and what was started ahead of its task.
     #[serde(default)]
     pub workers: i64,
 }
 
 impl Table {
-    /// What the worker that is started next is known by: below any claim, and never given again.
+    /// What the process that is started next, before it has a task, is known by: below any claim, and never given again.
     pub(super) fn next_mark(&mut self) -> ClaimId {
         self.workers += 1;
         -self.workers
@@ -55,6 +55,18 @@ pub(super) enum Timer {
     Kill,
 }
 
+/// The stream, none of a task's output, on which a process that was started ahead says that it begins with its task.
+pub(super) const BEGINS: u8 = 0;
+
+/// What is to be known of a process that was started ahead of its task.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StartedAhead {
+    /// What it and its descendants carry in the place of a claim.
+    pub mark: ClaimId,
+    /// It has said so. One that dies before has done nothing of the task.
+    pub has_begun: bool,
+}
+
 /// An attempt that has a slot.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Running {
@@ -70,6 +82,12 @@ pub(super) struct Running {
     /// Its process, if that is a worker.
     #[serde(default)]
     pub worker: Option<Worker>,
+    /// Set if its process was started ahead.
+    #[serde(default)]
+    pub ahead: Option<StartedAhead>,
+    /// It starts cold: one that was prepared has died of it.
+    #[serde(default)]
+    pub cold: bool,
     /// What ended it, if an order did.
     pub order: Option<Order>,
     /// When its group gets SIGKILL, monotonic ms.
@@ -83,6 +101,9 @@ pub(super) struct Running {
 impl Running {
     /// Takes what was read from a pipe. `room`: as for [`Capture::take`].
     pub(super) fn take(&mut self, stream: u8, bytes: &[u8], room: bool) {
+        if stream == BEGINS {
+            return self.ahead.iter_mut().for_each(|ahead| ahead.has_begun = true);
+        }
         match (&mut self.reading, &mut self.worker) {
             (Some(said), _) if stream == STDOUT => said.extend_from_slice(bytes),
             (Some(_), _) => {}
@@ -119,6 +140,12 @@ impl Running {
         if self.order.is_none() || order == Order::Cancel {
             self.order = Some(order);
         }
+    }
+
+    /// Whether it is sure that its process, which is dead, has not begun with it.
+    pub(super) fn has_not_begun(&self) -> bool {
+        self.worker.as_ref().is_some_and(Worker::has_not_begun)
+            || self.ahead.as_ref().is_some_and(|ahead| !ahead.has_begun)
     }
 
     /// Notes that it is to be killed at `at`, unless it is to be before.

@@ -12,7 +12,7 @@ use crate::keeper::pipes;
 use crate::keeper::process::{self, signal_group};
 use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
 use crate::keeper::slots;
-use crate::keeper::table::{Pipe, Running};
+use crate::keeper::table::{BEGINS, Pipe, Running, StartedAhead};
 use crate::keeper::warm::Worker;
 use crate::output;
 use crate::secret::{self, Mask, Value};
@@ -31,6 +31,8 @@ impl Core {
             capture: Capture::new(path, self.log_cap),
             reading: None,
             worker: None,
+            ahead: None,
+            cold: false,
             order: None,
             kill_at: None,
             started_at: time::wall_ms(),
@@ -68,8 +70,8 @@ impl Core {
         let environment = self.table.environments.get(&launch.environment);
         self.slots.put(running.launch.claim);
         let before = slots::tick();
-        let spare = self.warm.take(launch);
-        // A fork was there before.
+        let spare = if running.cold { None } else { self.warm.take(launch) };
+        // One that waited was there before.
         let since = spare.as_ref().and_then(|spare| slots::start_time(spare.pid)).unwrap_or(before);
         match process::start(launch, environment, mark, secrets, &self.nothing, spare) {
             Ok(mut started) => {
@@ -78,8 +80,11 @@ impl Core {
                 self.slots.started(claim, started.pid, &since);
                 running.worker = Worker::of(launch, &mut started, mark, since);
                 running.pid = Some(started.pid);
+                running.ahead = started.mark.map(|mark| StartedAhead { mark, has_begun: false });
                 running.pipes = started.pipes.into_iter().map(|(stream, fd)| (stream, Pipe(fd))).collect();
-                self.opened.extend(running.pipes.iter().map(|(_, pipe)| pipe.as_raw_fd()));
+                // What it says that it begins on was polled for its being ready.
+                let new = running.pipes.iter().filter(|(stream, _)| *stream != BEGINS);
+                self.opened.extend(new.map(|(_, pipe)| pipe.as_raw_fd()));
                 if running.worker.is_some() {
                     self.warm.workers.came(started.pid, mark);
                 }
@@ -128,7 +133,8 @@ impl Core {
             self.closed.push(pipe);
         }
         let reaped = sys::reap(pid);
-        let has_not_begun = running.order.is_none() && running.worker.as_ref().is_some_and(Worker::has_not_begun);
+        let has_not_begun = running.order.is_none() && running.has_not_begun();
+        running.cold |= has_not_begun && running.ahead.is_some();
         let said = match running.worker.take() {
             Some(worker) => self.last_words(&mut running, worker, reaped.as_ref()),
             None => None,

@@ -1,0 +1,239 @@
+//! Warm Node.js: a task in a process that was started before it sees what it would see otherwise, and dies as it would.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::{Daemon, lives, signal, until};
+
+/// Says whether its process was started ahead: the kernel has what that was started with.
+const IS_WARM: &str = "console.log(require('fs').readFileSync('/proc/self/cmdline', 'utf8').includes('started ahead'));";
+
+fn node(code: &str) -> Value {
+    json!({"name": "node", "function": "code_execution", "params": {"runtime": "nodejs", "code": code},
+           "max_retries": 0})
+}
+
+fn with(mut task: Value, field: &str, value: Value) -> Value {
+    task[field] = value;
+    task
+}
+
+fn param(mut task: Value, name: &str, value: Value) -> Value {
+    task["params"][name] = value;
+    task
+}
+
+fn stdout(task: &Value) -> &str {
+    task["result"]["stdout"].as_str().unwrap_or_else(|| panic!("{task}"))
+}
+
+fn configure(daemon: &Daemon, text: &str) {
+    let folder = daemon.home().parent().expect("a root").join("config/batch-executor");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("config.toml"), text).expect("a configuration");
+}
+
+fn configured() -> Daemon {
+    let daemon = Daemon::home_only();
+    configure(&daemon, "[runtimes.nodejs]\nwarm = true\n");
+    daemon
+}
+
+/// A daemon whose tasks in Node.js run in processes that are there.
+fn warm() -> Daemon {
+    let mut daemon = configured();
+    daemon.serve();
+    daemon.run(&[node("0")]);
+    until_ready(&daemon);
+    daemon
+}
+
+/// The processes that were started ahead and have no task.
+fn waiting(daemon: &Daemon) -> Vec<i32> {
+    let keeper = daemon.keeper_pid();
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
+    let pids = children.split_whitespace().map(|pid| pid.parse().expect("a pid"));
+    pids.filter(|pid| waits(*pid)).collect()
+}
+
+/// Whether one waits for its task: its main thread is in read(2) of its socket, and so it has said that it is ready.
+fn waits(pid: i32) -> bool {
+    let text = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let (line, call) = (text("cmdline"), text("wchan"));
+    line.contains("started ahead") && (call.contains("unix_stream") || call.contains("recv"))
+}
+
+/// Waits until there is a process for the next task, and the keeper knows that it is ready.
+fn until_ready(daemon: &Daemon) {
+    until("a process of Node.js waits", || !waiting(daemon).is_empty());
+    // What it has said before is read before what comes after: an answer of the keeper is.
+    daemon.ok(json!({"action": "start"}));
+}
+
+/// Runs a task in a process that waits.
+fn run_warm(daemon: &Daemon, task: &Value) -> Value {
+    until_ready(daemon);
+    daemon.run(std::slice::from_ref(task)).remove(0)
+}
+
+/// What it ended with. Frames of what ran the code are left out, and what differs from home to home.
+fn told(daemon: &Daemon, task: &Value) -> String {
+    let fields = ["status", "error", "exit_code", "signal", "result"];
+    let root = daemon.home().parent().expect("a root").display().to_string();
+    let text = json!(fields.map(|field| task[field].clone())).to_string().replace(&root, "ROOT");
+    let is_ours = |line: &&str| {
+        let frame = line.trim_start();
+        frame.starts_with("at ")
+            && ["node:", "[eval]-wrapper", "batch-executor-boot"].iter().any(|place| frame.contains(place))
+    };
+    text.replace("\\n", "\n").lines().filter(|line| !is_ours(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Tasks that tell what they see. What differs from run to run (pids, ids) they leave out.
+fn tellers() -> Vec<Value> {
+    let long = format!("console.log({:?}.length, __filename.slice(-5), require.main === module)", "x".repeat(120 * 1024));
+    let mut tellers: Vec<Value> = [
+        "console.log(Object.entries(process.env).filter(([k]) => !k.startsWith('BATCH_EXECUTOR_')).sort())",
+        "console.log(Object.keys(process.env).filter(k => k.startsWith('BATCH_EXECUTOR_')).sort())",
+        "console.log(process.env.BATCH_EXECUTOR_ATTEMPT, process.env.BATCH_EXECUTOR_HOME)",
+        "console.log(require('child_process').execSync('env').toString().split('\\n').length)",
+        "console.log(process.cwd(), require('fs').realpathSync('/proc/self/cwd'))",
+        "const s = require('fs').readFileSync('/proc/self/stat', 'utf8').split(') ')[1].split(' '); console.log(+s[2] === process.pid, +s[3] === process.pid, s[1] > 1)",
+        "console.log(process.argv, process.execArgv, process.argv0, process.title, process._eval, process.execPath)",
+        "console.log(module.id, module.filename, module.paths, module.parent, module.loaded, module.children, __filename, __dirname, require.main, this === globalThis, arguments === undefined)",
+        "console.log(module.id, module.filename, module.path, module.paths, module.parent, module.loaded, module.children, __filename, __dirname, require.main, this === globalThis, exports === module.exports)",
+        "console.log(Object.getOwnPropertyNames(globalThis).sort().join(), Object.keys(globalThis).join(), Object.keys(require.cache))",
+        "console.log(typeof fs.readFileSync, typeof os.cpus, os === require('os'))",
+        "console.log(process.exitCode, process.eventNames(), process.listeners('exit').length, RegExp.$1, RegExp.lastMatch)",
+        "console.log('out'); console.error('err'); process.stdout.write('no newline')",
+        "require('fs').writeSync(1, Buffer.from([255, 0, 65])); process.reallyExit(7)",
+        "process.exit(3)",
+        "process.exitCode = 4; process.on('exit', c => console.log('exit', c)); process.on('beforeExit', () => console.log('before'))",
+        "process.abort()",
+        "process.kill(process.pid, 'SIGTERM'); setTimeout(() => {}, 10000)",
+        "process.kill(process.pid, 'SIGKILL')",
+        "process.on('SIGTERM', () => { console.log('caught'); process.exit(5) }); process.kill(process.pid, 'SIGTERM'); setTimeout(() => {}, 10000)",
+        "function f() { return null.x }\nf()",
+        "throw new Error('plain')",
+        "throw { no: 'error' }",
+        "throw undefined",
+        "Promise.reject(new Error('rejected'))",
+        "Promise.reject(17)",
+        "setTimeout(() => { throw new TypeError('later') }, 1)",
+        "process.on('uncaughtException', (e, origin) => console.log('mine', e.message, origin)); throw new Error('x')",
+        "process.on('unhandledRejection', e => console.log('mine', e.message)); Promise.reject(new Error('x'))",
+        "class Deep extends Error {}; throw new Deep('own', { cause: new Error('beneath') })",
+        "this is no javascript",
+        "return 5",
+        "let a = 1; let a = 2",
+        "'use strict'; undeclared = 1",
+        "undeclared = 1; console.log(delete globalThis.undeclared, 010)",
+        "await 1; console.log('module', typeof require)",
+        "await (1)",
+        "import fs from 'fs'; console.log(typeof fs.readFileSync, import.meta.url, typeof module)",
+        "export const x = 1; console.log(x)",
+        "const x: number = 5; console.log(x)",
+        "import('./module/sub.mjs').then(m => console.log(m.default, m.url))",
+        "import('module-of-cwd').then(m => console.log(m.default))",
+        "import('os').then(m => console.log(typeof m.cpus))",
+        "import('./nothing.mjs').catch(e => console.log(e.code))",
+        "console.log(require('./module/sub.js'), require.resolve('./module/sub.js'), require('module-of-cwd'))",
+        "require('nothing')",
+        "console.log(crypto === require('crypto'), crypto.createHash('sha256').update('x').digest('hex'))",
+        "crypto; throw new Error('with crypto')",
+        "console.log(typeof globalThis['cry' + 'pto'].subtle)",
+        "const crypto = require('crypto'); console.log(crypto.randomBytes(3).length)",
+        "#!/usr/bin/env node\nconsole.log('after a hashbang')",
+        "// only a comment",
+        "console.log(eval('1 + 1'), new Function('return this === globalThis')(), (0, eval)('typeof module'))",
+        "console.log(require('vm').runInThisContext('typeof require'), typeof structuredClone, typeof fetch)",
+        "const { Worker } = require('worker_threads'); new Worker('require(\"worker_threads\").parentPort.postMessage(process.argv.length)', { eval: true }).on('message', m => console.log('worker', m))",
+        "const { fork } = require('child_process'); fork('./module/child.js').on('message', m => console.log(m))",
+        "const { spawnSync } = require('child_process'); console.log(spawnSync('cat', { stdio: ['inherit', 'pipe', 'inherit'] }).stdout.toString(), spawnSync(process.execPath, ['-p', 'process.argv.length']).stdout.toString())",
+        "const fs = require('fs'); console.log(['0', '1', '2'].map(n => fs.readlinkSync('/proc/self/fd/' + n).split(':')[0]), fs.readdirSync('/proc/self/fd').length)",
+        "console.log(require('fs').readFileSync('/proc/self/status', 'utf8').split('\\n').filter(l => /^(SigP|SigB|SigI|SigC|ShdP|NoNew|Threads)/.test(l)))",
+        "console.log(require('fs').readFileSync('/proc/self/limits', 'utf8'), process.umask().toString(8), os.getPriority())",
+        "console.log(JSON.stringify(require('fs').readFileSync(0, 'utf8')), process.stdin.isTTY, process.stdout.isTTY, require('tty').isatty(0), process.stdin.constructor.name, process.stdout.constructor.name)",
+        "process.stdin.on('data', d => console.log('data', String(d))).on('end', () => console.log('end'))",
+        "process.stdin.destroy(); console.log('x'.repeat(200000).length, 'y'.repeat(100000))",
+        "(async () => { for await (const line of require('readline').createInterface({ input: process.stdin })) console.log('line', line); console.log('no more') })()",
+        "require('http').createServer((q, r) => r.end('served')).listen(0, function () { require('http').get({ port: this.address().port }, r => r.on('data', d => { console.log(String(d)); this.close() })) })",
+        "require('fs').readFile('/proc/self/comm', (e, d) => console.log(String(d)))",
+        "require('fs').writeFileSync('left', 'kept'); globalThis.stain = 1; Array.prototype.stain = 1",
+        "console.log(require('fs').readFileSync('left', 'utf8'), typeof stain, [].stain)",
+        "process.emitWarning('w'); process.emitWarning('old', 'DeprecationWarning')",
+        "Error.stackTraceLimit = 1; throw new Error('short')",
+        "console.log(new Error('here').stack.split('\\n').slice(0, 2))",
+        "console.log(Intl.DateTimeFormat().resolvedOptions().timeZone, new Date(0).getHours())",
+        "process.stdout.end('ended')",
+        "function f() { f() } f()",
+        &long,
+    ]
+    .into_iter()
+    .map(node)
+    .collect();
+    let all = json!({"memory": "2GiB", "cpu": 100, "open_files": 99, "nice": 7, "ionice": "idle", "umask": "027"});
+    let some = json!({"memory": "2GiB", "cpu": 100, "open_files": 99, "umask": "027"});
+    let tell = "console.log(require('fs').readFileSync('/proc/self/limits', 'utf8'), process.umask().toString(8), os.getPriority()); console.log(String(require('child_process').execSync('ionice; umask; ulimit -n')))";
+    tellers.extend([
+        with(node(tell), "limits", all),
+        with(node(tell), "limits", some),
+        with(node("for (;;);"), "limits", json!({"cpu": 1})),
+        with(node("const kept = []; for (;;) kept.push(Buffer.alloc(1 << 20, 1))"), "limits", json!({"memory": "300MiB"})),
+        with(node("setTimeout(() => {}, 60000)"), "timeout", json!(0.3)),
+        param(node("console.log(require('fs').readFileSync(0, 'utf8'), require('fs').readFileSync(0, 'utf8'))"), "stdin", json!("given é")),
+        param(node("process.stdin.on('data', d => console.log('data', String(d))).on('end', () => console.log('end'))"), "stdin", json!("events")),
+        param(node("console.log(require('fs').readFileSync(0).length)"), "stdin", json!("x".repeat(90_000))),
+        param(node("console.log(require('fs').readFileSync('/dev/stdin').length)"), "stdin", json!("x".repeat(300_000))),
+        param(node("console.log(String(require('child_process').execSync('cat', { stdio: ['inherit', 'pipe', 'inherit'] })))"), "stdin", json!("for a child")),
+        param(node("console.log(process.env.OWN, 'OWN' in process.env, process.env.EMPTY)"), "env", json!({"OWN": "é=\n1", "EMPTY": ""})),
+        param(node("console.log(new Date(0).getHours(), process.env.TZ)"), "env", json!({"TZ": "Asia/Tokyo"})),
+        param(node("console.log(require('in-path'))"), "env", json!({"NODE_PATH": "module"})),
+        param(node("console.log(process.execArgv.length, v8.getHeapStatistics().heap_size_limit < 2e8)"), "env", json!({"NODE_OPTIONS": "--max-old-space-size=100"})),
+        param(node("console.log(globalThis.preloaded)"), "env", json!({"NODE_OPTIONS": "--require ./module/preload.js"})),
+        param(node("console.log(process.cwd(), module.filename)"), "cwd", json!("/")),
+        param(node("console.log(require('./sub.js'), module.paths[0])"), "cwd", json!("module")),
+        param(node("console.log(process.cwd())"), "cwd", json!("link")),
+    ]);
+    tellers
+}
+
+fn furnish(work: &Path) {
+    let write = |path: &str, text: &str| {
+        let path = work.join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    };
+    write("module/sub.js", "module.exports = 17\n");
+    write("module/sub.mjs", "export default 18; export const url = import.meta.url\n");
+    write("module/child.js", "process.send([process.argv.slice(2), process.execArgv, typeof process._eval])\n");
+    write("module/preload.js", "globalThis.preloaded = process.cwd() + process.env.BATCH_EXECUTOR_ATTEMPT\n");
+    write("module/in-path.js", "module.exports = 19\n");
+    write("node_modules/module-of-cwd/index.js", "module.exports = 20\n");
+    std::os::unix::fs::symlink("module", work.join("link")).expect("a link");
+}
+
+#[test]
+fn a_warm_task_sees_and_gives_what_a_cold_one_does() {
+    let cold = Daemon::start();
+    let warm = warm();
+    furnish(&cold.work());
+    furnish(&warm.work());
+    let mut differences = Vec::new();
+    let tellers = tellers();
+    for daemon in [&cold, &warm] {
+        daemon.ok(json!({"action": "start", "max_concurrent": 1, "keep": true}));
+    }
+    let cold_ones = cold.run(&tellers);
+    for (task, cold_one) in tellers.iter().zip(&cold_ones) {
+        let warm_one = run_warm(&warm, task);
+        let (cold, warm) = (told(&cold, cold_one), told(&warm, &warm_one));
+        if cold != warm {
+            differences.push(format!("{}\n  cold {cold}\n  warm {warm}", &task["params"]["code"]));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert_eq!(stdout(&run_warm(&warm, &node(IS_WARM))), "true\n", "and they were started ahead");
+}
