@@ -13,6 +13,12 @@
   // Whether this version makes `crypto` that module for code which names it, as this code does.
   const names = crypto === require('crypto');
 
+  // This version may warn at the first import() that what makes it possible here is experimental. That is now, to nobody.
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  new vm.Script('import("fs")', { importModuleDynamically: loader }).runInThisContext();
+  process.emitWarning = emitWarning;
+
   const die = () => process.kill(process.pid, 'SIGKILL');
   const receive = (length) => {
     const bytes = Buffer.alloc(length);
