@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use support::{Daemon, lives, signal, until};
 
 /// Says whether its process was started ahead: the kernel has what that was started with.
-const IS_WARM: &str = "console.log(require('fs').readFileSync('/proc/self/cmdline', 'utf8').includes('started ahead'));";
+const IS_WARM: &str =
+    "console.log(require('fs').readFileSync('/proc/self/cmdline', 'utf8').includes('started ' + 'ahead'));";
 
 fn node(code: &str) -> Value {
     json!({"name": "node", "function": "code_execution", "params": {"runtime": "nodejs", "code": code},
@@ -100,7 +101,8 @@ fn told(daemon: &Daemon, task: &Value) -> String {
 
 /// Tasks that tell what they see. What differs from run to run (pids, ids) they leave out.
 fn tellers() -> Vec<Value> {
-    let long = format!("console.log({:?}.length, __filename.slice(-5), require.main === module)", "x".repeat(120 * 1024));
+    let long =
+        format!("console.log({:?}.length, __filename.slice(-5), require.main === module)", "x".repeat(120 * 1024));
     let mut tellers: Vec<Value> = [
         "console.log(Object.entries(process.env).filter(([k]) => !k.startsWith('BATCH_EXECUTOR_')).sort())",
         "console.log(Object.keys(process.env).filter(k => k.startsWith('BATCH_EXECUTOR_')).sort())",
@@ -219,6 +221,11 @@ fn furnish(work: &Path) {
     std::os::unix::fs::symlink("module", work.join("link")).expect("a link");
 }
 
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
 #[test]
 fn a_warm_task_sees_and_gives_what_a_cold_one_does() {
     let cold = Daemon::start();
@@ -240,4 +247,248 @@ fn a_warm_task_sees_and_gives_what_a_cold_one_does() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert_eq!(stdout(&run_warm(&warm, &node(IS_WARM))), "true\n", "and they were started ahead");
+}
+
+#[test]
+fn a_warm_task_is_a_process_that_was_there_before() {
+    let daemon = warm();
+    let known: Vec<(i32, Option<u64>)> = waiting(&daemon).into_iter().map(|pid| (pid, start_time(pid))).collect();
+    let shown =
+        run_warm(&daemon, &node("console.log(process.pid, require('fs').readFileSync('/proc/self/stat', 'utf8'))"));
+    let pid: i32 = stdout(&shown).split(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid");
+    let (_, started) = known.iter().find(|(known, _)| *known == pid).unwrap_or_else(|| panic!("{pid} of {known:?}"));
+    let told = stdout(&shown).rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+    assert_eq!(told, *started, "{shown}");
+    until("another waits in its place", || waiting(&daemon).len() == known.len());
+    assert!(!waiting(&daemon).contains(&pid), "each is for one task");
+}
+
+#[test]
+fn nothing_of_one_task_is_visible_in_the_next() {
+    let daemon = warm();
+    let stain = node(
+        "globalThis.stain = Array.prototype.stain = process.stain = fs.stain = 1; process.env.STAIN = '1'; process.umask(0o777);
+process.chdir('/'); require.cache.stain = module; fs.openSync('/proc/self/fd/1'); console.log(Math.random())",
+    );
+    let look = node(
+        "console.log([globalThis, [], process, fs, process.env, require.cache].map(x => 'stain' in x), 'STAIN' in process.env,
+process.umask().toString(8), process.cwd(), fs.readdirSync('/proc/self/fd').length)",
+    );
+    let before = run_warm(&daemon, &look);
+    let stained = daemon.run(&vec![stain; 20]);
+    let after = daemon.run(&vec![look; 20]);
+    assert!(after.iter().all(|task| stdout(task) == stdout(&before)), "{before} {after:?}");
+    let numbers: std::collections::BTreeSet<&str> = stained.iter().map(stdout).collect();
+    assert_eq!(numbers.len(), 20, "each has random numbers of its own: {numbers:?}");
+}
+
+#[test]
+fn a_death_without_a_task_is_no_tasks_death() {
+    let daemon = warm();
+    for pid in waiting(&daemon) {
+        signal(pid, "KILL");
+    }
+    let shown = daemon.run(&vec![node("console.log('done')"); 4]);
+    for task in &shown {
+        let attempts = task["attempts"].as_array().map(Vec::len);
+        assert_eq!((&task["status"], stdout(task), attempts), (&json!("completed"), "done\n", Some(1)), "{task}");
+    }
+    assert_eq!(stdout(&run_warm(&daemon, &node(IS_WARM))), "true\n");
+}
+
+#[test]
+fn a_process_that_dies_before_it_begins_costs_its_task_nothing() {
+    let daemon = warm();
+    for pid in waiting(&daemon) {
+        // It is taken, and dies of the signal that waits for it.
+        signal(pid, "STOP");
+    }
+    let stopped = started_ahead(&daemon);
+    let id = daemon.ok(json!({"action": "add_batch", "tasks": [node(&format!("{IS_WARM}console.log('once')"))]}))["first_task_id"].clone();
+    daemon.ok(json!({"action": "start"}));
+    daemon.running(1);
+    for pid in stopped {
+        signal(pid, "KILL");
+    }
+    daemon.wait();
+    let shown = daemon.ok(json!({"action": "show", "task_id": id}));
+    let attempts = shown["attempts"].as_array().map(Vec::len);
+    assert_eq!((stdout(&shown), attempts, &shown["interruptions"]), ("false\nonce\n", Some(1), &json!(0)), "{shown}");
+}
+
+/// The processes that were started ahead, with a task or without.
+fn started_ahead(daemon: &Daemon) -> Vec<i32> {
+    let keeper = daemon.keeper_pid();
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
+    let is_ours = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("started ahead"))
+    };
+    children.split_whitespace().map(|pid| pid.parse().expect("a pid")).filter(is_ours).collect()
+}
+
+#[test]
+fn a_cancel_before_it_begins_is_a_cancel() {
+    let daemon = warm();
+    for pid in waiting(&daemon) {
+        signal(pid, "STOP");
+    }
+    let added = daemon.ok(json!({"action": "add_batch", "tasks": [node("console.log('never')")]}));
+    let id = added["first_task_id"].clone();
+    daemon.ok(json!({"action": "start"}));
+    daemon.running(1);
+    daemon.ok(json!({"action": "cancel", "task_id": id}));
+    daemon.wait();
+    let shown = daemon.ok(json!({"action": "show", "task_id": id}));
+    let attempts = shown["attempts"].as_array().map(Vec::len);
+    assert_eq!((&shown["status"], stdout(&shown), attempts), (&json!("cancelled"), "", Some(1)), "{shown}");
+}
+
+#[test]
+fn warm_tasks_go_on_under_the_next_daemon() {
+    let mut daemon = warm();
+    let file = daemon.work().join("go");
+    let wait = format!(
+        "(function look() {{ fs.existsSync({:?}) ? console.log('done') : setTimeout(look, 10) }})()",
+        file.display().to_string()
+    );
+    daemon.ok(json!({"action": "add_batch", "tasks": vec![node(&wait); 4]}));
+    daemon.ok(json!({"action": "start", "max_concurrent": 2}));
+    daemon.running(2);
+    daemon.kill();
+    daemon.serve();
+    std::fs::write(file, "").expect("written");
+    daemon.wait();
+    for task in daemon.tasks().iter().rev().take(4) {
+        assert_eq!((stdout(task), &task["interruptions"]), ("done\n", &json!(0)), "{task}");
+    }
+}
+
+/// A task with children that left its session and group: all write their pids.
+fn escaping(work: &Path) -> (Value, Vec<PathBuf>) {
+    let (own, other) = (work.join("own"), work.join("other"));
+    let code = format!(
+        "{IS_WARM}
+require('child_process').execFileSync('setsid', ['-f', 'sh', '-c', 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600'], {{ stdio: 'ignore' }});
+fs.writeFileSync('{1}.new', String(process.pid)); fs.renameSync('{1}.new', '{1}');
+setTimeout(() => {{}}, 600000)",
+        other.display(),
+        own.display()
+    );
+    (node(&code), vec![own, other])
+}
+
+fn pids(files: &[PathBuf]) -> Vec<i32> {
+    let pid = |file: &PathBuf| std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    until("the processes have written their pids", || files.iter().all(|file| pid(file).is_some()));
+    files.iter().filter_map(pid).collect()
+}
+
+fn all_gone(pids: &[i32]) {
+    until("all processes are gone", || !pids.iter().any(|pid| lives(*pid)));
+}
+
+#[test]
+fn nothing_is_left_of_a_warm_task_whose_keeper_is_killed() {
+    let daemon = warm();
+    let (task, files) = escaping(&daemon.work());
+    let id = daemon.ok(json!({"action": "add_batch", "tasks": [task]}))["first_task_id"].clone();
+    daemon.ok(json!({"action": "start"}));
+    let mut left = pids(&files);
+    left.extend(started_ahead(&daemon));
+    signal(daemon.keeper_pid(), "KILL");
+    all_gone(&left);
+    let again = daemon.until(&json!({"action": "show", "task_id": id}), |task| task["interruptions"] == 1);
+    assert_eq!(again["attempts"][0]["cause"], "keeper_lost", "{again}");
+}
+
+#[test]
+fn nothing_is_left_of_a_warm_task_that_was_cancelled() {
+    let daemon = warm();
+    let (task, files) = escaping(&daemon.work());
+    let id = daemon.ok(json!({"action": "add_batch", "tasks": [task]}))["first_task_id"].clone();
+    daemon.ok(json!({"action": "start"}));
+    let left = pids(&files);
+    daemon.ok(json!({"action": "cancel", "task_id": id}));
+    daemon.wait();
+    all_gone(&left);
+    let shown = daemon.ok(json!({"action": "show", "task_id": id}));
+    assert_eq!((&shown["status"], &shown["signal"]), (&json!("cancelled"), &json!(15)), "{shown}");
+    assert_eq!(stdout(&shown), "true\n", "it was warm");
+}
+
+#[test]
+fn what_escaped_from_a_task_that_runs_is_left_alone() {
+    let daemon = warm();
+    let (task, files) = escaping(&daemon.work());
+    daemon.ok(json!({"action": "add_batch", "tasks": [task]}));
+    daemon.ok(json!({"action": "start"}));
+    let left = pids(&files);
+    // Each death is an occasion to look for orphans.
+    daemon.ok(json!({"action": "add_batch", "tasks": vec![node("0"); 3]}));
+    daemon.ok(json!({"action": "start"}));
+    daemon.until(&json!({"action": "status"}), |data| data["counts"]["completed"] == 4);
+    assert!(left.iter().all(|pid| lives(*pid)), "{left:?}");
+}
+
+#[test]
+fn nothing_waits_after_a_stop() {
+    let daemon = warm();
+    let waiting = waiting(&daemon);
+    assert!(!waiting.is_empty());
+    let stopped = daemon.cli(&["daemon", "stop"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    all_gone(&waiting);
+}
+
+#[test]
+fn an_interpreter_of_no_use_costs_the_warmth_alone() {
+    let bin = tempfile::tempdir().expect("a folder");
+    let real = std::env::var("PATH").expect("a PATH");
+    // Cold it works; what is to wait it ends, and leaves a note.
+    let script = format!(
+        "#!/bin/sh\nPATH={real}\ncase \"$2\" in *'started ahead'*) echo >> {}/tried; echo of no use >&2; exit 3;; esac\nexec node \"$@\"\n",
+        bin.path().display()
+    );
+    std::fs::write(bin.path().join("node"), script).expect("a script");
+    let chmod = std::process::Command::new("chmod").arg("755").arg(bin.path().join("node")).status().expect("chmod");
+    assert!(chmod.success());
+    let mut daemon = configured();
+    daemon.set("PATH", &format!("{}:{real}", bin.path().display()));
+    daemon.serve();
+    let shown = daemon.run(&vec![node(IS_WARM); 6]);
+    assert!(shown.iter().all(|task| stdout(task) == "false\n"), "{shown:?}");
+    until("it rests", || daemon.log().contains("what was kept warm has ended"));
+    let tried = || std::fs::read_to_string(bin.path().join("tried")).unwrap_or_default().len();
+    let before = tried();
+    assert!(daemon.log().contains("of no use"), "{}", daemon.log());
+    let shown = daemon.run(&vec![node(IS_WARM); 3]);
+    assert!(shown.iter().all(|task| stdout(task) == "false\n"), "{shown:?}");
+    assert_eq!(tried(), before, "it is not tried again at once");
+}
+
+#[test]
+fn the_setting_is_shown_and_what_is_wrong_is_named() {
+    let daemon = configured();
+    let shown = String::from_utf8(daemon.cli(&["config"]).stdout).expect("text");
+    assert!(shown.contains("runtimes.nodejs") && shown.contains("\"warm\":true"), "{shown}");
+    let doctor = String::from_utf8(daemon.cli(&["doctor"]).stdout).expect("text");
+    assert!(doctor.lines().any(|line| line.contains("warm nodejs") && line.contains("on")), "{doctor}");
+    for (text, said) in [
+        ("[runtimes.nodejs]\nwram = true\n", "wram"),
+        ("[runtimes.nodejs]\nwarm = \"yes\"\n", "boolean"),
+        ("[runtimes.nodejs]\nimports = [\"fs\"]\n", "imports"),
+    ] {
+        configure(&daemon, text);
+        let refused = daemon.cli(&["config"]);
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(78), "{text}");
+        assert!(text.contains(said) && text.contains("config.toml:"), "{text}");
+    }
+}
+
+#[test]
+fn tasks_run_cold_where_it_is_off() {
+    let daemon = Daemon::start();
+    let shown = daemon.run(&vec![node(IS_WARM); 3]);
+    assert!(shown.iter().all(|task| stdout(task) == "false\n"), "{shown:?}");
 }

@@ -16,7 +16,9 @@ use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
 use crate::config::Declared;
 use crate::function::{self, Work};
-use crate::keeper::protocol::{EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_AHEAD, WITH_SECRETS, WITH_WORKERS, encode};
+use crate::keeper::protocol::{
+    EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_AHEAD, WITH_SECRETS, WITH_WORKERS, encode,
+};
 use crate::task::{ClaimId, Limits, Order, Prepared};
 
 /// The most attempts in one message.

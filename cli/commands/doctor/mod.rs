@@ -70,7 +70,8 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
     ];
     checks.extend(daemon::checks(context));
     checks.extend(machine::checks(context));
-    checks.push(warm::check(&context.settings.python));
+    checks.push(warm::python(&context.settings.python));
+    checks.push(warm::nodejs(&context.settings.nodejs));
     let worst = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);
     let message = match worst {
         Level::Ok => "all is well",

@@ -15,20 +15,9 @@ use crate::task::Prepared;
 /// Variables of a task's own that an interpreter, or a library at its import, reads at its start; these prefixes. The
 /// others are set when a task is there.
 const AT_START: &[&str] = &["LD_", "LC_", "LANG", "TZ", "PATH", "HOME", "MALLOC_", "GLIBC_"];
-const AT_START_OF_PYTHON: &[&str] = &[
-    "PYTHON",
-    "VIRTUAL_ENV",
-    "CONDA",
-    "OMP_",
-    "OPENBLAS_",
-    "MKL_",
-    "BLIS_",
-    "NUMEXPR_",
-    "NUMBA_",
-    "CUDA_",
-];
-const AT_START_OF_NODE: &[&str] =
-    &["NODE_", "UV_", "OPENSSL_", "SSL_", "ICU_", "HTTP", "http", "NO_PROXY", "no_proxy"];
+const AT_START_OF_PYTHON: &[&str] =
+    &["PYTHON", "VIRTUAL_ENV", "CONDA", "OMP_", "OPENBLAS_", "MKL_", "BLIS_", "NUMEXPR_", "NUMBA_", "CUDA_"];
+const AT_START_OF_NODE: &[&str] = &["NODE_", "UV_", "OPENSSL_", "SSL_", "ICU_", "HTTP", "http", "NO_PROXY", "no_proxy"];
 
 /// What is prepared, and for which tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +156,10 @@ fn is_script(program: &str) -> bool {
     File::open(program).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin == *b"#!"
 }
 
-fn at_start<'l>(launch: &'l LaunchProcess, prepared: &Prepared) -> impl Iterator<Item = &'l (String, String)> + use<'l> {
+fn at_start<'l>(
+    launch: &'l LaunchProcess,
+    prepared: &Prepared,
+) -> impl Iterator<Item = &'l (String, String)> + use<'l> {
     let more = match prepared {
         Prepared::Ahead => AT_START_OF_NODE,
         Prepared::Forks { .. } | Prepared::Worker => AT_START_OF_PYTHON,

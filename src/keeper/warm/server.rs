@@ -137,7 +137,9 @@ impl Server {
         }
         let said = std::str::from_utf8(&text[..length]).unwrap_or_default();
         match (said.parse(), sockets.pop()) {
-            (Ok(pid), Some(socket)) => self.told.push(Spare { pid, socket, given: self.given.clone(), outputs: None, own: None }),
+            (Ok(pid), Some(socket)) => {
+                self.told.push(Spare { pid, socket, given: self.given.clone(), outputs: None, own: None })
+            }
             _ if said == "forked" => {
                 self.ready = true;
                 self.asked_at = None;
