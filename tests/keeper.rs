@@ -13,7 +13,7 @@ use batch_executor::keeper::protocol::{
     Welcome, encode,
 };
 use batch_executor::secret::{Source, Wanted};
-use batch_executor::task::{Limits, Order, Priority};
+use batch_executor::task::{Limits, Order, Prepared, Priority};
 use support::{lives, until};
 
 /// The longest that a test waits for anything.
@@ -127,6 +127,10 @@ impl Connection {
             limits: Limits::default(),
             prepared: None,
         };
+        self.launch_process(claim, process);
+    }
+
+    fn launch_process(&mut self, claim: i64, process: LaunchProcess) {
         self.send(&ToKeeper::Launch {
             wave: vec![Launch {
                 claim,
@@ -218,6 +222,76 @@ fn it_becomes_another_program_under_running_tasks() {
     second.send(&ToKeeper::End { request: 3, claims: Some(vec![3]), order: Order::Cancel, grace_ms: 0 });
     let (seq, cancelled) = second.ended();
     assert_eq!((cancelled.claim, cancelled.order), (3, Some(Order::Cancel)), "it is the parent still");
+    second.send(&ToKeeper::Taken { upto: seq });
+    drop(second);
+    until("it leaves", || !lives(keeper.pid));
+}
+
+/// A task in Node.js that may run in a process that was started ahead.
+fn ahead(code: &str) -> LaunchProcess {
+    let path = std::env::var("PATH").expect("PATH");
+    let program = std::env::split_paths(&path).map(|folder| folder.join("node")).find(|node| node.exists());
+    LaunchProcess {
+        program: program.expect("Node.js").display().to_string(),
+        argv: ["node", "-e", code].map(str::to_owned).to_vec(),
+        cwd: "/".to_owned(),
+        variables: vec![("PATH".to_owned(), path)],
+        prepared: Some(Prepared::Ahead),
+        ..LaunchProcess::default()
+    }
+}
+
+#[test]
+fn it_becomes_another_program_under_a_task_that_was_started_ahead() {
+    let keeper = Keeper::start();
+    let gate = keeper.folder.path().join("gate");
+    let list = format!("/proc/{0}/task/{0}/children", keeper.pid);
+    let ahead_now = |call: &str| {
+        let children = std::fs::read_to_string(&list).unwrap_or_default();
+        let of = |pid: &str, what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        let is_ours = |pid: &&str| of(pid, "cmdline").contains("started ahead") && of(pid, "wchan").contains(call);
+        children.split_whitespace().filter(is_ours).count()
+    };
+    let mut first = keeper.connect();
+    first.open(2);
+    let mut claim = 0;
+    // Cold, until one is ready.
+    let tell = "console.log(require('fs').readFileSync('/proc/self/cmdline', 'utf8').includes('started ' + 'ahead'))";
+    loop {
+        claim += 1;
+        first.launch_process(claim, ahead(tell));
+        if text(&first.ended().1.frames) == "true\n" {
+            break;
+        }
+    }
+    let wait = "(function look() { fs.existsSync(GATE) ? console.log('after') : setTimeout(look, 10) })()";
+    let wait = wait.replace("GATE", &format!("{:?}", gate.display().to_string()));
+    let escape = "require('child_process').execSync('setsid -f sleep 1000 > /dev/null 2>&1'); console.log('before');";
+    let held = claim + 1;
+    until("one waits", || ahead_now("unix_stream") > 0);
+    // What it has said before is read before what comes after.
+    first.launch(held + 1, "true");
+    while first.ended().1.claim != held + 1 {}
+    first.launch_process(held, ahead(&format!("{tell}; {escape} {wait}")));
+    first.started();
+    first.send(&ToKeeper::Follow { request: 3, claim: held });
+    while !matches!(first.receive(), Some(FromKeeper::Grew { .. })) {}
+    first.send(&ToKeeper::Become { path: env!("CARGO_BIN_EXE_batch-executor").into() });
+    while first.receive().is_some() {}
+
+    let mut second = keeper.connect();
+    assert_eq!(second.welcome.running, [held], "it runs on");
+    until("those without a task are gone", || ahead_now("") <= 1);
+    second.open(2);
+    second.launch(held + 2, "true");
+    while second.ended().1.claim != held + 2 {}
+    std::fs::write(&gate, "").expect("the gate opens");
+    let (seq, end) = second.ended();
+    let said = std::fs::read_dir(keeper.home().join("output")).expect("a folder").flatten();
+    let said: String = said.map(|file| text(&std::fs::read(file.path()).unwrap_or_default())).collect();
+    let all = format!("{}{said}", text(&end.frames));
+    assert_eq!((end.claim, exit_code(&end)), (held, Some(0)), "{all}");
+    assert!(all.ends_with("true\nbefore\nafter\n"), "{all}");
     second.send(&ToKeeper::Taken { upto: seq });
     drop(second);
     until("it leaves", || !lives(keeper.pid));
