@@ -112,10 +112,15 @@ impl Running {
         }
     }
 
-    /// The numbers of all that its process and this one share.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+    /// This process's ends of all that its process and this one share.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &Pipe> {
         let stdin = self.worker.as_ref().and_then(Worker::stdin);
-        self.pipes.iter().map(|(_, pipe)| pipe).chain(stdin).map(AsRawFd::as_raw_fd)
+        self.pipes.iter().map(|(_, pipe)| pipe).chain(stdin)
+    }
+
+    /// Their numbers.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.shared().map(AsRawFd::as_raw_fd)
     }
 
     /// When what happens to it, monotonic ms.
