@@ -265,6 +265,16 @@ fn a_warm_task_is_a_process_that_was_there_before() {
 }
 
 #[test]
+fn what_a_warm_task_may_not_have_it_does_not_get() {
+    let daemon = warm();
+    let greedy = format!("{IS_WARM}const kept = []; for (;;) kept.push(Buffer.alloc(1 << 20, 1))");
+    let shown = run_warm(&daemon, &with(node(&greedy), "limits", json!({"memory": "300MiB"})));
+    let error = shown["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("exceeded its limit of 300 MiB memory"), "{shown}");
+    assert_eq!(stdout(&shown), "true\n", "{shown}");
+}
+
+#[test]
 fn nothing_of_one_task_is_visible_in_the_next() {
     let daemon = warm();
     let stain = node(

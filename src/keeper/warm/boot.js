@@ -8,7 +8,7 @@
   require('net');
   const [channel, keeper] = process.argv.splice(1).map(Number);
   const loader = vm.constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
-  if (!loader) throw new Error(`Node.js ${process.version} is too old to be started ahead of its tasks: 20.12 or later is needed`);
+  if (!loader) throw new Error(`Node.js ${process.version} is too old: 20.12 or later is needed`);
   if (process.ppid !== keeper) throw new Error('the interpreter was not started by exec, but as a child');
   // Whether this version makes `crypto` that module for code which names it, as this code does.
   const names = crypto === require('crypto');
