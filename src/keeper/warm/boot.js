@@ -61,6 +61,14 @@
   } catch {
     die();
   }
-  script.runInThisContext();
+  // As soon as this code has ended: what called it would be in the task's stack traces, which would be so long that the message is lost where only the last lines are kept.
+  const own = module;
+  process.nextTick(() => {
+    // When the code of `-e` has ended, `module` is the builtin one of that name again.
+    const builtin = globalThis.module;
+    globalThis.module = own;
+    script.runInThisContext();
+    globalThis.module = builtin;
+  });
 }
 //# sourceURL=batch-executor-boot
