@@ -18,7 +18,9 @@ use crate::attempt::{Attempt, Environment};
 use crate::task::{ClaimId, Limits, RunState, TaskId};
 
 /// The most tasks claimed in one transaction; the next one claims on.
-pub(super) const CLAIM: u16 = 1024;
+const CLAIM: i64 = 1024;
+/// And while nothing runs: the first starts do not wait for the claims of all.
+const FIRST_CLAIM: i64 = 128;
 /// Parameters up to this length, in bytes, come with their tasks; longer ones are fetched one by one,
 const SHORT: i64 = 1024;
 /// and once they are so many together, in bytes, no more is claimed in the transaction.
@@ -64,7 +66,11 @@ struct Row {
 }
 
 async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    let wanted = tx.memory.wanted().min(CLAIM.into());
+    let is_first = tx.memory.ahead.is_empty() && tx.memory.tally.in_state(State::Running) == 0;
+    let most = if is_first { FIRST_CLAIM } else { CLAIM };
+    let wanted = tx.memory.wanted();
+    tx.claims_on = wanted > most;
+    let wanted = wanted.min(most);
     tx.memory.overtaking = 0;
     if wanted <= 0 {
         return Ok(());

@@ -32,6 +32,8 @@ pub struct Tx<'c> {
     pub now: i64,
     /// Tasks claimed in this group.
     pub claimed: Vec<Attempt>,
+    /// The claim took as many as one may, and there are more.
+    pub claims_on: bool,
     /// Attempts that have ended in this group.
     pub ends: u32,
     /// A request key is taken for a new one and not looked up: where it was seen before, the commit fails, and the
@@ -79,6 +81,7 @@ impl<'c> Tx<'c> {
             wall_ms: time::wall_ms(),
             now: clock.now(),
             claimed: Vec::new(),
+            claims_on: false,
             ends: 0,
             takes_keys_for_new: false,
             added: Added::default(),

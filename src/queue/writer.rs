@@ -130,7 +130,7 @@ pub(super) struct Writer {
     pub closing: Arc<Notify>,
     /// Set when the file must not be written any more.
     pub damage: watch::Sender<Option<QueueError>>,
-    /// The latest claim took as many as one may, and there may be more.
+    /// The latest claim took as many as one may, and there are more.
     pub claims_on: bool,
     /// Commits since the length of the log was looked at.
     pub since_look: u32,
@@ -244,8 +244,8 @@ impl Writer {
         tx.takes_keys_for_new = takes_keys_for_new && shortage.is_none();
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
         let committed = Self::work(&mut tx, group, open, self.clock_stored).await;
-        let (memory, claimed, ends, unlink, shrunk, now) =
-            (tx.memory, tx.claimed, tx.ends, tx.unlink, tx.shrunk, tx.now);
+        let (memory, claimed, claims_on, ends, unlink, shrunk, now) =
+            (tx.memory, tx.claimed, tx.claims_on, tx.ends, tx.unlink, tx.shrunk, tx.now);
         if let Err(error) = committed {
             self.known.clear();
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
@@ -260,7 +260,8 @@ impl Writer {
         }
         failpoint::reach("after-commit");
         self.memory = memory;
-        self.claims_on = claimed.len() >= settle::CLAIM.into();
+        // Not where none could be claimed: it would be tried for ever.
+        self.claims_on = claims_on && !claimed.is_empty();
         if now - self.clock_stored >= CLOCK_EVERY_MS {
             self.clock_stored = now;
         }
