@@ -61,7 +61,8 @@
   } catch {
     die();
   }
-  // As soon as this code has ended: what called it would be in the task's stack traces, which would be so long that the message is lost where only the last lines are kept.
+  // When this code has ended: with what called it in their stack traces, errors would be so long that their messages are
+  // lost where only the last lines are kept.
   const own = module;
   process.nextTick(() => {
     // When the code of `-e` has ended, `module` is the builtin one of that name again.
