@@ -123,11 +123,16 @@ impl Memory {
         let beyond = if self.run.max_failures.is_some() || self.is_careful() { 0 } else { self.ahead_of_need() };
         let mut room = (i64::from(self.run.cap()) - running).max(0) + beyond;
         let mut wanted = 0;
+        // In the order of the priorities, the highest first.
+        let mut ahead = self.ahead.iter().peekable();
         for priority in Priority::ALL.iter().rev() {
             let ready = self.tally.tasks(State::Ready, *priority);
-            let ahead = self.ahead.iter().filter(|a| a.priority.0 == *priority).count();
+            let mut claimed = 0;
+            while ahead.next_if(|a| a.priority.0 == *priority).is_some() {
+                claimed += 1;
+            }
             let best = ready.min(room);
-            wanted += (best - i64::try_from(ahead).unwrap_or(i64::MAX)).max(0);
+            wanted += (best - claimed).max(0);
             room -= best;
         }
         if self.ahead.is_empty() || beyond == 0 { wanted } else { wanted.max(self.overtaking) }
