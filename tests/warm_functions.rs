@@ -88,7 +88,7 @@ fn starting(launcher: &[&str], file: &Path) -> String {
 fn waiting(daemon: &Daemon) -> (String, PathBuf, PathBuf) {
     let (here, go) = (daemon.work().join("here"), daemon.work().join("go"));
     let code = format!(
-        "open({here:?} + '.new', 'w').write(str(os.getpid())); os.rename({here:?} + '.new', {here:?})\n\
+        "own = {here:?} + str(os.getpid()); open(own, 'w').write(str(os.getpid())); os.rename(own, {here:?})\n\
          while not os.path.exists({go:?}): time.sleep(0.002)"
     );
     (code, here, go)
