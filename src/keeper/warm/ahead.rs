@@ -51,6 +51,8 @@ pub(super) struct Ahead {
     given: Rc<BTreeSet<CString>>,
     /// The oldest first.
     waiting: Vec<Waiting>,
+    /// How many are to wait. Asked once: it costs reads of files, and is wanted whenever something may start.
+    most: usize,
     /// How many have died since a task had one.
     dead: usize,
     said: Vec<u8>,
@@ -77,6 +79,7 @@ impl Ahead {
             kind,
             home: home.clone(),
             waiting: Vec::new(),
+            most: available_parallelism().map_or(1, NonZero::get).min(MOST),
             dead: 0,
             said: Vec::new(),
             used_at: time::monotonic_ms(),
@@ -135,9 +138,8 @@ impl Source for Ahead {
     }
 
     fn fill(&mut self, next_mark: &mut dyn FnMut() -> ClaimId) -> io::Result<Vec<(i32, ClaimId, RawFd)>> {
-        let most = available_parallelism().map_or(1, NonZero::get).min(MOST);
         let begun = self.waiting.len();
-        while self.waiting.len() < most {
+        while self.waiting.len() < self.most {
             self.add(next_mark())?;
         }
         let new = self.waiting[begun..].iter().map(|waiting| &waiting.spare);
