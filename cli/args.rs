@@ -102,6 +102,9 @@ pub enum Command {
     Wait(wait::WaitArgs),
     /// The functions that tasks may name
     Functions(functions::FunctionsArgs),
+    /// Serve agents: a Model Context Protocol server on standard input and output
+    #[cfg(feature = "mcp")]
+    Mcp,
     /// Send a request as JSON and print the response
     Call(call::CallArgs),
     /// Be the daemon, in the foreground; or end it, replace it, ask for it

@@ -7,6 +7,8 @@ mod exit;
 mod failure;
 mod interrupt;
 mod logging;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod params;
 mod quoting;
 mod request_key;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use batch_executor::client::Client;
+use batch_executor::protocol::schema;
 use clap::Args;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -24,6 +25,9 @@ pub struct CallArgs {
     /// The request [default: each line of standard input]
     #[arg(value_name = "JSON", conflicts_with = "file")]
     request: Option<String>,
+    /// Print the JSON Schemas of an action's request and response, or of all actions
+    #[arg(long, value_name = "ACTION", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["request", "file"])]
+    schema: Option<String>,
     /// A file with one request, or one a line; - for standard input
     #[arg(long, value_name = "FILE")]
     file: Option<String>,
@@ -38,6 +42,9 @@ type Fields = BTreeMap<String, Box<RawValue>>;
 /// # Errors
 /// What [`Failure`] says.
 pub fn run(context: &Context, args: &CallArgs) -> Result<u8, Failure> {
+    if let Some(action) = &args.schema {
+        return schemas(action);
+    }
     let mut caller = Caller {
         client: context.client()?,
         cwd: raw(&working_directory()?)?,
@@ -56,6 +63,23 @@ pub fn run(context: &Context, args: &CallArgs) -> Result<u8, Failure> {
             }
         }
     }
+}
+
+fn schemas(action: &str) -> Result<u8, Failure> {
+    let text = if action.is_empty() {
+        let all: BTreeMap<&str, _> =
+            schema::ACTIONS.iter().filter_map(|name| Some((*name, schema::of(name)?))).collect();
+        serde_json::to_string(&all)
+    } else {
+        let one = schema::of(action).ok_or_else(|| {
+            Failure::usage(format!("--schema is `{action}`, but must be one of {}", schema::ACTIONS.join(", ")))
+        })?;
+        serde_json::to_string(&one)
+    };
+    let mut out = Screen::out();
+    out.json(&text.map_err(|error| Failure::new(exit::INTERNAL, error.to_string()))?)?;
+    out.flush()?;
+    Ok(exit::DONE)
 }
 
 struct Caller {

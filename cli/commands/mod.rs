@@ -59,6 +59,8 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Retry(args) => retry::run(&context()?, &args),
         Command::Wait(args) => wait::run(&context()?, &args),
         Command::Functions(args) => functions::run(&context()?, &args),
+        #[cfg(feature = "mcp")]
+        Command::Mcp => crate::mcp::run(context()?),
         Command::Call(args) => call::run(&context()?, &args),
         Command::Daemon(args) => daemon::run(&context()?, &args),
         Command::Keeper(args) => keeper::run(global, &args),

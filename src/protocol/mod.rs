@@ -9,6 +9,7 @@ mod fields;
 mod parse;
 mod request;
 mod response;
+pub mod schema;
 mod spec;
 
 pub use error::{ErrorCode, Refusal};

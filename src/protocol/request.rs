@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -111,103 +112,140 @@ impl Action {
 }
 
 /// An action without parameters.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Empty {}
 
 /// The fields of a task as they are written; also an element of `add_batch`'s `tasks` and `defaults`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct NewTask {
+    /// What it is called in lists, 1 to 4096 bytes. Example: "resize 0417.jpg"
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What runs it: `command`, `code_execution`, `custom_function`, `simulate` or one of the user's own; the tool `functions` lists them
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub function: Option<String>,
+    /// The function's parameters. Examples: {"argv": ["make", "test"]} for `command`, {"runtime": "terminal", "code": "a | b"} for `code_execution` (or python, nodejs)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
+    /// Higher goes first; default medium
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Priority>")]
     pub priority: Option<Value>,
+    /// How often a failed attempt is tried again, 0 to 1000; default 3
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u32>", range(max = 1000))]
     pub max_retries: Option<Value>,
+    /// Seconds that an attempt may take, above 0; null or absent: any time. Example: 600
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<f64>")]
     pub timeout: Option<Value>,
+    /// Seconds before the first retry, doubled each time up to 300; default 1
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<f64>")]
     pub retry_delay: Option<Value>,
+    /// Exit codes after which there is no retry. Example: [2]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<u8>>")]
     pub permanent_exit_codes: Option<Value>,
+    /// Seconds before it may run; default 0
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<f64>")]
     pub delay: Option<Value>,
+    /// What it may take of the machine: memory and cpu (seconds), open_files, nice, ionice, umask. Example: {"memory": "2G"}
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Map<String, Value>>")]
+    pub limits: Option<Value>,
 }
 
 /// `add`: one task. The task's own fields stay JSON until [`super::parse_spec`] checks them, so
 /// that `add` and `add_batch` share one rule.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Add {
     #[serde(flatten)]
+    #[schemars(with = "NewTask")]
     pub task: Map<String, Value>,
+    /// A text of your own, at most 200 bytes, that makes it safe to send this again: with the same key nothing is added twice and the first answer comes again. Send one whenever the call may be repeated
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_key: Option<String>,
 }
 
 /// `add_batch`: many tasks.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct AddBatch {
-    /// Not empty; each is checked by [`super::parse_spec`].
+    /// The tasks, at least one; `name` defaults to `Task N`. Bad ones are listed in `errors`, the others are added
+    #[schemars(with = "Vec<NewTask>")]
     pub tasks: Vec<Value>,
-    /// The batch's name.
+    /// The batch's name. Example: "thumbnails"
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Append to this earlier batch.
+    /// Append to this earlier batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
-    /// Fields (and `cwd`, `env`) for every task that does not set them.
+    /// Fields for every task that does not set them, and `cwd` (an absolute path) and `env` for its process. Example: {"timeout": 600, "cwd": "/home/me"}
     #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(default)]
     pub defaults: Map<String, Value>,
-    /// One bad task refuses all.
+    /// One bad task refuses all
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub atomic: bool,
+    /// A text of your own, at most 200 bytes, that makes it safe to send this again: with the same key nothing is added twice and the first answer comes again. Send one whenever the call may be repeated
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_key: Option<String>,
-    /// Further parts of this batch will follow, so it is not done yet whatever its tasks say.
+    /// Further parts of this batch will follow
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub more: bool,
-    /// The key holds only while its batch is not done: then the request adds nothing and answers
-    /// with that batch; once it is done (or cleared) the request adds anew. What `run FILE` sends.
+    /// The key holds only while its batch is not done; after that the request adds anew
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub resume: bool,
 }
 
 /// `start`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Start {
+    /// How many tasks may run at once, 1 to 10000; default 5. While it runs, this changes it
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
     pub max_concurrent: Option<u32>,
-    /// Seconds for the whole run. `Some(None)` is an explicit null: no deadline.
+    /// Seconds for the whole run; then running tasks go back to the queue. Null: none
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Option<f64>>,
+    /// Stay running for tasks that are added later; default false
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<bool>,
-    /// `Some(None)` is an explicit null: no limit.
+    /// Stop after so many failed tasks; null: never
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failures: Option<Option<u32>>,
 }
 
 /// `stop`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Stop {
+    /// Let running tasks finish; false ends them and puts them back into the queue
+    #[schemars(default = "yes")]
     pub graceful: bool,
+    /// Answer only when nothing runs any more
+    #[schemars(default)]
     pub wait: bool,
 }
 
 /// `status`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct StatusRequest {
+    /// Also the first ten tasks of each state
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub detailed: bool,
+    /// Count the tasks of this batch alone
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
 }
 
 /// What shape `results`' `message` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ResultsFormat {
     #[default]
@@ -218,31 +256,38 @@ pub enum ResultsFormat {
 }
 
 /// `results`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Results {
+    /// The shape of the text; the data is the same for each
+    #[schemars(default)]
     pub format: ResultsFormat,
+    /// Only tasks in this state. Example: "failed"
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter_status: Option<Status>,
+    /// Only tasks of this batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// Only these tasks
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
-    /// 1 to 100000; default 1000.
+    /// At most so many tasks, 1 to 100000
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100000))]
     pub limit: Option<u32>,
-    /// As an earlier answer's `next_cursor`.
+    /// The next page: `next_cursor` of the one before
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<i64>,
 }
 
 /// `show`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Show {
+    /// The task. Example: 12
     pub task_id: TaskId,
 }
 
 /// Which stream `logs` reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     #[default]
@@ -252,46 +297,61 @@ pub enum LogStream {
 }
 
 /// `logs`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Logs {
+    /// The task. Example: 12
     pub task_id: TaskId,
-    /// From 1; default the latest.
+    /// Which attempt, from 1; default the latest
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub attempt: Option<u32>,
+    /// What it wrote to standard output, to standard error, or both in their order
+    #[schemars(default)]
     pub stream: LogStream,
-    /// In bytes of the stream; negative: from the end.
+    /// Where to begin, in bytes; negative: from the end. Example: -4000 for the last 4000 bytes
+    #[schemars(default)]
     pub offset: i64,
-    /// Bytes; default 65536, 1 to 16 MiB.
+    /// At most so many bytes, 1 to 16777216; default 65536
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16_777_216))]
     pub limit: Option<u32>,
-    /// Wait up to 30 s for more.
+    /// Wait up to 30 seconds for more if there is nothing yet
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub follow: bool,
 }
 
 /// `update`: the fields that are `Some` change.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Update {
+    /// The queued tasks to change. Example: [12, 13]
     pub task_ids: Vec<TaskId>,
+    /// The new name
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The new parameters, all of them
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
+    /// Higher goes first
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
+    /// How often a failed attempt is tried again, 0 to 1000
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
     pub max_retries: Option<u32>,
-    /// `Some(None)` is an explicit null: no limit.
+    /// Seconds that an attempt may take, above 0; null: any time
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Option<f64>>,
+    /// Seconds before the first retry
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_delay: Option<f64>,
+    /// Seconds from now before it may run; 0: at once
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<f64>,
 }
 
 /// The formats of `export`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
     #[default]
@@ -312,75 +372,97 @@ impl ExportFormat {
 }
 
 /// `export`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Export {
+    /// Of the file
+    #[schemars(default)]
     pub format: ExportFormat,
+    /// Where to; default batch_results_DATE_TIME.EXT in the working directory. Example: "/tmp/night.csv"
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_file: Option<String>,
+    /// Only tasks in this state
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter_status: Option<Status>,
+    /// Only tasks of this batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// Every attempt with how it ended, too
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub attempts: bool,
+    /// Replace the file if it is there
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub overwrite: bool,
 }
 
 /// `backup`. Beyond the contract's table.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Backup {
+    /// Where to. Example: "/tmp/queue-backup.db"
     pub output_file: String,
+    /// Replace the file if it is there
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
     pub overwrite: bool,
 }
 
 /// `clear`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Clear {
-    /// An ended state; default all three.
+    /// Only tasks that ended so: completed, failed or cancelled; default all three
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter_status: Option<Status>,
+    /// Only tasks of this batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
-    /// Seconds since the end.
+    /// Only tasks that ended so many seconds ago. Example: 86400
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<f64>,
 }
 
 /// `cancel`: exactly one of the three. `task_id` and `task_ids` differ in how an unknown id is
 /// answered: alone it is `not_found`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Cancel {
+    /// One task. Exactly one of the three is given
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// Several tasks
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
+    /// All tasks of a batch that have not ended
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
 }
 
 /// `retry`: `task_id`, `task_ids`, or `filter_status` and/or `batch_id`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Retry {
+    /// One task. Either this, or `task_ids`, or `filter_status` and `batch_id`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// Several tasks
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
+    /// All that are failed, or cancelled
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter_status: Option<Status>,
+    /// Those of this batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
 }
 
 /// `wait`.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Wait {
+    /// This batch; default all tasks
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// These tasks
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
-    /// Seconds.
+    /// Seconds; past it the tasks go on and the answer is a `conflict` with reason `timeout`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
 }
@@ -396,4 +478,8 @@ pub struct Shutdown {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde wants")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+const fn yes() -> bool {
+    true
 }

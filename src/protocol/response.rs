@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -27,7 +28,7 @@ pub struct Response {
 }
 
 /// A task as it is shown: all fields of CONTRACT section 3. `J` is what its JSON is: values, or text that is passed on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Task<J = Value> {
     pub task_id: TaskId,
     pub batch_id: BatchId,
@@ -61,7 +62,7 @@ pub struct Task<J = Value> {
 }
 
 /// One attempt of a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// From 1.
     pub attempt: u32,
@@ -80,7 +81,7 @@ pub struct Attempt {
 }
 
 /// `data` of `add`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Added {
     pub task_id: TaskId,
     pub batch_id: BatchId,
@@ -89,7 +90,7 @@ pub struct Added {
 }
 
 /// `data` of `add_batch`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BatchAdded {
     pub batch_id: BatchId,
     pub added: u64,
@@ -107,7 +108,7 @@ pub struct BatchAdded {
 }
 
 /// A task of a batch that was refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ItemError {
     /// From 0, in the request's `tasks`.
     pub index: usize,
@@ -115,7 +116,7 @@ pub struct ItemError {
 }
 
 /// `data` of `start`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Started {
     /// False when there was nothing to run or it ran already.
     pub started: bool,
@@ -126,7 +127,7 @@ pub struct Started {
 }
 
 /// `data` of `stop`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StopAnswer {
     pub state: RunState,
     pub running: i64,
@@ -136,7 +137,7 @@ pub struct StopAnswer {
 }
 
 /// How many tasks are in each state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     pub total: i64,
     pub queued: i64,
@@ -154,7 +155,7 @@ impl Counts {
 }
 
 /// `data` of `status` and `wait`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StatusData {
     pub state: RunState,
     pub reason: Option<String>,
@@ -167,6 +168,7 @@ pub struct StatusData {
     pub counts: Counts,
     /// How many attempts ended by each cause, since the queue was made.
     #[serde(default)]
+    #[schemars(with = "Map<String, Value>")]
     pub causes: BTreeMap<Cause, i64>,
     /// Percent of tasks that have ended, 0 to 100.
     pub progress: f64,
@@ -183,11 +185,12 @@ pub struct StatusData {
     pub uptime: f64,
     pub home: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Map<String, Value>>")]
     pub tasks: Option<BTreeMap<Status, Vec<Task>>>,
 }
 
 /// The sums in `results`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     #[serde(flatten)]
     pub counts: Counts,
@@ -196,7 +199,7 @@ pub struct Summary {
 }
 
 /// `data` of `results`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ResultsData {
     pub summary: Summary,
     pub tasks: Vec<Task>,
@@ -204,7 +207,7 @@ pub struct ResultsData {
 }
 
 /// `data` of `logs`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LogsData {
     /// Bytes that are not UTF-8 are replaced.
     pub text: String,
@@ -219,21 +222,21 @@ pub struct LogsData {
 }
 
 /// `data` of `update`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Updated {
     pub updated: Vec<TaskId>,
     pub not_updated: Vec<NotDone>,
 }
 
 /// A task that was left as it was, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotDone {
     pub task_id: TaskId,
     pub reason: String,
 }
 
 /// `data` of `export`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Exported {
     /// Absolute.
     pub file: String,
@@ -242,7 +245,7 @@ pub struct Exported {
 }
 
 /// `data` of `backup`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BackedUp {
     /// Absolute.
     pub file: String,
@@ -250,14 +253,14 @@ pub struct BackedUp {
 }
 
 /// `data` of `clear`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Cleared {
     pub cleared: u64,
     pub remaining: i64,
 }
 
 /// `data` of `cancel`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Cancelled {
     pub cancelled_count: u64,
     /// At most 1000.
@@ -267,7 +270,7 @@ pub struct Cancelled {
 }
 
 /// `data` of `retry`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Requeued {
     pub requeued: u64,
     /// At most 1000.
@@ -275,13 +278,13 @@ pub struct Requeued {
 }
 
 /// `data` of `functions`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Functions {
     pub functions: Vec<FunctionInfo>,
 }
 
 /// A function and its parameters.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionInfo {
     pub name: String,
     pub description: String,
@@ -289,7 +292,7 @@ pub struct FunctionInfo {
 }
 
 /// A parameter of a function.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ParamInfo {
     pub name: String,
     pub r#type: String,

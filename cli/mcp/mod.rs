@@ -1,0 +1,116 @@
+//! `mcp`: a Model Context Protocol server on standard input and output.
+//!
+//! A thin bridge to the daemon: it keeps nothing, may die at any time, and finds or starts the daemon for each call. Here is
+//! what the protocol wants; `tools` tells agents what there is, `bridge` asks the daemon, `reply` keeps answers short.
+
+mod bridge;
+mod reply;
+mod tools;
+
+use std::sync::Arc;
+
+use batch_executor::version::VERSION;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
+use tokio::sync::mpsc;
+
+use crate::context::Context;
+use crate::exit;
+use crate::failure::Failure;
+use bridge::Call;
+
+const INSTRUCTIONS: &str = "A durable job queue on this machine: hand it many tasks, say how many may run at once, come back later. \
+Everything that was acknowledged survives restarts of this server, the daemon and the machine, and ids stay valid. \
+Usual way: `add_batch`, `start`, then `wait` (again and again) or `status`, then `results` with filter_status=failed. \
+Send a `request_key` with `add` and `add_batch` whenever the call may be repeated.";
+
+/// Serves until standard input ends.
+///
+/// # Errors
+/// When no runtime can be had.
+pub fn run(context: Context) -> Result<u8, Failure> {
+    let internal = |error: std::io::Error| Failure::new(exit::INTERNAL, format!("cannot serve: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    runtime.block_on(serve(Server { context: Arc::new(context), tools: tools::all().into() }));
+    // A read of standard input that nobody can end would be waited for.
+    runtime.shutdown_background();
+    Ok(exit::DONE)
+}
+
+async fn serve(server: Server) {
+    // A client that goes before it has said anything is none.
+    if let Ok(service) = server.serve(rmcp::transport::stdio()).await {
+        drop(service.waiting().await);
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    context: Arc<Context>,
+    tools: Arc<[Tool]>,
+}
+
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        info.server_info = Implementation::new("batch-executor", VERSION).with_title("Batch Executor");
+        info.instructions = Some(INSTRUCTIONS.to_owned());
+        info
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.tools.to_vec()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let name = request.name.as_ref();
+        if !self.tools.iter().any(|tool| tool.name == name) {
+            let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_ref()).collect();
+            return Err(ErrorData::invalid_params(
+                format!("unknown tool `{name}`; there are {}", names.join(", ")),
+                None,
+            ));
+        }
+        let (call, most) = match Call::of(name, request.arguments.unwrap_or_default()) {
+            Ok(call) => call,
+            Err(wrong) => return Ok(reply::refused(&wrong).into()),
+        };
+        let (news, mut told) = mpsc::unbounded_channel();
+        let token = context.meta.get_progress_token();
+        let asked = bridge::ask(self.context.clone(), call, token.is_some().then_some(news));
+        tokio::pin!(asked);
+        let answer = loop {
+            tokio::select! {
+                answer = &mut asked => break answer,
+                // Dropped with this future, the call to the daemon ends.
+                () = context.ct.cancelled() => return Ok(reply::refused("the call was cancelled; the tasks go on").into()),
+                Some(bridge::Progress { ended, total }) = told.recv() => {
+                    if let Some(token) = &token {
+                        let mut progress = ProgressNotificationParam::new(token.clone(), ended);
+                        progress.total = Some(total);
+                        progress.message = Some(format!("{ended} of {total} tasks have ended"));
+                        // One that cannot be told goes on waiting.
+                        drop(context.peer.notify_progress(progress).await);
+                    }
+                }
+            }
+        };
+        Ok(match answer {
+            Ok(response) => reply::of(response, most),
+            Err(failure) => reply::refused(&failure.text().0),
+        }
+        .into())
+    }
+}

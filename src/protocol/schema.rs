@@ -1,0 +1,210 @@
+//! JSON Schemas (draft 2020-12) of requests and answers, made from their types.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::request::{
+    Add, AddBatch, Backup, Cancel, Clear, Empty, Export, Logs, Results, Retry, Show, Start, StatusRequest, Stop,
+    Update, Wait,
+};
+use super::response::{
+    Added, BackedUp, BatchAdded, Cancelled, Cleared, Exported, Functions, LogsData, Requeued, ResultsData, Started,
+    StatusData, StopAnswer, Task, Updated,
+};
+
+/// The actions of the contract's table and `backup`: what is asked of the queue, not of the daemon itself.
+pub const ACTIONS: &[&str] = &[
+    "add",
+    "add_batch",
+    "start",
+    "stop",
+    "status",
+    "results",
+    "show",
+    "logs",
+    "update",
+    "export",
+    "backup",
+    "clear",
+    "cancel",
+    "retry",
+    "wait",
+    "functions",
+];
+
+/// What an action takes, without `action` itself; none if there is no such action.
+pub fn parameters(action: &str) -> Option<Map<String, Value>> {
+    Some(match action {
+        "add" => {
+            let mut schema = taken::<Add>();
+            if let Some(Value::Array(required)) = schema.get_mut("required") {
+                required.insert(0, "name".into());
+            }
+            schema
+        }
+        "add_batch" => {
+            let mut schema = taken::<AddBatch>();
+            // Told of with `add`.
+            if let Some(task) = schema.get_mut("properties").and_then(|fields| fields.pointer_mut("/tasks/items")) {
+                shorten(task, false);
+            }
+            schema
+        }
+        "start" => taken::<Start>(),
+        "stop" => taken::<Stop>(),
+        "status" => taken::<StatusRequest>(),
+        "results" => taken::<Results>(),
+        "show" => taken::<Show>(),
+        "logs" => taken::<Logs>(),
+        "update" => taken::<Update>(),
+        "export" => taken::<Export>(),
+        "backup" => taken::<Backup>(),
+        "clear" => taken::<Clear>(),
+        "cancel" => taken::<Cancel>(),
+        "retry" => taken::<Retry>(),
+        "wait" => taken::<Wait>(),
+        "functions" => taken::<Empty>(),
+        _ => return None,
+    })
+}
+
+/// The `data` of an action's answer; none if there is no such action.
+pub fn data(action: &str) -> Option<Map<String, Value>> {
+    Some(match action {
+        "add" => given::<Added>(),
+        "add_batch" => given::<BatchAdded>(),
+        "start" => given::<Started>(),
+        "stop" => given::<StopAnswer>(),
+        "status" | "wait" => given::<StatusData>(),
+        "results" => given::<ResultsData>(),
+        "show" => given::<Task>(),
+        "logs" => given::<LogsData>(),
+        "update" => given::<Updated>(),
+        "export" => given::<Exported>(),
+        "backup" => given::<BackedUp>(),
+        "clear" => given::<Cleared>(),
+        "cancel" => given::<Cancelled>(),
+        "retry" => given::<Requeued>(),
+        "functions" => given::<Functions>(),
+        _ => return None,
+    })
+}
+
+/// A request with this action, and its answer: what `call --schema` prints.
+pub fn of(action: &str) -> Option<Value> {
+    let mut request = parameters(action)?;
+    if let Some(Value::Object(properties)) = request.get_mut("properties") {
+        properties.insert("action".to_owned(), json!({ "const": action }));
+    } else {
+        request.insert("properties".to_owned(), json!({"action": {"const": action}}));
+    }
+    match request.get_mut("required") {
+        Some(Value::Array(required)) => required.insert(0, "action".into()),
+        _ => drop(request.insert("required".to_owned(), json!(["action"]))),
+    }
+    let refusal = json!({
+        "type": "object",
+        "properties": {"code": {"type": "string"}, "message": {"type": "string"}, "details": {"type": "object"}},
+        "required": ["code", "message", "details"],
+    });
+    let response = json!({
+        "type": "object",
+        "properties": {
+            "ok": {"type": "boolean"},
+            "action": {"const": action},
+            "message": {"type": "string"},
+            "data": data(action)?,
+            "warnings": {"type": "array", "items": {"type": "string"}},
+            "error": refusal,
+        },
+        "required": ["ok", "action", "message"],
+    });
+    Some(json!({"request": request, "response": response}))
+}
+
+fn taken<T: JsonSchema>() -> Map<String, Value> {
+    made::<T>(SchemaSettings::draft2020_12(), true)
+}
+
+fn given<T: JsonSchema>() -> Map<String, Value> {
+    made::<T>(SchemaSettings::draft2020_12().for_serialize(), false)
+}
+
+fn made<T: JsonSchema>(settings: SchemaSettings, described: bool) -> Map<String, Value> {
+    let settings = settings.with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    shorten(&mut schema, described);
+    let Value::Object(mut schema) = schema else { return Map::new() };
+    schema.remove("description");
+    let properties = schema.entry("properties").or_insert_with(|| json!({}));
+    if !described {
+        without(properties, "required");
+    }
+    schema
+}
+
+/// Leaves a list out wherever it is.
+fn without(schema: &mut Value, list: &str) {
+    match schema {
+        Value::Object(map) => {
+            if map.get(list).is_some_and(Value::is_array) {
+                map.remove(list);
+            }
+            map.values_mut().for_each(|value| without(value, list));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| without(value, list)),
+        _ => {}
+    }
+}
+
+/// Leaves out what tells a reader nothing: names of our types, sizes of integers, and where names say it, descriptions.
+fn shorten(schema: &mut Value, described: bool) {
+    match schema {
+        Value::Object(map) => {
+            // A property may have any of these names: what belongs to a schema has another type.
+            for (name, is_ours) in [
+                ("title", Value::is_string as fn(&Value) -> bool),
+                ("format", Value::is_string),
+                ("description", |value| value.is_string()),
+                ("additionalProperties", |value| *value == Value::Bool(true)),
+            ] {
+                if (described && name == "description") || !map.get(name).is_some_and(is_ours) {
+                    continue;
+                }
+                map.remove(name);
+            }
+            if described
+                && !map
+                    .get("description")
+                    .and_then(Value::as_str)
+                    .is_some_and(|text| text.to_lowercase().contains("null"))
+            {
+                not_null(map);
+            }
+            if map.get("minimum").and_then(Value::as_f64) == Some(0.0) {
+                map.remove("minimum");
+            }
+            map.values_mut().for_each(|value| shorten(value, described));
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| shorten(value, described)),
+        _ => {}
+    }
+}
+
+/// Null is as absent wherever nothing else is said of it.
+fn not_null(map: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = map.get_mut("type") {
+        types.retain(|name| name != "null");
+        if types.len() == 1 {
+            let one = types.remove(0);
+            map.insert("type".to_owned(), one);
+        }
+    }
+    if let Some(Value::Array(words)) = map.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
+}

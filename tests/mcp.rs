@@ -1,0 +1,276 @@
+//! `mcp`, as a client of the older protocol speaks to it: lines of JSON-RPC on its standard input and output.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use batch_executor::protocol::schema::ACTIONS;
+use serde_json::{Value, json};
+use support::{Daemon, lives, shell, until};
+
+/// A client of the server.
+struct Agent {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: BufReader<ChildStdout>,
+    asked: i64,
+}
+
+impl Agent {
+    fn connect(daemon: &Daemon) -> Self {
+        let mut child =
+            daemon.command(&["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
+        let mut agent = Self { child, stdin, lines: BufReader::new(stdout), asked: 0 };
+        let client = json!({"name": "test", "version": "1"});
+        let hello = agent
+            .call("initialize", json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}));
+        assert_eq!(hello["serverInfo"]["name"], "batch-executor");
+        agent.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        agent
+    }
+
+    fn tell(&mut self, message: &Value) {
+        writeln!(self.stdin.as_mut().expect("open"), "{message}").expect("it reads");
+    }
+
+    fn send(&mut self, method: &str, params: Value) -> i64 {
+        self.asked += 1;
+        self.tell(&json!({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params}));
+        self.asked
+    }
+
+    /// The next message; each line of its output is one.
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("its output");
+        let message: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(message["jsonrpc"], "2.0", "{line}");
+        message
+    }
+
+    fn answer(&mut self, id: i64) -> Value {
+        loop {
+            let message = self.hear();
+            if message["id"] == id {
+                return message;
+            }
+        }
+    }
+
+    fn call(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params);
+        let answer = self.answer(id);
+        assert!(answer["error"].is_null(), "{answer}");
+        answer["result"].clone()
+    }
+
+    fn tool(&mut self, name: &str, arguments: Value) -> Value {
+        self.call("tools/call", json!({"name": name, "arguments": arguments}))
+    }
+
+    /// The data of a tool that does what it is asked.
+    fn ok(&mut self, name: &str, arguments: Value) -> Value {
+        let result = self.tool(name, arguments);
+        assert_ne!(result["isError"], true, "{result}");
+        result["structuredContent"].clone()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn text(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().expect("a text")
+}
+
+#[test]
+fn there_is_a_tool_for_each_action_and_their_list_is_short() {
+    let daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    let listed = agent.call("tools/list", json!({}));
+    let tools = listed["tools"].as_array().expect("tools");
+    let names: Vec<&str> = tools.iter().filter_map(|tool| tool["name"].as_str()).collect();
+    assert_eq!(names, [ACTIONS, &["batch_executor"]].concat());
+    for tool in tools {
+        assert_eq!((&tool["inputSchema"]["type"], &tool["outputSchema"]["type"]), (&json!("object"), &json!("object")));
+        let hints = tool["annotations"].as_object().expect("hints");
+        assert_eq!(hints.values().filter(|hint| hint.is_boolean()).count(), 4, "{tool}");
+        let told = tool["inputSchema"]["properties"].as_object().expect("properties").iter();
+        for (name, parameter) in told.filter(|(name, _)| !["action", "tool_name"].contains(&name.as_str())) {
+            assert!(parameter["description"].is_string(), "{}: {name} {parameter}", tool["name"]);
+        }
+    }
+    let length = listed.to_string().len();
+    assert!(length < 24 * 1024, "{length} bytes sit in every agent's context");
+}
+
+#[test]
+fn an_agent_runs_a_batch_and_sees_what_failed_and_why() {
+    let daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    let tasks = json!([shell("echo one"), shell("echo broken >&2; exit 3")]);
+    let added = agent.ok("add_batch", json!({"tasks": tasks, "defaults": {"max_retries": 0}}));
+    assert_eq!((&added["added"], &added["errors"]), (&json!(2), &json!([])));
+    agent.ok("start", json!({"max_concurrent": 2}));
+    let ended = agent.ok("wait", json!({"batch_id": added["batch_id"]}));
+    assert_eq!((&ended["counts"]["completed"], &ended["counts"]["failed"]), (&json!(1), &json!(1)));
+    let failed = agent.ok("results", json!({"batch_id": added["batch_id"], "filter_status": "failed"}));
+    let [task] = failed["tasks"].as_array().expect("tasks").as_slice() else { panic!("{failed}") };
+    assert_eq!((&task["exit_code"], task["error"].as_str()), (&json!(3), Some("exit code 3: broken")));
+    let wrote = agent.ok("logs", json!({"task_id": task["task_id"], "offset": -7}));
+    assert_eq!(wrote["text"], "broken\n");
+    let whole = json!({"tool_name": "batch_executor", "tool_args": {"action": "status"}});
+    assert_eq!(agent.ok("batch_executor", whole)["counts"]["total"], 2);
+    assert_eq!(agent.ok("batch_executor", json!({"action": "functions"}))["functions"][0]["name"], "simulate");
+}
+
+#[test]
+fn what_is_wrong_is_said_in_a_sentence_and_changes_nothing() {
+    let daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    for (tool, arguments, said) in [
+        ("add", json!({"name": "n"}), "`function` is missing"),
+        (
+            "add",
+            json!({"name": "n", "function": "command", "priority": 5}),
+            "`priority` is 5, but must be one of low, medium, high, critical",
+        ),
+        ("start", json!({"max_concurrent": 0}), "`max_concurrent` is 0, but must be a whole number from 1 to 10000"),
+        ("show", json!({"task_id": 99}), "no task 99"),
+        ("results", json!({"max_bytes": 1}), "`max_bytes` is 1, but must be a whole number from 2048"),
+        ("batch_executor", json!({"action": "statsu"}), "unknown action `statsu`; did you mean `status`?"),
+        ("batch_executor", json!({}), "`action` is missing"),
+        ("batch_executor", json!({"tool_args": 7}), "`tool_args` is 7, but must be an object with the `action`"),
+    ] {
+        let result = agent.tool(tool, arguments);
+        assert_eq!(result["isError"], true, "{result}");
+        assert!(text(&result).starts_with(said), "{said}: {result}");
+    }
+    let id = agent.send("tools/call", json!({"name": "ad", "arguments": {}}));
+    let refused = agent.answer(id);
+    assert!(
+        refused["error"]["message"].as_str().is_some_and(|said| said.starts_with("unknown tool `ad`; there are add, ")),
+        "{refused}"
+    );
+    assert_eq!(agent.ok("status", json!({}))["counts"]["total"], 0);
+}
+
+#[test]
+fn a_reply_keeps_to_its_budget_and_says_where_the_rest_is() {
+    let daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    let task = shell("head -c 300000 /dev/zero | tr '\\0' x; echo; echo the end");
+    let added = agent.ok("add_batch", json!({"tasks": vec![task; 30]}));
+    agent.ok("start", json!({}));
+    agent.ok("wait", json!({"batch_id": added["batch_id"], "timeout": 60}));
+    for (arguments, most) in [(json!({}), 33_000), (json!({"max_bytes": 4096}), 5000)] {
+        let mut seen = Vec::new();
+        let mut cursor = Value::Null;
+        loop {
+            let mut page = arguments.clone();
+            page["cursor"] = cursor;
+            let result = agent.tool("results", page);
+            assert!(result.to_string().len() < most, "{} bytes", result.to_string().len());
+            assert!(text(&result).contains("Shortened to fit"), "{}", text(&result));
+            let data = &result["structuredContent"];
+            for task in data["tasks"].as_array().expect("tasks") {
+                seen.push(task["task_id"].as_i64().expect("an id"));
+                assert!(task["result"]["stdout"].as_str().is_some_and(|out| out.ends_with("the end\n")), "{task}");
+            }
+            cursor = data["next_cursor"].clone();
+            if cursor.is_null() {
+                break;
+            }
+        }
+        assert_eq!(seen, (1..=30).collect::<Vec<i64>>(), "each once");
+    }
+    let piece = agent.tool("logs", json!({"task_id": 1}));
+    assert!(piece.to_string().len() < 33_000);
+    assert_eq!(piece["structuredContent"]["size"], 300_009);
+}
+
+#[test]
+fn a_wait_is_bounded_reports_progress_and_ends_with_its_call() {
+    let daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    agent.ok("add", json!({"name": "long", "function": "simulate", "params": {"duration": 600}}));
+    agent.ok("start", json!({}));
+    let result = agent.tool("wait", json!({"timeout": 0.1}));
+    assert_eq!(result["isError"], true, "not ok, as the contract has it");
+    assert!(text(&result).starts_with("still 0 queued and 1 running after the timeout; they go on"), "{result}");
+    let id = agent.send("tools/call", json!({"name": "wait", "arguments": {}, "_meta": {"progressToken": "p"}}));
+    let told = agent.hear();
+    assert_eq!((&told["method"], &told["params"]["progressToken"]), (&json!("notifications/progress"), &json!("p")));
+    assert_eq!((&told["params"]["progress"], &told["params"]["total"]), (&json!(0.0), &json!(1.0)));
+    agent.tell(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
+    // Others were never held up, and the daemon has lost interest in it.
+    assert_eq!(agent.ok("status", json!({}))["counts"]["running"], 1);
+}
+
+#[test]
+fn the_daemon_is_found_again_and_nothing_is_added_twice() {
+    let mut daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    let key = json!({"tasks": [shell("true"), shell("true")], "request_key": "night"});
+    let added = agent.ok("add_batch", key.clone());
+    daemon.kill();
+    daemon.serve();
+    assert_eq!(agent.ok("status", json!({"batch_id": added["batch_id"]}))["counts"]["queued"], 2);
+    let again = agent.ok("add_batch", key);
+    assert_eq!((&again["batch_id"], &again["repeated"]), (&added["batch_id"], &json!(true)));
+    // Two agents at once, and one that dies, are nothing to each other.
+    let mut other = Agent::connect(&daemon);
+    drop(agent);
+    assert_eq!(other.ok("status", json!({}))["counts"]["queued"], 2);
+}
+
+#[test]
+fn it_ends_with_its_input_and_starts_the_daemon_that_it_needs() {
+    let daemon = Daemon::home_only();
+    let mut agent = Agent::connect(&daemon);
+    let pid = agent.ok("status", json!({}))["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
+    agent.stdin = None;
+    assert_eq!(agent.child.wait().expect("its end").code(), Some(0));
+    assert!(lives(pid), "the daemon stays");
+    assert_eq!(daemon.cli(&["daemon", "stop"]).status.code(), Some(0));
+    until("the daemon has ended", || !lives(pid));
+    let silent = daemon.command(&["mcp"]).stdin(Stdio::null()).output().expect("it runs");
+    assert_eq!((silent.status.code(), silent.stdout.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
+fn the_schemas_are_printed() {
+    let daemon = Daemon::home_only();
+    let all = daemon.cli(&["call", "--schema"]);
+    let all: Value = serde_json::from_slice(&all.stdout).expect("JSON");
+    assert_eq!(all.as_object().map(serde_json::Map::len), Some(ACTIONS.len()));
+    let add = daemon.cli(&["call", "--schema", "add"]);
+    let add: Value = serde_json::from_slice(&add.stdout).expect("JSON");
+    assert_eq!(add["request"]["required"], json!(["action", "name", "function"]));
+    assert_eq!(add["response"]["properties"]["data"]["required"], json!(["task_id", "batch_id", "position"]));
+    let wrong = daemon.cli(&["call", "--schema", "ad"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn the_clients_of_the_examples_work() {
+    let daemon = Daemon::start();
+    for (interpreter, client) in [("python3", "client.py"), ("node", "client.mjs")] {
+        let path = format!("{}/examples/{client}", env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new(interpreter)
+            .args([path.as_str(), "echo one", "echo broken >&2; exit 3"])
+            .current_dir(daemon.work())
+            .env("BATCH_EXECUTOR_HOME", daemon.home())
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let expected = "1 completed, 1 failed\necho broken >&2; exit 3: exit code 3: broken\n";
+        assert_eq!(said, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
