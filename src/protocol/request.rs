@@ -144,7 +144,7 @@ pub struct NewTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<f64>")]
     pub retry_delay: Option<Value>,
-    /// Exit codes after which there is no retry. Example: [2]
+    /// Exit codes after which there is no retry. Example: `[2]`
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<u8>>")]
     pub permanent_exit_codes: Option<Value>,
@@ -324,7 +324,7 @@ pub struct Logs {
 /// `update`: the fields that are `Some` change.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Update {
-    /// The queued tasks to change. Example: [12, 13]
+    /// The queued tasks to change. Example: `[12, 13]`
     pub task_ids: Vec<TaskId>,
     /// The new name
     #[serde(skip_serializing_if = "Option::is_none")]
