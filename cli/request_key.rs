@@ -5,16 +5,19 @@ use std::io::Read;
 
 use crate::failure::Failure;
 
-/// A key that nobody has used.
+/// How the keys of this program's own requests begin.
+pub const OWN: &str = "cli:";
+
+/// A key that nobody has used; `kind` is how it begins.
 ///
 /// # Errors
 /// When the system gives no random bytes.
-pub fn random() -> Result<String, Failure> {
+pub fn random(kind: &str) -> Result<String, Failure> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .map_err(|error| Failure::file("read", "/dev/urandom", &error))?;
-    Ok(format!("cli:{:032x}", u128::from_be_bytes(bytes)))
+    Ok(format!("{kind}{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// FNV-1a of 128 bits: tells contents apart, the same in every version of this program. Not for secrets.

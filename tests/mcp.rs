@@ -1,99 +1,22 @@
 //! `mcp`, as a client of the older protocol speaks to it: lines of JSON-RPC on its standard input and output.
 
+#[path = "support/agent.rs"]
+mod agent;
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use agent::{Agent, text};
 use batch_executor::protocol::schema::ACTIONS;
 use serde_json::{Value, json};
 use support::{Daemon, lives, shell, until};
 
-/// A client of the server.
-struct Agent {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    lines: BufReader<ChildStdout>,
-    asked: i64,
-}
-
-impl Agent {
-    fn connect(daemon: &Daemon) -> Self {
-        let mut child =
-            daemon.command(&["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        let mut agent = Self { child, stdin, lines: BufReader::new(stdout), asked: 0 };
-        let client = json!({"name": "test", "version": "1"});
-        let hello = agent
-            .call("initialize", json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}));
-        assert_eq!(hello["serverInfo"]["name"], "batch-executor");
-        agent.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        agent
-    }
-
-    fn tell(&mut self, message: &Value) {
-        writeln!(self.stdin.as_mut().expect("open"), "{message}").expect("it reads");
-    }
-
-    fn send(&mut self, method: &str, params: Value) -> i64 {
-        self.asked += 1;
-        self.tell(&json!({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params}));
-        self.asked
-    }
-
-    /// The next message; each line of its output is one.
-    fn hear(&mut self) -> Value {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("its output");
-        let message: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert_eq!(message["jsonrpc"], "2.0", "{line}");
-        message
-    }
-
-    fn answer(&mut self, id: i64) -> Value {
-        loop {
-            let message = self.hear();
-            if message["id"] == id {
-                return message;
-            }
-        }
-    }
-
-    fn call(&mut self, method: &str, params: Value) -> Value {
-        let id = self.send(method, params);
-        let answer = self.answer(id);
-        assert!(answer["error"].is_null(), "{answer}");
-        answer["result"].clone()
-    }
-
-    fn tool(&mut self, name: &str, arguments: Value) -> Value {
-        self.call("tools/call", json!({"name": name, "arguments": arguments}))
-    }
-
-    /// The data of a tool that does what it is asked.
-    fn ok(&mut self, name: &str, arguments: Value) -> Value {
-        let result = self.tool(name, arguments);
-        assert_ne!(result["isError"], true, "{result}");
-        result["structuredContent"].clone()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn text(result: &Value) -> &str {
-    result["content"][0]["text"].as_str().expect("a text")
-}
-
 #[test]
 fn there_is_a_tool_for_each_action_and_their_list_is_short() {
     let daemon = Daemon::start();
-    let mut agent = Agent::connect(&daemon);
-    let listed = agent.call("tools/list", json!({}));
+    let listed = Agent::connect(&daemon).call("tools/list", json!({}));
+    let now = Agent::connect_now(&daemon, &json!({})).call("tools/list", json!({}));
+    assert_eq!(now["tools"], listed["tools"], "to clients of each age");
     let tools = listed["tools"].as_array().expect("tools");
     let names: Vec<&str> = tools.iter().filter_map(|tool| tool["name"].as_str()).collect();
     assert_eq!(names, [ACTIONS, &["batch_executor"]].concat());
@@ -107,7 +30,7 @@ fn there_is_a_tool_for_each_action_and_their_list_is_short() {
         }
     }
     let length = listed.to_string().len();
-    assert!(length < 24 * 1024, "{length} bytes sit in every agent's context");
+    assert!(length < 24_000, "{length} bytes sit in every agent's context");
 }
 
 #[test]
@@ -152,12 +75,8 @@ fn what_is_wrong_is_said_in_a_sentence_and_changes_nothing() {
         assert_eq!(result["isError"], true, "{result}");
         assert!(text(&result).starts_with(said), "{said}: {result}");
     }
-    let id = agent.send("tools/call", json!({"name": "ad", "arguments": {}}));
-    let refused = agent.answer(id);
-    assert!(
-        refused["error"]["message"].as_str().is_some_and(|said| said.starts_with("unknown tool `ad`; there are add, ")),
-        "{refused}"
-    );
+    let refused = agent.refused("tools/call", json!({"name": "ad", "arguments": {}}));
+    assert!(refused.starts_with("unknown tool `ad`; there are add, "), "{refused}");
     assert_eq!(agent.ok("status", json!({}))["counts"]["total"], 0);
 }
 
@@ -202,8 +121,8 @@ fn a_wait_is_bounded_reports_progress_and_ends_with_its_call() {
     agent.ok("add", json!({"name": "long", "function": "simulate", "params": {"duration": 600}}));
     agent.ok("start", json!({}));
     let result = agent.tool("wait", json!({"timeout": 0.1}));
-    assert_eq!(result["isError"], true, "not ok, as the contract has it");
-    assert!(text(&result).starts_with("still 0 queued and 1 running after the timeout; they go on"), "{result}");
+    assert_eq!((&result["isError"], &result["structuredContent"]["counts"]["running"]), (&json!(false), &json!(1)));
+    assert!(text(&result).starts_with("Not over yet: 0 queued, 1 running; they go on."), "{result}");
     let id = agent.send("tools/call", json!({"name": "wait", "arguments": {}, "_meta": {"progressToken": "p"}}));
     let told = agent.hear();
     assert_eq!((&told["method"], &told["params"]["progressToken"]), (&json!("notifications/progress"), &json!("p")));
@@ -228,6 +147,61 @@ fn the_daemon_is_found_again_and_nothing_is_added_twice() {
     let mut other = Agent::connect(&daemon);
     drop(agent);
     assert_eq!(other.ok("status", json!({}))["counts"]["queued"], 2);
+}
+
+#[test]
+fn a_batch_that_is_sent_again_without_a_key_is_added_and_said() {
+    let mut daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    let batch = json!({"tasks": [shell("true"), shell("true")], "name": "night"});
+    let first = agent.tool("add_batch", batch.clone());
+    assert!(!text(&first).contains("warning"), "{first}");
+    drop(agent);
+    // As well where everything died in between.
+    daemon.kill();
+    daemon.serve();
+    let mut agent = Agent::connect(&daemon);
+    let again = agent.tool("add_batch", batch.clone());
+    assert_eq!(again["structuredContent"]["batch_id"], 2, "never guessed: {again}");
+    let said = "\nwarning: batch 1 with the same 2 tasks was added";
+    assert!(text(&again).contains(said) && text(&again).contains("`cancel` with batch_id 2"), "{again}");
+    // The socket says it, too; with a key, or from another folder, nothing is said.
+    let mut request = batch.clone();
+    request["action"] = json!("add_batch");
+    let third = daemon.call(&request);
+    assert!(
+        third["warnings"][0].as_str().is_some_and(|said| said.starts_with("batch 2 with the same 2 tasks")),
+        "{third}"
+    );
+    let elsewhere = json!({"action": "add_batch", "cwd": "/", "tasks": batch["tasks"], "name": batch["name"]});
+    assert_eq!(daemon.ask(&elsewhere).expect("an answer")["warnings"], json!([]));
+    request["request_key"] = json!("night");
+    assert_eq!(daemon.call(&request)["warnings"], json!([]));
+    let mut other = batch;
+    other["tasks"][1]["name"] = json!("other");
+    assert!(!text(&agent.tool("add_batch", other)).contains("warning"));
+}
+
+#[test]
+fn lines_of_a_log_are_found() {
+    let daemon = Daemon::start();
+    let mut agent = Agent::connect(&daemon);
+    let task = shell("seq 200000; echo an Error; seq 1000; echo another Error >&2");
+    let added = agent.ok("add_batch", json!({"tasks": [task]}));
+    agent.ok("start", json!({}));
+    agent.ok("wait", json!({"batch_id": added["batch_id"]}));
+    let found = agent.tool("logs", json!({"task_id": 1, "search": "Error"}));
+    let data = &found["structuredContent"];
+    assert_eq!(data["text"], "an Error\nanother Error\n");
+    assert!(text(&found).starts_with("attempt 1: 2 lines match, "), "{found}");
+    let first = &data["matches"][0];
+    assert_eq!(agent.ok("logs", json!({"task_id": 1, "offset": first, "limit": 9}))["text"], "an Error\n");
+    let page = agent.ok("logs", json!({"task_id": 1, "search": "Error", "limit": 1}));
+    assert_eq!((&page["text"], &page["next_offset"]), (&json!("an Error\n"), &data["matches"][1]));
+    let rest = agent.ok("logs", json!({"task_id": 1, "search": "Error", "offset": page["next_offset"]}));
+    assert_eq!((&rest["text"], &rest["next_offset"]), (&json!("another Error\n"), &rest["size"]));
+    let shown = daemon.cli(&["logs", "1", "--search", "Error"]);
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), "an Error\nanother Error\n");
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub struct LogsArgs {
     /// At most so many bytes [default: all]
     #[arg(long, value_name = "BYTES", value_parser = number)]
     limit: Option<Value>,
+    /// Only lines with this text
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
 }
 
 /// Prints what a task wrote; with `--json` one response a line.
@@ -101,6 +104,7 @@ fn first_request(args: &LogsArgs) -> Map<String, Value> {
     insert(&mut parameters, "offset", args.offset.as_ref());
     insert(&mut parameters, "offset", args.tail.map(|tail| -i64::from(tail)));
     insert(&mut parameters, "limit", args.limit.as_ref());
+    insert(&mut parameters, "search", args.search.as_ref());
     parameters
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batch_executor::client::{Client, ClientError, Received, Until};
-use batch_executor::protocol::{ErrorCode, Response};
+use batch_executor::protocol::{AUTO_KEY, ErrorCode, Response};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::reply;
 use super::tools::{ANY, BUDGET};
 use crate::args::EnvironmentArgs;
 use crate::context::{Context, working_directory};
@@ -23,8 +24,7 @@ const WAIT: f64 = 45.0;
 const LONGEST_WAIT: f64 = 300.0;
 /// Between two reports of progress.
 const REPORT_EVERY: f64 = 5.0;
-/// The reply's length in bytes when nothing is said, and at least.
-const REPLY: usize = 32 * 1024;
+/// The reply's least length in bytes.
 const SHORTEST_REPLY: usize = 2048;
 /// How many tasks `results` gives when nothing is said: they are to be read.
 const PAGE: u64 = 50;
@@ -59,7 +59,7 @@ impl Call {
         };
         let action = request.get("action").and_then(Value::as_str).unwrap_or_default().to_owned();
         let most = match request.remove(BUDGET) {
-            None | Some(Value::Null) => REPLY,
+            None | Some(Value::Null) => reply::USUAL,
             Some(value) => value
                 .as_u64()
                 .and_then(|most| usize::try_from(most).ok())
@@ -86,7 +86,7 @@ impl Call {
                 self.request.insert("environment".to_owned(), json!(environment));
             }
             if is_absent(&self.request, "request_key") {
-                self.request.insert("request_key".to_owned(), crate::request_key::random()?.into());
+                self.request.insert("request_key".to_owned(), crate::request_key::random(AUTO_KEY)?.into());
             }
         }
         Ok(())
@@ -176,7 +176,10 @@ impl Asking {
                 .as_ref()
                 .filter(|error| error.details["reason"] == "timeout")
                 .map(|error| &error.details["counts"]);
-            let Some(counts) = counts.filter(|_| left > piece) else { return Ok(response) };
+            let Some(counts) = counts else { return Ok(response) };
+            if left <= piece {
+                return self.still_open(&call, &response);
+            }
             if let Some(news) = &news {
                 let count = |name: &str| counts[name].as_f64().unwrap_or(0.0);
                 let ended = count("completed") + count("failed") + count("cancelled");
@@ -184,6 +187,28 @@ impl Asking {
                 drop(news.send(Progress { ended, total: count("total") }));
             }
         }
+    }
+
+    /// What is said when the time for a wait is over: no error, for the tasks go on, but how they stand.
+    fn still_open(&mut self, wait: &Call, timed_out: &Response) -> Result<Response, Failure> {
+        let mut request = Map::new();
+        request.insert("action".to_owned(), "status".into());
+        if let Some(batch_id) = wait.request.get("batch_id") {
+            request.insert("batch_id".to_owned(), batch_id.clone());
+        }
+        let mut response = self.ask(&Call { request, action: "status".to_owned() })?;
+        if let (Some(data), Some(error)) = (&mut response.data, &timed_out.error) {
+            data["counts"] = error.details["counts"].clone();
+            let count = |name: &str| data["counts"][name].as_f64().unwrap_or(0.0);
+            let (total, queued, running) = (count("total"), count("queued"), count("running"));
+            data["progress"] = json!((total - queued - running) * 100.0 / total);
+            response.message = format!(
+                "Not over yet: {queued} queued, {running} running; they go on. Call `wait` again, or do something else and come back: \
+                 the ids stay valid. The whole queue: {}",
+                response.message
+            );
+        }
+        Ok(response)
     }
 }
 

@@ -1,21 +1,29 @@
 //! `mcp`: a Model Context Protocol server on standard input and output.
 //!
 //! A thin bridge to the daemon: it keeps nothing, may die at any time, and finds or starts the daemon for each call. Here is
-//! what the protocol wants; `tools` tells agents what there is, `bridge` asks the daemon, `reply` keeps answers short.
+//! what the protocol wants; `tools` tells agents what there is, `bridge` asks the daemon, `reply` keeps answers short,
+//! `resources`, `prompts` and `handles` (the tasks extension) are what else a client may use.
 
 mod bridge;
+mod handles;
+mod prompts;
 mod reply;
+mod resources;
 mod tools;
 
 use std::sync::Arc;
 
+use batch_executor::protocol::Response;
 use batch_executor::version::VERSION;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
-    ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, GetPromptRequestParams, GetPromptResponse,
+    GetTaskParams, GetTaskResult, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::context::Context;
@@ -54,9 +62,20 @@ struct Server {
     tools: Arc<[Tool]>,
 }
 
+impl Server {
+    /// The daemon's answer.
+    async fn ask(&self, action: &str, parameters: Map<String, Value>) -> Result<Response, ErrorData> {
+        let (call, _) = Call::of(action, parameters).map_err(|wrong| ErrorData::invalid_params(wrong, None))?;
+        let answer = bridge::ask(self.context.clone(), call, None).await;
+        answer.map_err(|failure| ErrorData::internal_error(failure.text().0, None))
+    }
+}
+
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        let capabilities =
+            ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts().enable_tasks().build();
+        let mut info = ServerConfig::new(capabilities);
         info.server_info = Implementation::new("batch-executor", VERSION).with_title("Batch Executor");
         info.instructions = Some(INSTRUCTIONS.to_owned());
         info
@@ -83,7 +102,15 @@ impl ServerHandler for Server {
                 None,
             ));
         }
-        let (call, most) = match Call::of(name, request.arguments.unwrap_or_default()) {
+        let arguments = request.arguments.unwrap_or_default();
+        let takes_handles = context.client_capabilities().is_some_and(|capabilities| capabilities.supports_tasks());
+        if name == "wait"
+            && takes_handles
+            && let Some(handle) = self.handle(&arguments).await
+        {
+            return Ok(CallToolResponse::Task(handle));
+        }
+        let (call, most) = match Call::of(name, arguments) {
             Ok(call) => call,
             Err(wrong) => return Ok(reply::refused(&wrong).into()),
         };
@@ -112,5 +139,62 @@ impl ServerHandler for Server {
             Err(failure) => reply::refused(&failure.text().0),
         }
         .into())
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        Ok(ListResourcesResult::with_all_items(self.resources().await?))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(ListResourceTemplatesResult::with_all_items(resources::templates()))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.resource(&request.uri).await.map(Into::into)
+    }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(ListPromptsResult::with_all_items(prompts::all()))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        prompts::get(&request).map(Into::into)
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        self.task(&request.task_id).await
+    }
+
+    /// Nothing of ours asks for input.
+    async fn update_task(&self, request: UpdateTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        self.task(&request.task_id).await.map(drop)
+    }
+
+    async fn cancel_task(&self, request: CancelTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        self.cancel(&request.task_id).await
     }
 }

@@ -4,6 +4,8 @@ use batch_executor::protocol::Response;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::Value;
 
+/// The reply's length in bytes when nothing is said.
+pub const USUAL: usize = 32 * 1024;
 /// How long a text within a reply may be, in bytes, by how short the reply must become.
 const SHORTER: [usize; 5] = [16 * 1024, 4 * 1024, 1024, 400, 200];
 

@@ -6,12 +6,14 @@
 mod answer;
 mod reader;
 mod result;
+mod search;
 
 use std::path::{Path, PathBuf};
 
 pub use answer::{Answer, LONGEST_ANSWER};
 pub use reader::{LogReader, Marks, Streams};
 pub use result::plain_result;
+pub use search::Found;
 
 use crate::task::TaskId;
 

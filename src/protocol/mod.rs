@@ -14,7 +14,7 @@ mod spec;
 
 pub use error::{ErrorCode, Refusal};
 pub use fields::task_ref;
-pub use parse::{MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
+pub use parse::{AUTO_KEY, MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
 pub use request::*;
 pub use response::*;
 pub use spec::{milliseconds, parse_spec};

@@ -15,8 +15,13 @@ use crate::task::{MAX_CONCURRENT_LIMIT, MAX_RETRIES_LIMIT, Status};
 
 /// The longest `request_key`, in bytes.
 pub const MAX_REQUEST_KEY_BYTES: usize = 200;
+/// How the keys begin that a client's program, or the daemon, made up for one call: they make sending that call again safe,
+/// and say nothing of whether the client's user means the same work twice.
+pub const AUTO_KEY: &str = "auto:";
 /// The most that `logs` reads at once, in bytes.
 const MOST_LOG_BYTES: u32 = 16 * 1024 * 1024;
+/// The longest `search` of `logs`, in bytes.
+const LONGEST_SEARCH: usize = 1000;
 /// The largest `limit` of `results`.
 const MOST_RESULTS: u32 = 100_000;
 /// Keys of a tool call that are the agent's own business.
@@ -245,6 +250,7 @@ fn logs(fields: &Fields<'_>) -> Result<Logs, String> {
         offset: fields.integer("offset", i64::MIN, i64::MAX)?.unwrap_or(0),
         limit: fields.small("limit", 1, MOST_LOG_BYTES)?,
         follow: fields.bool("follow")?.unwrap_or(false),
+        search: fields.text("search", LONGEST_SEARCH)?,
     })
 }
 

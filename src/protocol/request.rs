@@ -165,7 +165,7 @@ pub struct Add {
     #[serde(flatten)]
     #[schemars(with = "NewTask")]
     pub task: Map<String, Value>,
-    /// A text of your own, at most 200 bytes, that makes it safe to send this again: with the same key nothing is added twice and the first answer comes again. Send one whenever the call may be repeated
+    /// A text of your own, at most 200 bytes: sent again with the same key, nothing is added twice and the first answer comes again. Send one whenever a call may be repeated
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_key: Option<String>,
 }
@@ -190,7 +190,7 @@ pub struct AddBatch {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub atomic: bool,
-    /// A text of your own, at most 200 bytes, that makes it safe to send this again: with the same key nothing is added twice and the first answer comes again. Send one whenever the call may be repeated
+    /// A text of your own, at most 200 bytes: sent again with the same key, nothing is added twice and the first answer comes again. Send one whenever a call may be repeated
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_key: Option<String>,
     /// Further parts of this batch will follow
@@ -235,7 +235,7 @@ pub struct Stop {
 /// `status`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct StatusRequest {
-    /// Also the first ten tasks of each state
+    /// Also the latest ten batches and the first ten tasks of each state
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub detailed: bool,
@@ -319,6 +319,9 @@ pub struct Logs {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub follow: bool,
+    /// Only lines with this text, from `offset` on; each one's own offset is in `matches`. Example: "Error"
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
 }
 
 /// `update`: the fields that are `Some` change.

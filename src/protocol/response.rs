@@ -184,9 +184,22 @@ pub struct StatusData {
     /// Seconds.
     pub uptime: f64,
     pub home: String,
+    /// The batch that was asked for, or in detail the latest ten, the latest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
+    pub batches: Option<Vec<BatchInfo>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Map<String, Value>>")]
     pub tasks: Option<BTreeMap<Status, Vec<Task>>>,
+}
+
+/// A batch in `status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BatchInfo {
+    pub batch_id: BatchId,
+    pub name: Option<String>,
+    pub created_at: String,
+    pub counts: Counts,
 }
 
 /// The sums in `results`.
@@ -219,6 +232,9 @@ pub struct LogsData {
     /// Bytes that were not kept (the log's cap, or a full disk).
     pub dropped: i64,
     pub attempt: u32,
+    /// With `search`: where each line of `text` begins; of a long one, the part that is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Vec<i64>>,
 }
 
 /// `data` of `update`.

@@ -76,8 +76,9 @@ pub fn data(action: &str) -> Option<Map<String, Value>> {
         "add_batch" => given::<BatchAdded>(),
         "start" => given::<Started>(),
         "stop" => given::<StopAnswer>(),
-        "status" | "wait" => given::<StatusData>(),
-        "results" => given::<ResultsData>(),
+        "status" => given::<StatusData>(),
+        "wait" => without_lists(given::<StatusData>(), "", &["batches", "tasks"]),
+        "results" => without_lists(given::<ResultsData>(), "/tasks/items/properties", &["attempts"]),
         "show" => given::<Task>(),
         "logs" => given::<LogsData>(),
         "update" => given::<Updated>(),
@@ -89,6 +90,17 @@ pub fn data(action: &str) -> Option<Map<String, Value>> {
         "functions" => given::<Functions>(),
         _ => return None,
     })
+}
+
+/// Without properties that only another action gives.
+fn without_lists(mut schema: Map<String, Value>, place: &str, names: &[&str]) -> Map<String, Value> {
+    let properties = schema.get_mut("properties").and_then(|properties| properties.pointer_mut(place));
+    if let Some(Value::Object(properties)) = properties {
+        for name in names {
+            properties.remove(*name);
+        }
+    }
+    schema
 }
 
 /// A request with this action, and its answer: what `call --schema` prints.

@@ -3,11 +3,12 @@
 //! A group of operations works on a copy; the copy becomes the truth when the group is committed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sqlx::SqliteConnection;
 
 use super::error::QueueError;
+use super::ops::insert::Recent;
 use super::outside::{Causes, Kills};
 use super::state::{State, Tally};
 use crate::task::{BatchId, ClaimId, Priority, RunState, TaskId};
@@ -52,6 +53,8 @@ pub struct Memory {
     pub next_batch: BatchId,
     /// Some of the stored contexts, by hash.
     pub contexts: BTreeMap<[u8; 32], i64>,
+    /// The latest batches that came without a key of their client's.
+    pub(super) recent: VecDeque<Recent>,
     pub ahead: BTreeSet<Ahead>,
     /// The earliest `ready_at` of a waiting task, or earlier; queue time.
     pub next_due: Option<i64>,
@@ -87,6 +90,7 @@ impl Memory {
             next_task: next_id(connection, "task").await?,
             next_batch: next_id(connection, "batch").await?,
             contexts: BTreeMap::new(),
+            recent: Recent::load(connection).await?,
             ahead: BTreeSet::new(),
             next_due: sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1")
                 .fetch_one(&mut *connection)

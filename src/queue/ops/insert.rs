@@ -1,20 +1,24 @@
 //! `add` and `add_batch`: tasks into the queue, once per request key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use sqlx::SqliteConnection;
 
 use super::super::added::Answered;
 use super::super::error::QueueError;
 use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json, parsed};
-use crate::protocol::ItemError;
+use crate::protocol::{AUTO_KEY, ItemError};
 use crate::task::{BatchId, Priority, TaskId, TaskSpec};
 
 /// How many contexts the writer remembers; most clients come with one of a few.
 const CONTEXTS: usize = 64;
+/// How long a batch without a key is compared with those that follow, ms; and how many there are at most.
+const TWIN_WITHIN: i64 = 60_000;
+const TWINS: usize = 64;
 
 /// Tasks to insert.
 #[derive(Debug)]
@@ -98,9 +102,50 @@ pub struct Inserted {
     /// Tasks in the queue.
     pub queued: i64,
     pub errors: Vec<ItemError>,
+    /// The same was added a moment ago, both times without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<Twin>,
     /// True when nothing was added, for the key was seen before.
     #[serde(skip)]
     pub repeated: bool,
+}
+
+/// An earlier batch with the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    pub batch_id: BatchId,
+    /// How long ago it was added, ms.
+    pub age_ms: i64,
+}
+
+/// A batch that came without a key of its client's.
+#[derive(Debug, Clone)]
+pub struct Recent {
+    hash: [u8; 32],
+    batch_id: BatchId,
+    /// Queue time.
+    at: i64,
+}
+
+impl Recent {
+    /// Those that were there when the daemon ended last, the latest at the end.
+    pub(in super::super) async fn load(connection: &mut SqliteConnection) -> Result<VecDeque<Self>, QueueError> {
+        let rows: Vec<(Vec<u8>, BatchId, i64)> = sqlx::query_as(
+            "SELECT hash, batch_id, created_at FROM request_key
+             WHERE created_at > (SELECT queue_ms FROM clock) - ?1 AND key >= ?2 AND key < ?2 || '~'
+             ORDER BY created_at DESC LIMIT ?3",
+        )
+        .bind(TWIN_WITHIN)
+        .bind(AUTO_KEY)
+        .bind(i64::try_from(TWINS).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await?;
+        let known = rows
+            .into_iter()
+            .rev()
+            .filter_map(|(hash, batch_id, at)| Some(Self { hash: hash.try_into().ok()?, batch_id, at }));
+        Ok(known.collect())
+    }
 }
 
 /// Why nothing was inserted.
@@ -142,6 +187,7 @@ impl Operation for Insert {
             position: self.tasks.first().and_then(|task| position(tx, task)),
             queued: tx.memory.tally.queued(),
             errors: self.errors.clone(),
+            twin: self.twin(tx, batch_id),
             repeated: false,
         };
         if let Some(key) = &self.key {
@@ -158,6 +204,22 @@ impl Insert {
     /// Whether a key is not looked up: it seldom was seen before. That of a batch in parts often was.
     const fn takes_for_new(&self, key: &RequestKey, tx: &Tx<'_>) -> bool {
         tx.takes_keys_for_new && !key.resume && matches!(self.batch, Batch::New { .. })
+    }
+
+    /// The latest batch with the same content, if both came without a key; from here on this one is.
+    fn twin(&self, tx: &mut Tx<'_>, batch_id: BatchId) -> Option<Twin> {
+        if self.more || matches!(self.batch, Batch::Existing(_)) {
+            return None;
+        }
+        let hash = self.key.as_ref().filter(|key| key.key.starts_with(AUTO_KEY))?.hash;
+        let (now, recent) = (tx.now, &mut tx.memory.recent);
+        while recent.len() >= TWINS || recent.front().is_some_and(|oldest| oldest.at <= now - TWIN_WITHIN) {
+            recent.pop_front();
+        }
+        let twin = recent.iter().rev().find(|earlier| earlier.hash == hash);
+        let twin = twin.map(|earlier| Twin { batch_id: earlier.batch_id, age_ms: now - earlier.at });
+        recent.push_back(Recent { hash, batch_id, at: now });
+        twin
     }
 
     /// The answer that was given to the same key, if it holds.

@@ -5,8 +5,9 @@ use super::super::error::QueueError;
 use super::super::ops::update;
 use super::super::state::State;
 use super::super::tx::json;
-use crate::protocol::Counts;
+use crate::protocol::{BatchInfo, Counts};
 use crate::task::{BatchId, TaskId};
+use crate::time::rfc3339;
 
 /// How selected tasks stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +39,28 @@ impl Queue {
             },
             run_ms,
         }))
+    }
+
+    /// At most `limit` batches, from the one with this id (else the latest) downwards.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn batches(&self, from: Option<BatchId>, limit: u32) -> Result<Vec<BatchInfo>, QueueError> {
+        let rows: Vec<(BatchId, Option<String>, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT id, name, created_at, queued, running, completed, failed, cancelled FROM batch
+             WHERE id <= ?1 ORDER BY id DESC LIMIT ?2",
+        )
+        .bind(from.unwrap_or(BatchId::MAX))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        let infos =
+            rows.into_iter().map(|(batch_id, name, created_at, queued, running, completed, failed, cancelled)| {
+                let total = queued + running + completed + failed + cancelled;
+                let counts = Counts { total, queued, running, completed, failed, cancelled };
+                BatchInfo { batch_id, name, created_at: rfc3339(created_at), counts }
+            });
+        Ok(infos.collect())
     }
 
     /// The tally of the tasks with these ids, of a batch if one is given.

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Incoming, Reply, tasks};
 use crate::function;
-use crate::protocol::{Add, AddBatch, Added, BatchAdded, ErrorCode, ItemError, Refusal, parse_spec};
+use crate::protocol::{AUTO_KEY, Add, AddBatch, Added, BatchAdded, ErrorCode, ItemError, Refusal, parse_spec};
 use crate::queue::ops::LISTED;
-use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, NewTask, RequestKey};
+use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, NewTask, RequestKey, Twin};
 use crate::server::Shared;
 use crate::task::{RunState, TaskSpec};
 
@@ -55,7 +55,17 @@ pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> 
 pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: AddBatch) -> Result<Reply, Refusal> {
     let AddBatch { tasks: given, name, batch_id, defaults, atomic, request_key: key, more, resume } = request;
     let content = ("add_batch", &given, &name, batch_id, &defaults, atomic);
-    let key = key.map(|key| request_key(service, key, resume, &content)).transpose()?;
+    let is_whole = batch_id.is_none() && !more;
+    let key = match key {
+        Some(key) if !key.starts_with(AUTO_KEY) => Some(request_key(service, key, resume, &content)?),
+        // The same from another folder is other work.
+        Some(key) => Some(request_key(service, key, false, &(content, incoming.cwd()?))?),
+        None if is_whole => {
+            let key = format!("{AUTO_KEY}{:032x}", fastrand::u128(..));
+            Some(request_key(service, key, false, &(content, incoming.cwd()?))?)
+        }
+        None => None,
+    };
     let mut warnings = Warnings::new();
     let count = given.len();
     let (mut new, mut errors) = (Vec::with_capacity(count), Vec::new());
@@ -109,7 +119,19 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         count => format!("; {} refused, see `errors`", tasks(count)),
     };
     let message = format!("{} {again} as batch {} ({ids}){bad}.{}", tasks(added), data.batch_id, what_next(service));
-    Ok(Reply::new(message, &data)?.warn(counted(warnings)))
+    let twin = inserted.twin.filter(|_| !inserted.repeated).map(|twin| again_without_key(twin, &data));
+    Ok(Reply::new(message, &data)?.warn(counted(warnings)).warn(twin.into_iter().collect()))
+}
+
+/// What is said where the client may not know that its first call was carried out.
+fn again_without_key(Twin { batch_id, age_ms }: Twin, data: &BatchAdded) -> String {
+    format!(
+        "batch {batch_id} with the same {} was added {} s ago; if this call only repeats that one, `cancel` with batch_id {}. \
+         Send a `request_key`, and a repeated call adds nothing",
+        tasks(data.added),
+        age_ms / 1000,
+        data.batch_id
+    )
 }
 
 fn checked(

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Reply;
 use crate::executor::{ExecutorError, Follower};
-use crate::output::{LogReader, Marks, STDERR, STDOUT, Streams, log_file};
+use crate::output::{Found as Lines, LogReader, Marks, STDERR, STDOUT, Streams, log_file};
 use crate::protocol::{ErrorCode, LogStream, Logs, LogsData, Refusal};
 use crate::queue::read::{NoLog, Stored};
 use crate::server::Shared;
@@ -70,7 +70,7 @@ async fn read(service: &Shared, request: &Logs, followed: &mut Option<Follower>)
     let id = request.task_id;
     let none_yet = |attempt| {
         let offset = request.offset.max(0);
-        LogsData { text: String::new(), next_offset: offset, size: 0, ended: false, dropped: 0, attempt }
+        LogsData { text: String::new(), next_offset: offset, size: 0, ended: false, dropped: 0, attempt, matches: None }
     };
     let log = match service.queue.attempt_log(id, request.attempt).await? {
         Ok(log) => log,
@@ -104,25 +104,40 @@ async fn read(service: &Shared, request: &Logs, followed: &mut Option<Follower>)
         LogStream::Stderr => Streams::One(STDERR),
     };
     let (offset, limit) = (request.offset, request.limit.unwrap_or(LIMIT) as usize);
-    let (text, next, size) = tokio::task::spawn_blocking(move || {
+    let search = request.search.clone();
+    let page = tokio::task::spawn_blocking(move || {
         let mut source = source;
-        let page = source.read_text(streams, offset, limit, !ended);
+        let page = page(&mut source, streams, search.as_deref(), offset, limit, !ended);
         remember(path, source.into_marks());
         page
     })
     .await
     .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let found = if ended || !text.is_empty() { Found::Text } else { Found::Nothing };
+    // A search that came further is answered, so that it need not begin anew.
+    let is_further = !page.text.is_empty() || (request.search.is_some() && signed(page.next) > offset.max(0));
+    let found = if ended || is_further { Found::Text } else { Found::Nothing };
     let data = LogsData {
-        text,
-        next_offset: signed(next),
-        size: signed(size),
+        text: page.text,
+        next_offset: signed(page.next),
+        size: signed(page.size),
         ended,
         dropped: log.dropped,
         attempt: log.number,
+        matches: request.search.as_ref().map(|_| page.matches.into_iter().map(signed).collect()),
     };
     Ok((data, found))
+}
+
+/// A page of a log, or of its lines that match.
+fn page(log: &mut LogReader, streams: Streams, search: Option<&str>, offset: i64, limit: usize, grows: bool) -> Lines {
+    match search {
+        Some(text) => log.search(streams, text, offset, limit, grows),
+        None => {
+            let (text, next, size) = log.read_text(streams, offset, limit, grows);
+            Lines { text, matches: Vec::new(), next, size }
+        }
+    }
 }
 
 /// A log file, with what is known of it.
@@ -158,7 +173,13 @@ fn answer(request: &Logs, data: &LogsData) -> Result<Reply, Refusal> {
         } else {
             "it runs still; ask again from next_offset"
         };
-        format!("attempt {}: bytes up to {} of {}{dropped}; {more}.", data.attempt, data.next_offset, data.size)
+        let matches = data.matches.as_ref().map(|matches| match matches.len() {
+            0 => "no line matches, ".to_owned(),
+            1 => "1 line matches, ".to_owned(),
+            lines => format!("{lines} lines match, "),
+        });
+        let (matches, upto, size) = (matches.unwrap_or_default(), data.next_offset, data.size);
+        format!("attempt {}: {matches}bytes up to {upto} of {size}{dropped}; {more}.", data.attempt)
     };
     Reply::new(message, data)
 }

@@ -12,6 +12,8 @@ use crate::version::VERSION;
 
 /// Seconds of ends from which on their rate says more than the average time of a task.
 const STEADY: u32 = 10;
+/// How many batches are listed in detail.
+const LATEST: u32 = 10;
 
 pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<Reply, Refusal> {
     let selected = match request.batch_id {
@@ -19,6 +21,11 @@ pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<
         Some(id) => batch(service, id).await?,
     };
     let mut data = data(service, selected.counts, selected.run_ms);
+    data.batches = match request.batch_id {
+        Some(id) => Some(service.queue.batches(Some(id), 1).await?),
+        None if request.detailed => Some(service.queue.batches(None, LATEST).await?),
+        None => None,
+    };
     if request.detailed {
         let mut lists = BTreeMap::new();
         for status in Status::ALL {
@@ -79,6 +86,7 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         pid: std::process::id(),
         uptime: service.started.elapsed().as_secs_f64(),
         home: service.home.root().display().to_string(),
+        batches: None,
         tasks: None,
     }
 }
