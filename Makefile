@@ -1,5 +1,5 @@
 # The targets that people and CI use. `make test` sets up what the tests need.
-.PHONY: build test lint setup next torture bench bench-quick deny fuzz ci-full clean
+.PHONY: build test lint setup next agents torture bench bench-quick deny fuzz ci-full clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -19,6 +19,16 @@ next:
 test: setup next
 	cargo test --no-fail-fast --features failpoints --all-targets
 	cargo test --doc
+
+# The agents' server, driven by the protocol's Python SDK: the current one, and the one of the older revisions.
+agents: build $(TARGET)/agents/modern $(TARGET)/agents/legacy
+	$(TARGET)/agents/modern/bin/python tests/agents/scenarios.py $(TARGET)/release/batch-executor
+	$(TARGET)/agents/legacy/bin/python tests/agents/scenarios.py $(TARGET)/release/batch-executor
+
+$(TARGET)/agents/%: tests/agents/%.txt
+	python3 -m venv --clear $@
+	$@/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 lint:
 	cargo fmt --check

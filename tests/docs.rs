@@ -1,4 +1,4 @@
-//! The pages are true: the commands of README.md and docs/guide.md are run as written, and print what the pages show.
+//! The pages are true: the commands of README.md, docs/guide.md and docs/agents.md are run as written, and print what the pages show.
 //!
 //! A `console` block is run: what follows `$ ` (and `> `, which continues it) in bash, all of a page in one home and one
 //! folder. Other blocks are not. `UPDATE_DOCS=1 cargo test --test docs` puts the real output into the pages.
@@ -21,6 +21,12 @@ fn the_readme_is_true() {
 fn the_guide_is_true() {
     let desk = Desk::new();
     check("docs/guide.md", &run_blocks(&read("docs/guide.md"), &desk));
+}
+
+#[test]
+fn the_page_for_agents_is_true() {
+    let desk = Desk::new();
+    check("docs/agents.md", &run_blocks(&read("docs/agents.md"), &desk));
 }
 
 #[test]
@@ -99,11 +105,13 @@ fn run_blocks(page: &str, desk: &Desk) -> String {
 fn steady(text: &str) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
+        let spaced = line.replace("\":", "\": ").replace(",\"", ", \"");
+        let words: Vec<&str> = spaced.split_whitespace().collect();
         let word = |at: usize| {
             let bare = words[at].trim_matches(|c: char| !c.is_ascii_alphanumeric());
             let fraction = bare.contains('.') && bare.starts_with(|c: char| c.is_ascii_digit());
-            let process = at > 0 && matches!(words[at - 1], "pid" | "keeper");
+            let before = if at > 0 { words[at - 1].trim_matches(['{', '"', ':']) } else { "" };
+            let process = matches!(before, "pid" | "keeper" | "max_rss" | "bytes");
             let size = words.get(at + 1).is_some_and(|unit| unit.contains("iB") || unit.contains("bytes"))
                 && bare.parse::<u64>().is_ok();
             if fraction || process || size { "#" } else { words[at] }

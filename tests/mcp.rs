@@ -214,6 +214,13 @@ fn it_ends_with_its_input_and_starts_the_daemon_that_it_needs() {
     assert!(lives(pid), "the daemon stays");
     assert_eq!(daemon.cli(&["daemon", "stop"]).status.code(), Some(0));
     until("the daemon has ended", || !lives(pid));
+    // A call that waits does not keep it for more than some seconds.
+    let mut agent = Agent::connect(&daemon);
+    agent.ok("add", json!({"name": "long", "function": "simulate", "params": {"duration": 600}}));
+    agent.ok("start", json!({}));
+    agent.send("tools/call", json!({"name": "wait", "arguments": {}}));
+    agent.stdin = None;
+    assert_eq!(agent.child.wait().expect("its end").code(), Some(0));
     let silent = daemon.command(&["mcp"]).stdin(Stdio::null()).output().expect("it runs");
     assert_eq!((silent.status.code(), silent.stdout.as_slice()), (Some(0), b"".as_slice()));
 }
