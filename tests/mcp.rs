@@ -22,6 +22,9 @@ fn there_is_a_tool_for_each_action_and_their_list_is_short() {
     assert_eq!(names, [ACTIONS, &["batch_executor"]].concat());
     for tool in tools {
         assert_eq!((&tool["inputSchema"]["type"], &tool["outputSchema"]["type"]), (&json!("object"), &json!("object")));
+        for schema in [&tool["inputSchema"], &tool["outputSchema"]] {
+            assert!(schema["properties"].as_object().into_iter().flatten().all(|(_, schema)| schema.is_object()));
+        }
         let hints = tool["annotations"].as_object().expect("hints");
         assert_eq!(hints.values().filter(|hint| hint.is_boolean()).count(), 4, "{tool}");
         let told = tool["inputSchema"]["properties"].as_object().expect("properties").iter();
@@ -46,8 +49,11 @@ fn an_agent_runs_a_batch_and_sees_what_failed_and_why() {
     let failed = agent.ok("results", json!({"batch_id": added["batch_id"], "filter_status": "failed"}));
     let [task] = failed["tasks"].as_array().expect("tasks").as_slice() else { panic!("{failed}") };
     assert_eq!((&task["exit_code"], task["error"].as_str()), (&json!(3), Some("exit code 3: broken")));
-    let wrote = agent.ok("logs", json!({"task_id": task["task_id"], "offset": -7}));
-    assert_eq!(wrote["text"], "broken\n");
+    let wrote = agent.tool("logs", json!({"task_id": task["task_id"], "offset": -7}));
+    assert_eq!(wrote["structuredContent"]["text"], "broken\n");
+    assert!(text(&wrote).ends_with("that is all.\nbroken\n"), "clients may pass the text alone: {wrote}");
+    let shown = agent.tool("show", json!({"task_id": task["task_id"]}));
+    assert!(text(&shown).contains("\"attempts\":[{"), "{shown}");
     let whole = json!({"tool_name": "batch_executor", "tool_args": {"action": "status"}});
     assert_eq!(agent.ok("batch_executor", whole)["counts"]["total"], 2);
     assert_eq!(agent.ok("batch_executor", json!({"action": "functions"}))["functions"][0]["name"], "simulate");
@@ -64,6 +70,13 @@ fn what_is_wrong_is_said_in_a_sentence_and_changes_nothing() {
             json!({"name": "n", "function": "command", "priority": 5}),
             "`priority` is 5, but must be one of low, medium, high, critical",
         ),
+        (
+            "results",
+            json!({"status": "failed"}),
+            "`results` has no parameter `status`; it takes batch_id, cursor, filter_status",
+        ),
+        ("functions", json!({"a": 1}), "`functions` has no parameter `a`; it takes none"),
+        ("batch_executor", json!({"action": "clear", "batch": 1}), "`clear` has no parameter `batch`"),
         ("start", json!({"max_concurrent": 0}), "`max_concurrent` is 0, but must be a whole number from 1 to 10000"),
         ("show", json!({"task_id": 99}), "no task 99"),
         ("results", json!({"max_bytes": 1}), "`max_bytes` is 1, but must be a whole number from 2048"),
@@ -122,7 +135,10 @@ fn a_wait_is_bounded_reports_progress_and_ends_with_its_call() {
     agent.ok("start", json!({}));
     let result = agent.tool("wait", json!({"timeout": 0.1}));
     assert_eq!((&result["isError"], &result["structuredContent"]["counts"]["running"]), (&json!(false), &json!(1)));
-    assert!(text(&result).starts_with("Not over yet: 0 queued, 1 running; they go on."), "{result}");
+    assert!(
+        text(&result).starts_with("Not over yet: 0 queued, 1 running, 0 of 1 tasks have ended; they go on."),
+        "{result}"
+    );
     let id = agent.send("tools/call", json!({"name": "wait", "arguments": {}, "_meta": {"progressToken": "p"}}));
     let told = agent.hear();
     assert_eq!((&told["method"], &told["params"]["progressToken"]), (&json!("notifications/progress"), &json!("p")));
@@ -163,8 +179,8 @@ fn a_batch_that_is_sent_again_without_a_key_is_added_and_said() {
     let mut agent = Agent::connect(&daemon);
     let again = agent.tool("add_batch", batch.clone());
     assert_eq!(again["structuredContent"]["batch_id"], 2, "never guessed: {again}");
-    let said = "\nwarning: batch 1 with the same 2 tasks was added";
-    assert!(text(&again).contains(said) && text(&again).contains("`cancel` with batch_id 2"), "{again}");
+    let said = "warning: batch 1 with the same 2 tasks was added";
+    assert!(text(&again).starts_with(said) && text(&again).contains("`cancel` with batch_id 2"), "{again}");
     // The socket says it, too; with a key, or from another folder, nothing is said.
     let mut request = batch.clone();
     request["action"] = json!("add_batch");
@@ -200,6 +216,8 @@ fn lines_of_a_log_are_found() {
     assert_eq!((&page["text"], &page["next_offset"]), (&json!("an Error\n"), &data["matches"][1]));
     let rest = agent.ok("logs", json!({"task_id": 1, "search": "Error", "offset": page["next_offset"]}));
     assert_eq!((&rest["text"], &rest["next_offset"]), (&json!("another Error\n"), &rest["size"]));
+    let around = agent.ok("logs", json!({"task_id": 1, "search": "an Error", "context": 1}));
+    assert_eq!(around["text"], "200000\nan Error\n1\n");
     let shown = daemon.cli(&["logs", "1", "--search", "Error"]);
     assert_eq!(String::from_utf8_lossy(&shown.stdout), "an Error\nanother Error\n");
 }

@@ -14,7 +14,7 @@ use batch_executor::queue::ops::clear::Clear;
 use batch_executor::queue::ops::control::{Promote, Start, Stop};
 use batch_executor::queue::ops::insert::{Batch, Insert, NewTask};
 use batch_executor::queue::ops::recover::{Recover, Release};
-use batch_executor::queue::ops::retry::Retry;
+use batch_executor::queue::ops::retry::{Change, Retry, Which};
 use batch_executor::queue::ops::update::Update;
 use batch_executor::queue::{Opened, Queue};
 use batch_executor::space::Floor;
@@ -160,6 +160,10 @@ fn lost() -> Recover {
     }
 }
 
+fn retry(ids: Vec<i64>) -> Retry {
+    Retry { which: Which::Tasks(ids), change: Change::default() }
+}
+
 #[tokio::test]
 async fn an_end_counts_once() {
     let mut bench = Bench::with(2).await;
@@ -229,10 +233,10 @@ async fn what_has_ended_is_changed_by_retry_alone() {
     bench.write(apply([ended(second, 1, None), started(claims[2])])).await;
     let update = |ids: &[TaskId]| Update { task_ids: ids.to_vec(), name: Some("new".into()), ..Update::default() };
     assert_eq!(bench.in_vain(update(&[1, 2, 3, 9])).await.not_updated.len(), 4);
-    assert_eq!(bench.in_vain(Retry::Tasks(vec![1, 3, 9])).await.not_requeued.len(), 3);
+    assert_eq!(bench.in_vain(retry(vec![1, 3, 9])).await.not_requeued.len(), 3);
     bench.write(Stop { reason: "stopped by request", yielded: Vec::new() }).await;
-    assert_eq!(bench.write(Retry::Tasks(vec![2])).await.requeued, 1);
-    assert_eq!(bench.in_vain(Retry::Tasks(vec![2])).await.requeued, 0);
+    assert_eq!(bench.write(retry(vec![2])).await.requeued, 1);
+    assert_eq!(bench.in_vain(retry(vec![2])).await.requeued, 0);
     bench.in_vain(apply([ended(second, 1, None)])).await;
     bench.in_vain(Promote).await;
 }

@@ -49,6 +49,9 @@ pub struct LogsArgs {
     /// Only lines with this text
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
+    /// With --search: so many lines before and after each, too
+    #[arg(long, short = 'C', value_name = "LINES", requires = "search")]
+    context: Option<u32>,
 }
 
 /// Prints what a task wrote; with `--json` one response a line.
@@ -105,6 +108,7 @@ fn first_request(args: &LogsArgs) -> Map<String, Value> {
     insert(&mut parameters, "offset", args.tail.map(|tail| -i64::from(tail)));
     insert(&mut parameters, "limit", args.limit.as_ref());
     insert(&mut parameters, "search", args.search.as_ref());
+    insert(&mut parameters, "context", args.context);
     parameters
 }
 

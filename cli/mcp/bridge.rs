@@ -12,8 +12,8 @@ use nix::unistd::pipe2;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::reply;
 use super::tools::{ANY, BUDGET};
+use super::{reply, tools};
 use crate::args::EnvironmentArgs;
 use crate::context::{Context, working_directory};
 use crate::exit;
@@ -58,6 +58,7 @@ impl Call {
             arguments
         };
         let action = request.get("action").and_then(Value::as_str).unwrap_or_default().to_owned();
+        tools::only_known(&action, &request)?;
         let most = match request.remove(BUDGET) {
             None | Some(Value::Null) => reply::USUAL,
             Some(value) => value
@@ -197,17 +198,21 @@ impl Asking {
             request.insert("batch_id".to_owned(), batch_id.clone());
         }
         let mut response = self.ask(&Call { request, action: "status".to_owned() })?;
-        if let (Some(data), Some(error)) = (&mut response.data, &timed_out.error) {
-            data["counts"] = error.details["counts"].clone();
-            let count = |name: &str| data["counts"][name].as_f64().unwrap_or(0.0);
+        if let (Some(Value::Object(data)), Some(error)) = (&mut response.data, &timed_out.error) {
+            let counts = error.details["counts"].clone();
+            let count = |name: &str| counts[name].as_f64().unwrap_or(0.0);
             let (total, queued, running) = (count("total"), count("queued"), count("running"));
-            data["progress"] = json!((total - queued - running) * 100.0 / total);
             response.message = format!(
-                "Not over yet: {queued} queued, {running} running; they go on. Call `wait` again, or do something else and come back: \
-                 the ids stay valid. The whole queue: {}",
-                response.message
+                "Not over yet: {queued} queued, {running} running, {} of {total} tasks have ended; they go on. Call `wait` again, or do something \
+                 else and come back: the ids stay valid.",
+                total - queued - running
             );
+            data.insert("progress".to_owned(), json!((total - queued - running) * 100.0 / total));
+            data.insert("counts".to_owned(), counts);
+            data.insert("timed_out".to_owned(), true.into());
+            data.remove("batches");
         }
+        response.action = Some("wait".to_owned());
         Ok(response)
     }
 }

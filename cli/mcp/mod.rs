@@ -32,9 +32,10 @@ use crate::failure::Failure;
 use bridge::Call;
 
 const INSTRUCTIONS: &str = "A durable job queue on this machine: hand it many tasks, say how many may run at once, come back later. \
-Everything that was acknowledged survives restarts of this server, the daemon and the machine, and ids stay valid. \
+Everything that was acknowledged survives restarts of this server, the daemon and the machine, and ids stay valid until `clear`. \
 Usual way: `add_batch`, `start`, then `wait` (again and again) or `status`, then `results` with filter_status=failed. \
-Send a `request_key` with `add` and `add_batch` whenever the call may be repeated.";
+Send a `request_key` with `add` and `add_batch` whenever the call may be repeated. \
+Tasks run in this server's folder unless they say another (`cwd`).";
 
 /// Serves until standard input ends.
 ///

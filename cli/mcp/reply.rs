@@ -9,15 +9,16 @@ pub const USUAL: usize = 32 * 1024;
 /// How long a text within a reply may be, in bytes, by how short the reply must become.
 const SHORTER: [usize; 5] = [16 * 1024, 4 * 1024, 1024, 400, 200];
 
-/// The tool's result for an answer, in about `most` bytes.
+/// The tool's result for an answer, in about `most` bytes. Some clients show an agent only the text: it has what it is about.
 pub fn of(response: Response, most: usize) -> CallToolResult {
-    let Response { ok, message, data, warnings, error, .. } = response;
-    let mut text = shortened(message.trim_end(), most / 4);
+    let Response { ok, action, message, data, warnings, error, .. } = response;
+    let mut text = String::new();
+    // First, for they may say that something else was done than was meant.
     for warning in warnings.unwrap_or_default() {
-        text.push_str("\nwarning: ");
-        text.push_str(&shortened(&warning, 400));
+        text.push_str(&format!("warning: {}\n", shortened(&warning, 400)));
     }
     if !ok {
+        text.push_str(&shortened(message.trim_end(), most / 4));
         if let Some(details) =
             error.map(|error| error.details).filter(|details| details.as_object().is_some_and(|d| !d.is_empty()))
         {
@@ -27,9 +28,34 @@ pub fn of(response: Response, most: usize) -> CallToolResult {
         return refused(&text);
     }
     let mut data = data.unwrap_or_default();
-    let room = most.saturating_sub(text.len());
-    if fit(&mut data, room) {
-        text.push_str("\nShortened to fit: `logs` has all that a task wrote, next_cursor the tasks that come after, max_bytes more at once.");
+    // The text may have it once more, or as much of it as a quarter.
+    let room = (most - most / 4).saturating_sub(message.len().min(most / 4) + text.len());
+    let fitted = fit(&mut data, room);
+    if fitted == Fitted::Fewer {
+        // It would tell of tasks that the next page has.
+        text.push_str(message.lines().next().unwrap_or_default());
+    } else {
+        text.push_str(&shortened(message.trim_end(), most / 4));
+    }
+    if fitted != Fitted::Whole {
+        text.push_str("\nShortened to fit; more with max_bytes.");
+        if let Some(cursor) = data.get("next_cursor").and_then(Value::as_i64) {
+            text.push_str(&format!(" The next tasks: cursor={cursor}."));
+        }
+        if data.get("tasks").is_some_and(Value::is_array) {
+            text.push_str(" `logs` has all that a task wrote.");
+        }
+    }
+    match data.get("text").and_then(Value::as_str) {
+        Some(log) if action.as_deref() == Some("logs") => {
+            text.push('\n');
+            text.push_str(log);
+        }
+        _ if length(&data) <= most / 8 || text.lines().count() == 1 => {
+            text.push('\n');
+            text.push_str(&shortened(&data.to_string(), most / 4));
+        }
+        _ => {}
     }
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
     result.structured_content = Some(data);
@@ -41,30 +67,57 @@ pub fn refused(text: &str) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
-/// Makes it fit; whether something was left out.
-fn fit(data: &mut Value, room: usize) -> bool {
+/// What it took to make it fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fitted {
+    Whole,
+    /// Long texts have lost their middle.
+    Shorter,
+    /// Tasks were left out.
+    Fewer,
+}
+
+fn fit(data: &mut Value, room: usize) -> Fitted {
     if length(data) <= room {
-        return false;
+        return Fitted::Whole;
     }
     for most in SHORTER {
         shorten(data, most);
         if length(data) <= room {
-            return true;
+            return Fitted::Shorter;
         }
     }
-    let mut last = None;
-    while length(data) > room {
-        let Some(Value::Array(tasks)) = data.get_mut("tasks") else { break };
-        if tasks.len() <= 1 {
-            break;
+    let mut fitted = Fitted::Shorter;
+    while length(data) > room && halve(data) {
+        fitted = Fitted::Fewer;
+    }
+    if fitted == Fitted::Fewer
+        && let Some(last) = data["tasks"].as_array().and_then(|tasks| tasks.last())
+    {
+        data["next_cursor"] = last["task_id"].clone();
+    }
+    fitted
+}
+
+/// Halves the longest list of tasks or batches, down to one; false when there is none to halve.
+fn halve(data: &mut Value) -> bool {
+    let mut lists: Vec<&mut Vec<Value>> = Vec::new();
+    for (name, value) in data.as_object_mut().into_iter().flatten() {
+        match value {
+            Value::Array(list) if matches!(name.as_str(), "tasks" | "batches") => lists.push(list),
+            Value::Object(states) if name == "tasks" => {
+                lists.extend(states.values_mut().filter_map(Value::as_array_mut))
+            }
+            _ => {}
         }
-        tasks.truncate(tasks.len() / 2);
-        last = tasks.last().map(|task| task["task_id"].clone());
     }
-    if let Some(last) = last {
-        data["next_cursor"] = last;
+    match lists.into_iter().max_by_key(|list| list.len()) {
+        Some(list) if list.len() > 1 => {
+            list.truncate(list.len() / 2);
+            true
+        }
+        _ => false,
     }
-    true
 }
 
 fn length(data: &Value) -> usize {
@@ -80,12 +133,21 @@ fn shorten(value: &mut Value, most: usize) {
     }
 }
 
-/// Its beginning and its end, the end longer: there errors are.
+/// Its beginning and its end, the end longer: there errors are. What was left out before is counted with it.
 fn shortened(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }
     let head = text.floor_char_boundary(most / 3);
     let tail = text.ceil_char_boundary(text.len() - (most - most / 3));
-    format!("{}\n… {} bytes left out …\n{}", &text[..head], tail - head, &text[tail..])
+    let (mut left_out, mut rest) = (tail - head, &text[head..tail]);
+    while let Some((before, after)) = rest.split_once(LEFT_OUT) {
+        let count = before.rsplit_once("… ").and_then(|(_, count)| count.parse::<usize>().ok());
+        left_out += count.unwrap_or(0);
+        rest = after;
+    }
+    format!("{}\n… {left_out}{LEFT_OUT}{}", &text[..head], &text[tail..])
 }
+
+/// How what is left out is marked, behind the number of bytes; as the daemon does it in a result.
+const LEFT_OUT: &str = " bytes left out …\n";

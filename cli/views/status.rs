@@ -39,6 +39,13 @@ pub fn write(out: &mut Screen, status: &StatusData) -> io::Result<()> {
         let total = text::seconds(status.total_execution_time);
         field(out, LABEL, "time", &format!("{} a task on average, {total} in all", text::seconds(average)))?;
     }
+    if let Some(batches) = status.batches.as_ref().filter(|batches| status.tasks.is_some() && !batches.is_empty()) {
+        writeln!(out, "\nbatches")?;
+        for batch in batches {
+            let named = batch.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            field(out, LABEL, &batch.batch_id.to_string(), &format!("{}{named}", counts(&batch.counts)))?;
+        }
+    }
     for (state, listed) in status.tasks.iter().flatten() {
         if !listed.is_empty() {
             writeln!(out, "\n{state}")?;

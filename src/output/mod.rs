@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use answer::{Answer, LONGEST_ANSWER};
 pub use reader::{LogReader, Marks, Streams};
 pub use result::plain_result;
-pub use search::Found;
+pub use search::{Found, Search};
 
 use crate::task::TaskId;
 

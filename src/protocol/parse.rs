@@ -22,6 +22,8 @@ pub const AUTO_KEY: &str = "auto:";
 const MOST_LOG_BYTES: u32 = 16 * 1024 * 1024;
 /// The longest `search` of `logs`, in bytes.
 const LONGEST_SEARCH: usize = 1000;
+/// The most lines of `context` around a match.
+const MOST_CONTEXT: u32 = 100;
 /// The largest `limit` of `results`.
 const MOST_RESULTS: u32 = 100_000;
 /// Keys of a tool call that are the agent's own business.
@@ -251,6 +253,7 @@ fn logs(fields: &Fields<'_>) -> Result<Logs, String> {
         limit: fields.small("limit", 1, MOST_LOG_BYTES)?,
         follow: fields.bool("follow")?.unwrap_or(false),
         search: fields.text("search", LONGEST_SEARCH)?,
+        context: fields.small("context", 0, MOST_CONTEXT)?,
     })
 }
 
@@ -301,6 +304,8 @@ fn retry(fields: &Fields<'_>) -> Result<Retry, String> {
         task_ids: fields.ids("task_ids")?,
         filter_status: fields.word("filter_status", &ENDED[1..])?,
         batch_id: fields.id("batch_id")?,
+        timeout: fields.nullable("timeout", fields.positive_seconds("timeout"))?,
+        max_retries: fields.small("max_retries", 0, MAX_RETRIES_LIMIT)?,
     };
     let filtered = retry.filter_status.is_some() || retry.batch_id.is_some();
     let given = [retry.task_id.is_some(), retry.task_ids.is_some(), filtered];

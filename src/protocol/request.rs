@@ -121,14 +121,14 @@ pub struct NewTask {
     /// What it is called in lists, 1 to 4096 bytes. Example: "resize 0417.jpg"
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What runs it: `command`, `code_execution`, `custom_function`, `simulate` or one of the user's own; the tool `functions` lists them
+    /// What runs it: `command`, `code_execution`, `custom_function`, `simulate` or one of the user's own; `functions` lists them with their parameters
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub function: Option<String>,
-    /// The function's parameters. Examples: {"argv": ["make", "test"]} for `command`, {"runtime": "terminal", "code": "a | b"} for `code_execution` (or python, nodejs)
+    /// The function's parameters. Examples: {"argv": ["make", "test"]} for `command`, {"runtime": "terminal", "code": "a | b"} for `code_execution` of lines for sh (or python, nodejs)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
-    /// Higher goes first; default medium
+    /// Higher goes first, before all that is queued and after what runs; default medium
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Priority>")]
     pub priority: Option<Value>,
@@ -140,7 +140,7 @@ pub struct NewTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<f64>")]
     pub timeout: Option<Value>,
-    /// Seconds before the first retry, doubled each time up to 300; default 1
+    /// Seconds before the first retry, doubled each time up to 300, give or take a tenth; default 1
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<f64>")]
     pub retry_delay: Option<Value>,
@@ -173,7 +173,7 @@ pub struct Add {
 /// `add_batch`: many tasks.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct AddBatch {
-    /// The tasks, at least one; `name` defaults to `Task N`. Bad ones are listed in `errors`, the others are added
+    /// The tasks, at least one, with the fields of `add`; `name` defaults to `Task N`. Bad ones are listed in `errors`, the others are added
     #[schemars(with = "Vec<NewTask>")]
     pub tasks: Vec<Value>,
     /// The batch's name. Example: "thumbnails"
@@ -206,14 +206,14 @@ pub struct AddBatch {
 /// `start`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Start {
-    /// How many tasks may run at once, 1 to 10000; default 5. While it runs, this changes it
+    /// How many tasks may run at once, 1 to 10000; default 5 whenever it starts anew. While it runs, this changes it
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub max_concurrent: Option<u32>,
     /// Seconds for the whole run; then running tasks go back to the queue. Null: none
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Option<f64>>,
-    /// Stay running for tasks that are added later; default false
+    /// Stay running when all tasks have ended, for those that are added later; default false: then they need another `start`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<bool>,
     /// Stop after so many failed tasks; null: never
@@ -235,7 +235,7 @@ pub struct Stop {
 /// `status`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct StatusRequest {
-    /// Also the latest ten batches and the first ten tasks of each state
+    /// Also the latest ten batches and ten tasks of each state
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub detailed: bool,
@@ -258,7 +258,7 @@ pub enum ResultsFormat {
 /// `results`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Results {
-    /// The shape of the text; the data is the same for each
+    /// The shape of the text alone
     #[schemars(default)]
     pub format: ResultsFormat,
     /// Only tasks in this state. Example: "failed"
@@ -319,9 +319,13 @@ pub struct Logs {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub follow: bool,
-    /// Only lines with this text, from `offset` on; each one's own offset is in `matches`. Example: "Error"
+    /// Only lines with this text (no pattern), from `offset` on; each one's own offset is in `matches`. Example: "Error"
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
+    /// With `search`: so many lines before and after each, too, 0 to 100
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100))]
+    pub context: Option<u32>,
 }
 
 /// `update`: the fields that are `Some` change.
@@ -389,7 +393,7 @@ pub struct Export {
     /// Only tasks of this batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
-    /// Every attempt with how it ended, too
+    /// Every attempt with how it ended, too (in CSV as JSON in a cell)
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub attempts: bool,
@@ -410,11 +414,31 @@ pub struct Backup {
     pub overwrite: bool,
 }
 
+/// The states that `clear` takes.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it stands in the schema alone")]
+enum Ended {
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// The states that `retry` takes.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it stands in the schema alone")]
+enum Again {
+    Failed,
+    Cancelled,
+}
+
 /// `clear`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Clear {
-    /// Only tasks that ended so: completed, failed or cancelled; default all three
+    /// Only tasks that ended so; default all that have ended
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Ended>")]
     pub filter_status: Option<Status>,
     /// Only tasks of this batch
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -448,24 +472,32 @@ pub struct Retry {
     /// Several tasks
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
-    /// All that are failed, or cancelled
+    /// All that are failed, or all that are cancelled
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Again>")]
     pub filter_status: Option<Status>,
     /// Those of this batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// Seconds that an attempt may take from now on, above 0; null: any time. Default: as it was
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Option<f64>>,
+    /// How often a failed attempt is tried again from now on, 0 to 1000. Default: as it was
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
+    pub max_retries: Option<u32>,
 }
 
 /// `wait`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Wait {
-    /// This batch; default all tasks
+    /// This batch; default all tasks, earlier ones too
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
     /// These tasks
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
-    /// Seconds; past it the tasks go on and the answer is a `conflict` with reason `timeout`
+    /// Seconds that the call may take; past it the tasks go on
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
 }

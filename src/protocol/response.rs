@@ -58,11 +58,12 @@ pub struct Task<J = Value> {
     pub limits: Option<Map<String, Value>>,
     /// In `show` and `export` with `attempts` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
     pub attempts: Option<Vec<Attempt>>,
 }
 
 /// One attempt of a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// From 1.
     pub attempt: u32,
@@ -76,7 +77,7 @@ pub struct Attempt {
     pub signal: Option<i32>,
     /// Seconds, user and system.
     pub cpu_time: Option<f64>,
-    /// Bytes.
+    /// Bytes; at least what the keeper itself takes, for Linux counts the memory from before the program began (getrusage(2)).
     pub max_rss: Option<i64>,
 }
 
@@ -202,7 +203,7 @@ pub struct BatchInfo {
     pub counts: Counts,
 }
 
-/// The sums in `results`.
+/// The sums in `results`: the counts of the tasks that were asked for; the times without regard to `filter_status`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     #[serde(flatten)]

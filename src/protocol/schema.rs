@@ -33,6 +33,9 @@ pub const ACTIONS: &[&str] = &[
     "functions",
 ];
 
+/// How many words a list in an answer's schema may have.
+const MOST_WORDS: usize = 6;
+
 /// What an action takes, without `action` itself; none if there is no such action.
 pub fn parameters(action: &str) -> Option<Map<String, Value>> {
     Some(match action {
@@ -77,8 +80,11 @@ pub fn data(action: &str) -> Option<Map<String, Value>> {
         "start" => given::<Started>(),
         "stop" => given::<StopAnswer>(),
         "status" => given::<StatusData>(),
-        "wait" => without_lists(given::<StatusData>(), "", &["batches", "tasks"]),
-        "results" => without_lists(given::<ResultsData>(), "/tasks/items/properties", &["attempts"]),
+        "wait" => without_properties(
+            given::<StatusData>(),
+            &["batches", "tasks", "version", "protocol", "pid", "home", "uptime"],
+        ),
+        "results" => given::<ResultsData>(),
         "show" => given::<Task>(),
         "logs" => given::<LogsData>(),
         "update" => given::<Updated>(),
@@ -92,10 +98,9 @@ pub fn data(action: &str) -> Option<Map<String, Value>> {
     })
 }
 
-/// Without properties that only another action gives.
-fn without_lists(mut schema: Map<String, Value>, place: &str, names: &[&str]) -> Map<String, Value> {
-    let properties = schema.get_mut("properties").and_then(|properties| properties.pointer_mut(place));
-    if let Some(Value::Object(properties)) = properties {
+/// Without properties that are another action's, or are told of there.
+fn without_properties(mut schema: Map<String, Value>, names: &[&str]) -> Map<String, Value> {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         for name in names {
             properties.remove(*name);
         }
@@ -197,8 +202,16 @@ fn shorten(schema: &mut Value, described: bool) {
             {
                 not_null(map);
             }
+            // Words that an agent meets in answers explain themselves, and there may be more of them tomorrow.
+            if !described && map.get("enum").and_then(Value::as_array).is_some_and(|words| words.len() > MOST_WORDS) {
+                map.remove("enum");
+            }
             if map.get("minimum").and_then(Value::as_f64) == Some(0.0) {
                 map.remove("minimum");
+            }
+            // Some clients refuse a list of tools in which a property's schema is `true`; an empty one says the same.
+            if let Some(Value::Object(properties)) = map.get_mut("properties") {
+                properties.values_mut().filter(|schema| schema.is_boolean()).for_each(|schema| *schema = json!({}));
             }
             map.values_mut().for_each(|value| shorten(value, described));
         }

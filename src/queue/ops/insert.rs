@@ -72,6 +72,13 @@ impl NewTask {
     }
 }
 
+impl NewTask {
+    /// How often a failed attempt of it is tried again.
+    pub const fn max_retries(&self) -> u32 {
+        self.max_retries
+    }
+}
+
 /// The batch that tasks go to.
 #[derive(Debug, Clone)]
 pub enum Batch {
@@ -131,7 +138,7 @@ impl Recent {
     /// Those that were there when the daemon ended last, the latest at the end.
     pub(in super::super) async fn load(connection: &mut SqliteConnection) -> Result<VecDeque<Self>, QueueError> {
         let rows: Vec<(Vec<u8>, BatchId, i64)> = sqlx::query_as(
-            "SELECT hash, batch_id, created_at FROM request_key
+            "SELECT hash, batch_id, created_at FROM request_key INDEXED BY request_key_age
              WHERE created_at > (SELECT queue_ms FROM clock) - ?1 AND key >= ?2 AND key < ?2 || '~'
              ORDER BY created_at DESC LIMIT ?3",
         )

@@ -13,7 +13,22 @@ use crate::task::{BatchId, Status, TaskId};
 
 /// Requeues tasks.
 #[derive(Debug, Clone)]
-pub enum Retry {
+pub struct Retry {
+    pub which: Which,
+    pub change: Change,
+}
+
+/// What holds for the tasks from now on, where it is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Change {
+    /// Some(None): no limit.
+    pub timeout_ms: Option<Option<i64>>,
+    pub max_retries: Option<u32>,
+}
+
+/// The tasks.
+#[derive(Debug, Clone)]
+pub enum Which {
     Tasks(Vec<TaskId>),
     /// All of a status above an id and up to one, in pieces.
     Ended {
@@ -54,14 +69,14 @@ impl Operation for Retry {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<RetryOutcome, QueueError> {
         let mut outcome = RetryOutcome::default();
-        let rows = self.rows(tx).await?;
-        match self {
-            Self::Tasks(ids) => {
+        let rows = self.which.rows(tx).await?;
+        match &self.which {
+            Which::Tasks(ids) => {
                 let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
                 let unknown = ids.iter().filter(|id| !known.contains(id));
                 outcome.not_requeued.extend(unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.into() }));
             }
-            Self::Ended { .. } | Self::Batch { .. } => {
+            Which::Ended { .. } | Which::Batch { .. } => {
                 let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
                 outcome.next = rows.last().map(|row| row.id).filter(|_| full);
             }
@@ -69,12 +84,12 @@ impl Operation for Retry {
         let mut again = Vec::with_capacity(rows.len());
         for row in rows {
             let state = state_of(row.state)?;
-            let asked = match self {
-                Self::Batch { status: Some(status), .. } => state.status() == *status,
+            let asked = match &self.which {
+                Which::Batch { status: Some(status), .. } => state.status() == *status,
                 _ => true,
             };
             if !asked || !matches!(state, State::Failed | State::Cancelled) {
-                if let Self::Tasks(_) = self {
+                if let Which::Tasks(_) = self.which {
                     outcome.not_requeued.push(NotDone { task_id: row.id, reason: format!("is {}", state.status()) });
                 }
                 continue;
@@ -88,17 +103,21 @@ impl Operation for Retry {
         outcome.not_requeued.truncate(LISTED);
         sqlx::query(
             "UPDATE task SET state = 0, ready_at = NULL, retry_count = 0, interruptions = 0, forgiven = 0, finished_at = NULL,
-                 reason = NULL, cancel_requested = 0
+                 reason = NULL, cancel_requested = 0, max_retries = coalesce(?2, max_retries),
+                 timeout_ms = CASE WHEN ?3 THEN ?4 ELSE timeout_ms END
              WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (4, 5)",
         )
         .bind(json(&again)?)
+        .bind(self.change.max_retries)
+        .bind(self.change.timeout_ms.is_some())
+        .bind(self.change.timeout_ms.flatten())
         .execute(tx.begun().await?)
         .await?;
         Ok(outcome)
     }
 }
 
-impl Retry {
+impl Which {
     async fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
         let rows = match self {
             Self::Tasks(ids) => {

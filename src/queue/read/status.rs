@@ -9,6 +9,10 @@ use crate::protocol::{BatchInfo, Counts};
 use crate::task::{BatchId, TaskId};
 use crate::time::rfc3339;
 
+/// How many batches are listed, and among how many.
+const LATEST: i64 = 10;
+const AMONG: i64 = 1000;
+
 /// How selected tasks stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Selected {
@@ -41,17 +45,22 @@ impl Queue {
         }))
     }
 
-    /// At most `limit` batches, from the one with this id (else the latest) downwards.
+    /// A batch, or the latest ones, the latest first; without those that a single `add` made, and not from among more than the
+    /// last thousand.
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn batches(&self, from: Option<BatchId>, limit: u32) -> Result<Vec<BatchInfo>, QueueError> {
+    pub async fn batches(&self, one: Option<BatchId>) -> Result<Vec<BatchInfo>, QueueError> {
         let rows: Vec<(BatchId, Option<String>, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(
             "SELECT id, name, created_at, queued, running, completed, failed, cancelled FROM batch
-             WHERE id <= ?1 ORDER BY id DESC LIMIT ?2",
+             WHERE id <= ?1 AND id > coalesce(?2, (SELECT max(id) FROM batch)) - ?3
+                 AND (?2 IS NOT NULL OR name IS NOT NULL OR queued + running + completed + failed + cancelled > 1)
+             ORDER BY id DESC LIMIT ?4",
         )
-        .bind(from.unwrap_or(BatchId::MAX))
-        .bind(limit)
+        .bind(one.unwrap_or(BatchId::MAX))
+        .bind(one)
+        .bind(if one.is_some() { 1 } else { AMONG })
+        .bind(LATEST)
         .fetch_all(&self.readers)
         .await?;
         let infos =

@@ -38,16 +38,9 @@ pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> 
         None => String::new(),
     };
     let again = if inserted.repeated { "was added before (same request key) as" } else { "added as" };
-    let message = format!(
-        "task `{name}` {again} {}{place}; if it fails it is {}.{}",
-        inserted.first,
-        match retries {
-            0 => "not tried again".to_owned(),
-            1 => "tried again once".to_owned(),
-            times => format!("tried again up to {times} times"),
-        },
-        what_next(service)
-    );
+    let next = next(service, &inserted).await?;
+    let message =
+        format!("task `{name}` {again} {}{place}; if it fails it is {}.{next}", inserted.first, tried_again(retries));
     let data = Added { task_id: inserted.first, batch_id: inserted.batch_id, position: inserted.position };
     Ok(Reply::new(message, &data)?.warn(counted(warnings)))
 }
@@ -84,6 +77,8 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         let message = format!("nothing was added: {} bad among {}{first}", errors.len(), tasks(count));
         return Err(Refusal::invalid(message).with(json!({ "errors": errors })));
     }
+    let retries =
+        new.first().map(NewTask::max_retries).filter(|first| new.iter().all(|task| task.max_retries() == *first));
     let insert = Insert {
         tasks: new,
         errors,
@@ -94,6 +89,7 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         key,
     };
     let inserted = inserted(insert_now(service, insert).await?)?;
+    let next = next(service, &inserted).await?;
     let added = u64::try_from(inserted.last - inserted.first + 1).unwrap_or(0);
     let data = BatchAdded {
         batch_id: inserted.batch_id,
@@ -118,7 +114,8 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         0 => String::new(),
         count => format!("; {} refused, see `errors`", tasks(count)),
     };
-    let message = format!("{} {again} as batch {} ({ids}){bad}.{}", tasks(added), data.batch_id, what_next(service));
+    let retries = retries.map(|times| format!("; one that fails is {}", tried_again(times))).unwrap_or_default();
+    let message = format!("{} {again} as batch {} ({ids}){bad}{retries}.{next}", tasks(added), data.batch_id);
     let twin = inserted.twin.filter(|_| !inserted.repeated).map(|twin| again_without_key(twin, &data));
     Ok(Reply::new(message, &data)?.warn(counted(warnings)).warn(twin.into_iter().collect()))
 }
@@ -180,9 +177,36 @@ fn inserted(outcome: Result<Inserted, InsertRefused>) -> Result<Inserted, Refusa
     })
 }
 
-fn what_next(service: &Shared) -> &'static str {
-    match service.queue.snapshot().run.state {
+fn tried_again(retries: u32) -> String {
+    match retries {
+        0 => "not tried again".to_owned(),
+        1 => "tried again once".to_owned(),
+        times => format!("tried again up to {times} times"),
+    }
+}
+
+/// What comes next; of what was added before, how it stands now.
+async fn next(service: &Shared, inserted: &Inserted) -> Result<String, Refusal> {
+    let run = match service.queue.snapshot().run.state {
         RunState::Running => "",
         RunState::Stopped | RunState::Stopping => " Nothing runs until `start`.",
+    };
+    if !inserted.repeated {
+        return Ok(run.to_owned());
     }
+    Ok(match service.queue.batch(inserted.batch_id).await?.map(|batch| batch.counts) {
+        None => " It was cleared since.".to_owned(),
+        Some(c) => format!(
+            " Of the batch {} queued, {} running, {} completed, {} failed, {} cancelled.{}",
+            match c.queued {
+                1 => "1 is".to_owned(),
+                several => format!("{several} are"),
+            },
+            c.running,
+            c.completed,
+            c.failed,
+            c.cancelled,
+            if c.queued > 0 { run } else { "" }
+        ),
+    })
 }

@@ -6,6 +6,7 @@ use crate::protocol::{
     Cancel, Cancelled, Clear, Cleared, NotDone, Refusal, Requeued, Retry, Update, Updated, milliseconds,
 };
 use crate::queue::ops::cancel::Selection;
+use crate::queue::ops::retry::{Change, Which};
 use crate::queue::ops::{LISTED, NO_SUCH_TASK, clear as queue_clear, retry as queue_retry, update as queue_update};
 use crate::queue::state::State;
 use crate::server::Shared;
@@ -40,10 +41,14 @@ pub(super) async fn cancel(service: &Shared, request: Cancel) -> Result<Reply, R
 
 pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Refusal> {
     let mut data = Requeued { requeued: 0, not_requeued: Vec::new() };
+    let change = Change {
+        timeout_ms: request.timeout.map(|timeout| timeout.map(milliseconds)),
+        max_retries: request.max_retries,
+    };
     let chosen = chosen(request.task_id, request.task_ids);
     if !chosen.is_empty() {
         for ids in chosen.chunks(AT_ONCE) {
-            let outcome = service.queue.write(queue_retry::Retry::Tasks(ids.to_vec())).await?;
+            let outcome = service.queue.write(queue_retry::Retry { which: Which::Tasks(ids.to_vec()), change }).await?;
             data.requeued += outcome.requeued;
             data.not_requeued.extend(outcome.not_requeued);
             data.not_requeued.truncate(LISTED);
@@ -62,12 +67,12 @@ pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Ref
         let upto = service.queue.last_id().await?;
         let mut from = Some(0);
         while let Some(after) = from {
-            let piece = match (request.batch_id, request.filter_status) {
-                (Some(batch_id), status) => queue_retry::Retry::Batch { batch_id, status, after, upto },
-                (None, Some(status)) => queue_retry::Retry::Ended { status, after, upto },
+            let which = match (request.batch_id, request.filter_status) {
+                (Some(batch_id), status) => Which::Batch { batch_id, status, after, upto },
+                (None, Some(status)) => Which::Ended { status, after, upto },
                 (None, None) => break,
             };
-            let outcome = service.queue.write(piece).await?;
+            let outcome = service.queue.write(queue_retry::Retry { which, change }).await?;
             data.requeued += outcome.requeued;
             from = outcome.next;
         }

@@ -30,10 +30,12 @@ pub(super) async fn start(service: &Shared, request: &Start) -> Result<Reply, Re
         max_concurrent: run.max_concurrent,
         deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),
     };
+    let counts = snapshot.tally.counts();
+    let open = counts.queued + counts.running;
     let (message, warnings) = match outcome {
         StartOutcome::Started => {
             let text =
-                format!("running {}, at most {} at once. See `status`.", tasks(data.queued), data.max_concurrent);
+                format!("started: {} to run, at most {} at once. See `status`.", tasks(open), data.max_concurrent);
             (text, Vec::new())
         }
         StartOutcome::Changed => (

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Reply;
 use crate::executor::{ExecutorError, Follower};
-use crate::output::{Found as Lines, LogReader, Marks, STDERR, STDOUT, Streams, log_file};
+use crate::output::{Found as Lines, LogReader, Marks, STDERR, STDOUT, Search, Streams, log_file};
 use crate::protocol::{ErrorCode, LogStream, Logs, LogsData, Refusal};
 use crate::queue::read::{NoLog, Stored};
 use crate::server::Shared;
@@ -104,10 +104,11 @@ async fn read(service: &Shared, request: &Logs, followed: &mut Option<Follower>)
         LogStream::Stderr => Streams::One(STDERR),
     };
     let (offset, limit) = (request.offset, request.limit.unwrap_or(LIMIT) as usize);
-    let search = request.search.clone();
+    let context = request.context.unwrap_or(0) as usize;
+    let search = request.search.clone().map(|text| Search { text, context });
     let page = tokio::task::spawn_blocking(move || {
         let mut source = source;
-        let page = page(&mut source, streams, search.as_deref(), offset, limit, !ended);
+        let page = page(&mut source, streams, search.as_ref(), offset, limit, !ended);
         remember(path, source.into_marks());
         page
     })
@@ -130,9 +131,16 @@ async fn read(service: &Shared, request: &Logs, followed: &mut Option<Follower>)
 }
 
 /// A page of a log, or of its lines that match.
-fn page(log: &mut LogReader, streams: Streams, search: Option<&str>, offset: i64, limit: usize, grows: bool) -> Lines {
+fn page(
+    log: &mut LogReader,
+    streams: Streams,
+    search: Option<&Search>,
+    offset: i64,
+    limit: usize,
+    grows: bool,
+) -> Lines {
     match search {
-        Some(text) => log.search(streams, text, offset, limit, grows),
+        Some(search) => log.search(streams, search, offset, limit, grows),
         None => {
             let (text, next, size) = log.read_text(streams, offset, limit, grows);
             Lines { text, matches: Vec::new(), next, size }

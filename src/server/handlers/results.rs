@@ -24,9 +24,11 @@ pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply,
     let (tasks, next_cursor) =
         page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
     let data = ResultsData { summary, tasks, next_cursor };
+    // The time is not known of one status alone.
+    let of_all = request.filter_status.is_none();
     let message = match request.format {
-        ResultsFormat::Text => text(&data),
-        ResultsFormat::Summary => headline(&data.summary),
+        ResultsFormat::Text => text(&data, of_all),
+        ResultsFormat::Summary => headline(&data.summary, of_all),
         ResultsFormat::Json => serde_json::to_string(&data.tasks).unwrap_or_default(),
         ResultsFormat::Csv => export::csv_text(&data.tasks),
     };
@@ -110,28 +112,27 @@ fn filtered(counts: Counts, status: Option<Status>) -> Counts {
     one
 }
 
-fn headline(summary: &Summary) -> String {
+fn headline(summary: &Summary, of_all: bool) -> String {
     let c = &summary.counts;
+    let time = if of_all { format!("; {:.1} s of execution", summary.total_execution_time) } else { String::new() };
     format!(
-        "{}: {} completed, {} failed, {} cancelled, {} running, {} queued; {:.1} s of execution.",
+        "{}: {} completed, {} failed, {} cancelled, {} running, {} queued{time}.",
         tasks(c.total),
         c.completed,
         c.failed,
         c.cancelled,
         c.running,
         c.queued,
-        summary.total_execution_time
     )
 }
 
-fn text(data: &ResultsData) -> String {
-    let mut text = headline(&data.summary);
+fn text(data: &ResultsData, of_all: bool) -> String {
+    let mut text = headline(&data.summary, of_all);
     for task in data.tasks.iter().take(LISTED) {
         let said = task.error.clone().or_else(|| task.result.as_ref().map(brief)).unwrap_or_default();
-        let said = said.lines().next().unwrap_or_default();
-        let said: String = said.chars().take(100).collect();
+        let said = if said.is_empty() { said } else { format!(": {}", first_line(&said)) };
         // Writing to a text does not fail.
-        let _ = write!(text, "\n{} {} {}: {said}", task.task_id, task.status, task.name);
+        let _ = write!(text, "\n{} {} {}{said}", task.task_id, task.status, task.name);
     }
     if data.tasks.len() > LISTED {
         let _ = write!(text, "\n… and {} more in data", data.tasks.len() - LISTED);
@@ -140,6 +141,14 @@ fn text(data: &ResultsData) -> String {
         let _ = write!(text, "\nMore with cursor {cursor}.");
     }
     text
+}
+
+/// Its first line, at most 100 characters of it; what is left out is marked.
+fn first_line(said: &str) -> String {
+    let said = said.trim_end();
+    let line = said.lines().next().unwrap_or_default();
+    let shown: String = line.chars().take(100).collect();
+    if shown.len() < said.len() { shown + "…" } else { shown }
 }
 
 /// The one line of a result that a person looks for.

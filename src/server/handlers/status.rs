@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Reply, tasks};
 use crate::protocol::{Counts, PROTOCOL, Refusal, StatusData, StatusRequest};
 use crate::queue::read::Selected;
+use crate::queue::state::State;
 use crate::server::Shared;
 use crate::task::{BatchId, RunState, Status};
 use crate::time::rfc3339;
@@ -12,8 +13,6 @@ use crate::version::VERSION;
 
 /// Seconds of ends from which on their rate says more than the average time of a task.
 const STEADY: u32 = 10;
-/// How many batches are listed in detail.
-const LATEST: u32 = 10;
 
 pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<Reply, Refusal> {
     let selected = match request.batch_id {
@@ -22,8 +21,8 @@ pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<
     };
     let mut data = data(service, selected.counts, selected.run_ms);
     data.batches = match request.batch_id {
-        Some(id) => Some(service.queue.batches(Some(id), 1).await?),
-        None if request.detailed => Some(service.queue.batches(None, LATEST).await?),
+        Some(id) => Some(service.queue.batches(Some(id)).await?),
+        None if request.detailed => Some(service.queue.batches(None).await?),
         None => None,
     };
     if request.detailed {
@@ -34,7 +33,7 @@ pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<
         }
         data.tasks = Some(lists);
     }
-    Reply::new(text(&data), &data)
+    Reply::new(text(service, &data, request.batch_id), &data)
 }
 
 /// How all tasks stand.
@@ -112,18 +111,32 @@ fn reason(service: &Shared) -> Option<String> {
     )
 }
 
-/// The status in a line or two.
-pub(super) fn text(data: &StatusData) -> String {
+/// When the next of the tasks that are put off is due, if nothing else is to be done.
+fn waiting(service: &Shared) -> String {
+    let snapshot = service.queue.snapshot();
+    let due = snapshot.next_due.filter(|_| snapshot.tally.in_state(State::Ready) == 0);
+    let left = due.map(|due| (due - service.queue.clock().now()).max(0) / 1000);
+    left.map(|seconds| format!(" Nothing can run before the next delay or retry is due, in {seconds} s."))
+        .unwrap_or_default()
+}
+
+/// The status in a line or two, of a batch if one is given.
+pub(super) fn text(service: &Shared, data: &StatusData, batch_id: Option<BatchId>) -> String {
     let c = &data.counts;
+    let what = batch_id.map(|id| format!("batch {id}: ")).unwrap_or_default();
+    let of = batch_id.map(|id| format!("batch_id {id} and ")).unwrap_or_default();
     let why = data.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let next = match data.state {
-        RunState::Stopped if c.queued > 0 => " `start` runs what is queued.",
-        RunState::Stopped if c.failed > 0 => " `retry` with filter_status failed tries the failed ones again.",
-        _ => "",
+        RunState::Stopped if c.queued > 0 => " `start` runs what is queued.".to_owned(),
+        RunState::Stopped if c.failed > 0 => {
+            format!(" `retry` with {of}filter_status failed tries the failed ones again.")
+        }
+        RunState::Running if c.queued > 0 && c.running == 0 => waiting(service),
+        _ => String::new(),
     };
     let eta = data.eta.map(|eta| format!(", about {eta:.0} s left")).unwrap_or_default();
     format!(
-        "{}{why}: {}: {} queued, {} running, {} completed, {} failed, {} cancelled; {:.0} % done{eta}.{next}",
+        "{}{why}: {what}{}: {} queued, {} running, {} completed, {} failed, {} cancelled; {:.0} % done{eta}.{next}",
         data.state,
         tasks(c.total),
         c.queued,

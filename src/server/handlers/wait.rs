@@ -41,7 +41,7 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
             }
             if counts.is_over() {
                 let data = status::data(service, counts, run_ms);
-                return Reply::new(status::text(&data), &data);
+                return Reply::new(status::text(service, &data, waited.batch()), &data);
             }
             if stopped && counts.queued > 0 {
                 let message = format!(
@@ -82,6 +82,13 @@ impl Waited {
             (Some(ids), _) => Self::Tasks { ids, from: 0 },
             (None, Some(id)) => Self::Batch(id),
             (None, None) => Self::All,
+        }
+    }
+
+    const fn batch(&self) -> Option<BatchId> {
+        match self {
+            Self::Batch(id) => Some(*id),
+            Self::All | Self::Tasks { .. } => None,
         }
     }
 
