@@ -12,7 +12,8 @@ pub const ANY: &str = "batch_executor";
 pub const BUDGET: &str = "max_bytes";
 
 /// What only programs want.
-const HIDDEN: &[&str] = &["more", "resume", "follow"];
+const HIDDEN: &[(&str, &str)] =
+    &[("add_batch", "more"), ("add_batch", "resume"), ("logs", "follow"), ("results", "format")];
 
 /// How an action is to be taken; the hints of the protocol.
 #[derive(Clone, Copy)]
@@ -193,7 +194,7 @@ fn parameters(action: &str) -> Option<Map<String, Value>> {
         for (_, name, text) in defaults.iter().filter(|(of, ..)| *of == action) {
             properties[*name]["description"] = (*text).into();
         }
-        properties.retain(|name, _| !HIDDEN.contains(&name.as_str()));
+        properties.retain(|name, _| !HIDDEN.contains(&(action, name.as_str())));
         // `defaults` may have it.
         if let Some(Value::Object(task)) = properties.get_mut("tasks").and_then(|tasks| tasks.get_mut("items")) {
             task.remove("required");
@@ -212,7 +213,7 @@ pub fn only_known(action: &str, request: &Map<String, Value>) -> Result<(), Stri
     let known: Vec<&str> =
         schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
     let surround = ["action", "id", "cwd", "environment", BUDGET];
-    let is_known = |name: &str| known.contains(&name) || surround.contains(&name) || HIDDEN.contains(&name);
+    let is_known = |name: &str| known.contains(&name) || surround.contains(&name) || HIDDEN.contains(&(action, name));
     let Some(unknown) = request.keys().find(|name| !is_known(name)) else { return Ok(()) };
     let all = if known.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", known.join(", ")) };
     Err(format!("`{action}` has no parameter `{unknown}`; {all}"))

@@ -21,28 +21,48 @@ pub struct Selected {
     pub run_ms: i64,
 }
 
+/// A batch as it is stored.
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: BatchId,
+    name: Option<String>,
+    /// Wall clock, ms.
+    created_at: i64,
+    queued: i64,
+    running: i64,
+    completed: i64,
+    failed: i64,
+    cancelled: i64,
+    run_ms: i64,
+}
+
+impl Row {
+    const fn counts(&self) -> Counts {
+        let Self { queued, running, completed, failed, cancelled, .. } = *self;
+        Counts {
+            total: queued + running + completed + failed + cancelled,
+            queued,
+            running,
+            completed,
+            failed,
+            cancelled,
+        }
+    }
+}
+
 impl Queue {
     /// A batch's tally; none if there is no such batch.
     ///
     /// # Errors
     /// When the queue cannot be read.
     pub async fn batch(&self, batch_id: BatchId) -> Result<Option<Selected>, QueueError> {
-        let row: Option<(i64, i64, i64, i64, i64, i64)> =
-            sqlx::query_as("SELECT queued, running, completed, failed, cancelled, run_ms FROM batch WHERE id = ?1")
-                .bind(batch_id)
-                .fetch_optional(&self.readers)
-                .await?;
-        Ok(row.map(|(queued, running, completed, failed, cancelled, run_ms)| Selected {
-            counts: Counts {
-                total: queued + running + completed + failed + cancelled,
-                queued,
-                running,
-                completed,
-                failed,
-                cancelled,
-            },
-            run_ms,
-        }))
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT id, name, created_at, queued, running, completed, failed, cancelled, run_ms FROM batch WHERE id = ?1",
+        )
+        .bind(batch_id)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|row| Selected { counts: row.counts(), run_ms: row.run_ms }))
     }
 
     /// A batch, or the latest ones, the latest first; without those that a single `add` made, and not from among more than the
@@ -51,8 +71,8 @@ impl Queue {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn batches(&self, one: Option<BatchId>) -> Result<Vec<BatchInfo>, QueueError> {
-        let rows: Vec<(BatchId, Option<String>, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(
-            "SELECT id, name, created_at, queued, running, completed, failed, cancelled FROM batch
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, name, created_at, queued, running, completed, failed, cancelled, run_ms FROM batch
              WHERE id <= ?1 AND id > coalesce(?2, (SELECT max(id) FROM batch)) - ?3
                  AND (?2 IS NOT NULL OR name IS NOT NULL OR queued + running + completed + failed + cancelled > 1)
              ORDER BY id DESC LIMIT ?4",
@@ -63,12 +83,12 @@ impl Queue {
         .bind(LATEST)
         .fetch_all(&self.readers)
         .await?;
-        let infos =
-            rows.into_iter().map(|(batch_id, name, created_at, queued, running, completed, failed, cancelled)| {
-                let total = queued + running + completed + failed + cancelled;
-                let counts = Counts { total, queued, running, completed, failed, cancelled };
-                BatchInfo { batch_id, name, created_at: rfc3339(created_at), counts }
-            });
+        let infos = rows.into_iter().map(|row| BatchInfo {
+            batch_id: row.id,
+            counts: row.counts(),
+            created_at: rfc3339(row.created_at),
+            name: row.name,
+        });
         Ok(infos.collect())
     }
 
