@@ -8,6 +8,8 @@ use serde_json::Value;
 pub const USUAL: usize = 32 * 1024;
 /// How long a text within a reply may be, in bytes, by how short the reply must become.
 const SHORTER: [usize; 5] = [16 * 1024, 4 * 1024, 1024, 400, 200];
+/// How what is left out is marked, behind the number of bytes; as the daemon does it in a result.
+const LEFT_OUT: &str = " bytes left out …\n";
 
 /// The tool's result for an answer, in about `most` bytes. Some clients show an agent only the text: it has what it is about.
 pub fn of(response: Response, most: usize) -> CallToolResult {
@@ -148,6 +150,3 @@ fn shortened(text: &str, most: usize) -> String {
     }
     format!("{}\n… {left_out}{LEFT_OUT}{}", &text[..head], &text[tail..])
 }
-
-/// How what is left out is marked, behind the number of bytes; as the daemon does it in a result.
-const LEFT_OUT: &str = " bytes left out …\n";
