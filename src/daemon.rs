@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::{SigSet, Signal as Number, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -28,12 +27,15 @@ use crate::queue::error::{OpenError, QueueError};
 use crate::server::{self, Ending, Service};
 use crate::space::Floor;
 
+mod manager;
 mod repair;
 mod replace;
+mod signals;
 
 pub use repair::{RepairError, Repaired, repair};
 pub use replace::Inherited;
 use replace::{adopt, become_program, check};
+use signals::Signals;
 
 /// Why the daemon did not run, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +127,10 @@ pub fn run(setup: Setup) -> Result<(), DaemonError> {
     setup.home.create()?;
     let home = setup.home.clone();
     let program = setup.program.clone();
-    let (lock, listener) = adopt(&home, setup.inherited)?.unzip();
+    let (lock, listener) = match adopt(&home, setup.inherited)? {
+        Some((lock, listener)) => (Some(lock), Some(listener)),
+        None => (None, manager::socket(&home)?),
+    };
     let lock = lock_home(&home, lock)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(setup, listener))?;
@@ -133,8 +138,11 @@ pub fn run(setup: Setup) -> Result<(), DaemonError> {
     match ended {
         Ended::Stopped => Ok(()),
         Ended::Replaced { listener } => {
+            manager::reloading();
             let error = become_program(&program, &lock, &listener);
-            drop(std::fs::remove_file(home.socket()));
+            if !manager::has_the_socket() {
+                drop(std::fs::remove_file(home.socket()));
+            }
             Err(error.into())
         }
     }
@@ -197,6 +205,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         .iter()
         .filter_map(|(name, function)| Some((name.clone(), function.max_concurrent?)))
         .collect();
+    let grace = milliseconds(settings.grace);
     let floor = Floor::new(home.root().to_owned(), settings.min_free_bytes);
     let opened = Queue::open(&home.database(), &home.output_dir(), &caps, floor.clone()).await?;
     let options = Options {
@@ -205,7 +214,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         keep_bytes: settings.output_keep_bytes,
         log_cap_bytes: settings.log_cap_bytes,
         floor_bytes: settings.min_free_bytes,
-        grace_ms: milliseconds(settings.grace),
+        grace_ms: grace,
         functions: settings.functions.clone(),
         secrets: settings.secrets.clone(),
         python: settings.python.clone(),
@@ -213,7 +222,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         base_environment: base_environment(),
     };
     let rules = Rules {
-        grace_ms: milliseconds(settings.grace),
+        grace_ms: grace,
         max_interruptions: settings.max_interruptions,
         function_caps: caps,
         floor,
@@ -242,13 +251,15 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Some(fd) => UnixListener::from_std(fd.into())?,
         None => server::bind(&home)?,
     };
-    let bound = Place::of(&home.socket()).ok();
+    let bound = Place::of(&home.socket()).ok().filter(|_| !manager::has_the_socket());
     let held = listener.as_fd().try_clone_to_owned()?;
     tracing::info!(pid = std::process::id(), home = %home.root().display(), "serving");
     let serving = tokio::spawn(server::serve(listener, service.clone()));
+    manager::ready();
     let ending = tokio::select! {
         ending = told(&service, &mut signals, &program) => ending,
         error = failed(running) => Err(error),
+        () = manager::keep_informed(service.clone()) => Ok(STOP),
     };
     let ending = match ending {
         Ok(ending) => ending,
@@ -264,6 +275,8 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
     let ended = match ending {
         Ending::Stop { grace_ms } => {
             drop(held);
+            let grace = u64::try_from(grace_ms.unwrap_or(grace)).unwrap_or(0);
+            manager::stopping(Duration::from_millis(grace));
             end(&executor, grace_ms, &mut signals).await;
             Ended::Stopped
         }
@@ -351,38 +364,3 @@ async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals) 
 
 /// An end in order, with the setting's grace.
 const STOP: Ending = Ending::Stop { grace_ms: None };
-
-/// SIGTERM and SIGINT end the daemon; SIGUSR2 and SIGHUP replace it.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    usr2: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn all() -> SigSet {
-        [Number::SIGTERM, Number::SIGINT, Number::SIGUSR2, Number::SIGHUP].into_iter().collect()
-    }
-
-    /// From here on they are heard; what came while one program became the next is heard now.
-    fn install() -> io::Result<Self> {
-        let signals = Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            usr2: signal(SignalKind::user_defined2())?,
-            hup: signal(SignalKind::hangup())?,
-        };
-        Self::all().thread_unblock()?;
-        Ok(signals)
-    }
-
-    async fn next(&mut self) -> Ending {
-        tokio::select! {
-            _ = self.term.recv() => STOP,
-            _ = self.int.recv() => STOP,
-            _ = self.usr2.recv() => Ending::Replace,
-            _ = self.hup.recv() => Ending::Replace,
-        }
-    }
-}

@@ -228,6 +228,11 @@ impl Place {
         Ok(Self { path: path.to_owned(), file: inode(&file.metadata()?) })
     }
 
+    /// Whether both are the same file, whatever they are called.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
+
     /// Whether the name still leads to that file.
     pub fn is_kept(&self) -> bool {
         self.path.metadata().is_ok_and(|found| inode(&found) == self.file)

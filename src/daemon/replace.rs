@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, Flock, fcntl};
 
-use super::Signals;
+use super::signals::Signals;
 use crate::failpoint;
 use crate::home::Home;
 use crate::sys;
