@@ -139,6 +139,7 @@ fn a_wait_is_bounded_reports_progress_and_ends_with_its_call() {
         text(&result).starts_with("Not over yet: 0 queued, 1 running, 0 of 1 tasks have ended; they go on."),
         "{result}"
     );
+    assert!(text(&result).contains("\nStill running: 1 long for "), "{result}");
     let id = agent.send("tools/call", json!({"name": "wait", "arguments": {}, "_meta": {"progressToken": "p"}}));
     let told = agent.hear();
     assert_eq!((&told["method"], &told["params"]["progressToken"]), (&json!("notifications/progress"), &json!("p")));
@@ -216,6 +217,13 @@ fn lines_of_a_log_are_found() {
     assert_eq!((&page["text"], &page["next_offset"]), (&json!("an Error\n"), &data["matches"][1]));
     let rest = agent.ok("logs", json!({"task_id": 1, "search": "Error", "offset": page["next_offset"]}));
     assert_eq!((&rest["text"], &rest["next_offset"]), (&json!("another Error\n"), &rest["size"]));
+    for asked in ["wait", "results"] {
+        let some = agent.tool(asked, json!({"task_ids": [1, 99]}));
+        let said = "warning: 1 task of the 2 that were chosen: not in the queue, cleared or never added\n";
+        assert!(text(&some).starts_with(said), "{some}");
+    }
+    let none = agent.tool("wait", json!({"task_ids": [99]}));
+    assert!(text(&none).starts_with("there is nothing to wait for: none of these tasks is in the queue"), "{none}");
     let around = agent.ok("logs", json!({"task_id": 1, "search": "an Error", "context": 1}));
     assert_eq!(around["text"], "200000\nan Error\n1\n");
     let shown = daemon.cli(&["logs", "1", "--search", "Error"]);

@@ -14,6 +14,8 @@ need setpriv util-linux
 need ionice util-linux
 need unshare util-linux
 need mount mount
+need systemd-analyze systemd
+need systemd-socket-activate systemd
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

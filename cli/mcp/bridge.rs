@@ -26,6 +26,8 @@ const LONGEST_WAIT: f64 = 300.0;
 const REPORT_EVERY: f64 = 5.0;
 /// The reply's least length in bytes.
 const SHORTEST_REPLY: usize = 2048;
+/// How many of the tasks that still run are named.
+const NAMED: u64 = 5;
 /// How many tasks `results` gives when nothing is said: they are to be read.
 const PAGE: u64 = 50;
 
@@ -207,6 +209,10 @@ impl Asking {
                  else and come back: the ids stay valid.",
                 total - queued - running
             );
+            if let Some(running) = self.running(wait)? {
+                response.message.push_str("\nStill running: ");
+                response.message.push_str(&running);
+            }
             data.insert("progress".to_owned(), json!((total - queued - running) * 100.0 / total));
             data.insert("counts".to_owned(), counts);
             data.insert("timed_out".to_owned(), true.into());
@@ -214,6 +220,28 @@ impl Asking {
         }
         response.action = Some("wait".to_owned());
         Ok(response)
+    }
+
+    /// The first of the tasks that are waited for and run, each with its time.
+    fn running(&mut self, wait: &Call) -> Result<Option<String>, Failure> {
+        let mut request = Map::new();
+        for (name, value) in
+            [("action", json!("results")), ("filter_status", json!("running")), ("limit", json!(NAMED))]
+        {
+            request.insert(name.to_owned(), value);
+        }
+        for name in ["batch_id", "task_ids"] {
+            request.extend(wait.request.get(name).map(|value| (name.to_owned(), value.clone())));
+        }
+        let response = self.ask(&Call { request, action: "results".to_owned() })?;
+        let lines: Vec<String> = response
+            .message
+            .lines()
+            .skip(1)
+            .filter(|line| !line.starts_with("More with"))
+            .map(|line| line.replacen(" running ", " ", 1))
+            .collect();
+        Ok((!lines.is_empty()).then(|| lines.join("; ")))
     }
 }
 

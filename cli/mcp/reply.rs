@@ -1,8 +1,8 @@
 //! Replies that fit an agent's context: both ends of what is long, whole tasks, and the way to the rest.
 
-use batch_executor::protocol::Response;
+use batch_executor::protocol::{ErrorCode, Response};
 use rmcp::model::{CallToolResult, ContentBlock};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The reply's length in bytes when nothing is said.
 pub const USUAL: usize = 32 * 1024;
@@ -21,6 +21,9 @@ pub fn of(response: Response, most: usize) -> CallToolResult {
     }
     if !ok {
         text.push_str(&shortened(message.trim_end(), most / 4));
+        if error.as_ref().is_some_and(|error| error.code == ErrorCode::NotFound) {
+            text.push_str("; it was cleared, or there never was one");
+        }
         if let Some(details) =
             error.map(|error| error.details).filter(|details| details.as_object().is_some_and(|d| !d.is_empty()))
         {
@@ -30,6 +33,9 @@ pub fn of(response: Response, most: usize) -> CallToolResult {
         return refused(&text);
     }
     let mut data = data.unwrap_or_default();
+    if action.as_deref() == Some("status") {
+        brief(&mut data);
+    }
     // The text may have it once more, or as much of it as a quarter.
     let room = (most - most / 4).saturating_sub(message.len().min(most / 4) + text.len());
     let fitted = fit(&mut data, room);
@@ -67,6 +73,16 @@ pub fn of(response: Response, most: usize) -> CallToolResult {
 /// The result of what was not done.
 pub fn refused(text: &str) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(text)])
+}
+
+/// How it stands, and no more: the tasks in a detailed status without what they were given and what they wrote.
+fn brief(data: &mut Value) {
+    let lists = data.get_mut("tasks").and_then(Value::as_object_mut);
+    for task in lists.into_iter().flat_map(Map::values_mut).filter_map(Value::as_array_mut).flatten() {
+        if let Value::Object(task) = task {
+            task.retain(|name, value| !value.is_null() && !matches!(name.as_str(), "params" | "result" | "limits"));
+        }
+    }
 }
 
 /// What it took to make it fit.

@@ -117,14 +117,14 @@ const TOLD: &[(&str, &str, Effect, Reaches, &str)] = &[
         "Try again",
         Effect::Sets,
         true,
-        "Puts failed or cancelled tasks back into the queue, with all their retries; timeout and max_retries may be changed with it. A task that hangs: `cancel` it, then `retry` it with a timeout.",
+        "Puts failed or cancelled tasks back into the queue, with all their retries; `start` runs them where it has stopped. A task that hangs: `cancel` it, then `retry` it with a timeout and max_retries 0.",
     ),
     (
         "wait",
         "Wait for the end",
         Effect::Reads,
         false,
-        "Waits until the batch, the tasks or all have ended, but at most timeout seconds. Past it the answer says timed_out and how they stand, the tasks go on, and you call it again.",
+        "Waits until the batch, the tasks or all have ended, but at most timeout seconds. Past it the answer says timed_out and what still runs, the tasks go on, and you call it again.",
     ),
     (
         "functions",

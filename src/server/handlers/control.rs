@@ -35,7 +35,7 @@ pub(super) async fn start(service: &Shared, request: &Start) -> Result<Reply, Re
     let (message, warnings) = match outcome {
         StartOutcome::Started => {
             let text =
-                format!("started: {} to run, at most {} at once. See `status`.", tasks(open), data.max_concurrent);
+                format!("running: {} to do, at most {} at once. See `status`.", tasks(open), data.max_concurrent);
             (text, Vec::new())
         }
         StartOutcome::Changed => (

@@ -182,6 +182,14 @@ fn tasks(count: impl TryInto<i64>) -> String {
     }
 }
 
+/// What is said of chosen tasks that are not in the queue.
+fn missing(chosen: usize, found: i64) -> Option<String> {
+    let missing = i64::try_from(chosen).unwrap_or(i64::MAX) - found;
+    (missing > 0).then(|| {
+        format!("{} of the {chosen} that were chosen: not in the queue, cleared or never added", tasks(missing))
+    })
+}
+
 /// Ids by size, each once.
 fn unique(mut ids: Vec<i64>) -> Vec<i64> {
     ids.sort_unstable();

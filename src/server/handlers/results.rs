@@ -11,6 +11,7 @@ use crate::protocol::{Counts, Refusal, Results, ResultsData, ResultsFormat, Show
 use crate::queue::read::{Filter, Selected};
 use crate::server::Shared;
 use crate::task::Status;
+use crate::time;
 
 /// The default of `limit`.
 const LIMIT: u32 = 1000;
@@ -18,8 +19,12 @@ const LIMIT: u32 = 1000;
 const LISTED: usize = 50;
 
 pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply, Refusal> {
+    let task_ids = request.task_ids.clone().map(unique);
+    let found = match &task_ids {
+        Some(ids) => super::missing(ids.len(), service.queue.tally_of(ids, None).await?.counts.total),
+        None => None,
+    };
     let summary = summary(service, &request).await?;
-    let task_ids = request.task_ids.map(unique);
     let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids };
     let (tasks, next_cursor) =
         page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
@@ -32,7 +37,7 @@ pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply,
         ResultsFormat::Json => serde_json::to_string(&data.tasks).unwrap_or_default(),
         ResultsFormat::Csv => export::csv_text(&data.tasks),
     };
-    Reply::new(message, &data)
+    Ok(Reply::new(message, &data)?.warn(found.into_iter().collect()))
 }
 
 /// Tasks of a filter after a cursor, until the limit or the page's bytes are reached.
@@ -130,7 +135,11 @@ fn text(data: &ResultsData, of_all: bool) -> String {
     let mut text = headline(&data.summary, of_all);
     for task in data.tasks.iter().take(LISTED) {
         let said = task.error.clone().or_else(|| task.result.as_ref().map(brief)).unwrap_or_default();
-        let said = if said.is_empty() { said } else { format!(": {}", first_line(&said)) };
+        let said = match (task.status, &task.started_at) {
+            (Status::Running, Some(since)) => format!(" for {:.1} s", seconds_since(since)),
+            _ if said.is_empty() => said,
+            _ => format!(": {}", first_line(&said)),
+        };
         // Writing to a text does not fail.
         let _ = write!(text, "\n{} {} {}{said}", task.task_id, task.status, task.name);
     }
@@ -141,6 +150,12 @@ fn text(data: &ResultsData, of_all: bool) -> String {
         let _ = write!(text, "\nMore with cursor {cursor}.");
     }
     text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "ms below 2^53")]
+fn seconds_since(when: &str) -> f64 {
+    let since = chrono::DateTime::parse_from_rfc3339(when).map_or(0, |when| time::wall_ms() - when.timestamp_millis());
+    since.max(0) as f64 / 1000.0
 }
 
 /// Its first line, at most 100 characters of it; what is left out is marked.

@@ -58,7 +58,9 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
     let average = (timed > 0).then(|| total_execution_time / timed as f64);
     let (throughput, over) = snapshot.recent.rate();
     let left = (counts.queued + counts.running) as f64;
-    let eta = (run.state == RunState::Running && left > 0.0)
+    // What only waits for its time says nothing of how long that takes.
+    let goes_on = snapshot.tally.in_state(State::Running) + snapshot.tally.in_state(State::Ready) > 0;
+    let eta = (run.state == RunState::Running && left > 0.0 && goes_on)
         .then(|| {
             let by_rate = || (throughput > 0.0).then(|| left / throughput);
             let by_average = || average.map(|average| left * average / f64::from(run.max_concurrent));
@@ -129,7 +131,7 @@ pub(super) fn text(service: &Shared, data: &StatusData, batch_id: Option<BatchId
     let next = match data.state {
         RunState::Stopped if c.queued > 0 => " `start` runs what is queued.".to_owned(),
         RunState::Stopped if c.failed > 0 => {
-            format!(" `retry` with {of}filter_status failed tries the failed ones again.")
+            format!(" `results` with {of}filter_status failed says why, `retry` with the same tries them again.")
         }
         RunState::Running if c.queued > 0 && c.running == 0 => waiting(service),
         _ => String::new(),

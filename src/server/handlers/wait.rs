@@ -37,11 +37,12 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
         if stopped || !waited.has_open(service).await? {
             let Selected { counts, run_ms } = waited.tally(service).await?;
             if counts.total == 0 {
-                return Err(Refusal::not_found("there is nothing to wait for: no task is selected"));
+                return Err(Refusal::not_found(waited.nothing()));
             }
             if counts.is_over() {
                 let data = status::data(service, counts, run_ms);
-                return Reply::new(status::text(service, &data, waited.batch()), &data);
+                let reply = Reply::new(status::text(service, &data, waited.batch()), &data)?;
+                return Ok(reply.warn(waited.missing(counts.total).into_iter().collect()));
             }
             if stopped && counts.queued > 0 {
                 let message = format!(
@@ -79,9 +80,27 @@ enum Waited {
 impl Waited {
     fn of(request: Wait) -> Self {
         match (request.task_ids, request.batch_id) {
-            (Some(ids), _) => Self::Tasks { ids, from: 0 },
+            (Some(ids), _) => Self::Tasks { ids: super::unique(ids), from: 0 },
             (None, Some(id)) => Self::Batch(id),
             (None, None) => Self::All,
+        }
+    }
+
+    /// Why there is nothing to wait for.
+    fn nothing(&self) -> &'static str {
+        match self {
+            Self::Tasks { .. } => {
+                "there is nothing to wait for: none of these tasks is in the queue, they were cleared or never added"
+            }
+            Self::All | Self::Batch(_) => "there is nothing to wait for: no task is selected",
+        }
+    }
+
+    /// What is said of tasks that are not there.
+    fn missing(&self, found: i64) -> Option<String> {
+        match self {
+            Self::Tasks { ids, .. } => super::missing(ids.len(), found),
+            Self::All | Self::Batch(_) => None,
         }
     }
 
