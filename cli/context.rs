@@ -22,6 +22,8 @@ pub struct Context {
     pub json: bool,
     pub quiet: bool,
     pub home: Home,
+    /// The home was given by flag or variable.
+    pub own_home: bool,
     pub config: Option<PathBuf>,
     pub settings: Settings,
     autostart: bool,
@@ -39,6 +41,7 @@ impl Context {
             json: global.json,
             quiet: global.quiet,
             home,
+            own_home: global.home.is_some() || std::env::var_os("BATCH_EXECUTOR_HOME").is_some(),
             config: global.config.clone(),
             autostart: settings.autostart && !global.no_autostart,
             settings,

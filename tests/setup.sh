@@ -14,6 +14,7 @@ need setpriv util-linux
 need ionice util-linux
 need unshare util-linux
 need mount mount
+need runsvdir runit
 need systemd-analyze systemd
 need systemd-socket-activate systemd
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"

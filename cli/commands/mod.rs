@@ -23,6 +23,7 @@ pub mod retry;
 pub mod run;
 pub mod selftest;
 pub mod serve;
+pub mod service;
 pub mod show;
 pub mod start;
 pub mod status;
@@ -69,6 +70,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Doctor(args) => doctor::run(&context()?, &args),
         Command::Selftest(args) => selftest::run(&context()?, &args),
         Command::Completions(args) => completions::run(&args),
+        Command::Service(args) => service::run(&context()?, &args),
         Command::Demo(args) => demo::run(&args),
     }
 }
