@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
-    logs, results, retry, run, selftest, service, show, start, status, stop, update, wait,
+    logs, man, results, retry, run, selftest, service, show, start, status, stop, update, wait,
 };
 use crate::failure::Failure;
 
@@ -125,6 +125,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// A completion script for a shell
     Completions(completions::CompletionsArgs),
+    /// The manual's pages
+    Man(man::ManArgs),
     /// Run the daemon under this machine's service manager
     Service(service::ServiceArgs),
 }

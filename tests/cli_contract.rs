@@ -346,6 +346,20 @@ fn completions_offer_what_people_type() {
 }
 
 #[test]
+fn every_command_has_a_page_in_the_manual() {
+    let daemon = Daemon::home_only();
+    assert!(daemon.cli(&["man", "pages"]).status.success());
+    for command in ["", "-run", "-daemon-stop", "-service-install", "-mcp", "-man"] {
+        let page = daemon.work().join(format!("pages/batch-executor{command}.1"));
+        let check = ["-K", "utf8", "-man", "-ww", "-Tutf8", "-z"];
+        let checked = std::process::Command::new("groff").args(check).arg(&page).output().expect("groff");
+        assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}");
+    }
+    assert!(!daemon.work().join("pages/batch-executor-keeper.1").exists(), "it is hidden");
+    assert!(stdout(&daemon.cli(&["man"])).contains(".TH batch-executor 1"));
+}
+
+#[test]
 fn doctor_looks_at_everything_that_the_promises_rest_on() {
     let daemon = Daemon::start();
     let healthy = daemon.cli(&["doctor", "--json"]);

@@ -256,6 +256,10 @@ fn help() {
         "doctor",
         "demo",
         "completions",
+        "man",
+        "service",
+        "service install",
+        "mcp",
     ] {
         transcript = transcript.typed(&format!("{command} --help"));
     }

@@ -15,6 +15,7 @@ need ionice util-linux
 need unshare util-linux
 need mount mount
 need runsvdir runit
+need groff groff-base
 need systemd-analyze systemd
 need systemd-socket-activate systemd
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"

@@ -34,10 +34,12 @@ pub fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
 }
 
 /// The definition without what is hidden, which the generators would offer.
-fn for_people(definition: &Command) -> Command {
+pub(super) fn for_people(definition: &Command) -> Command {
     let about = definition.get_about().cloned().unwrap_or_default();
+    let after = definition.get_after_help().cloned().unwrap_or_default();
     Command::new(definition.get_name().to_owned())
         .about(about)
+        .after_help(after)
         .args(definition.get_arguments().filter(|argument| !argument.is_hide_set()))
         .subcommands(definition.get_subcommands().filter(|command| !command.is_hide_set()).map(for_people))
         .disable_help_subcommand(true)

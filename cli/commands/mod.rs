@@ -17,6 +17,7 @@ pub mod follow;
 pub mod functions;
 pub mod keeper;
 pub mod logs;
+pub mod man;
 pub mod read_secrets;
 pub mod results;
 pub mod retry;
@@ -70,6 +71,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Doctor(args) => doctor::run(&context()?, &args),
         Command::Selftest(args) => selftest::run(&context()?, &args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Service(args) => service::run(&context()?, &args),
         Command::Demo(args) => demo::run(&args),
     }
