@@ -10,7 +10,7 @@
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
 //! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
-//! - [`visible`]: text of others, made fit to be shown.
+//! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs on a phone.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `failpoint`: where tests end the process.
 //! - `space`: the floor of free disk below which nothing new is begun.
@@ -32,6 +32,7 @@ pub mod client;
 pub mod config;
 pub mod home;
 pub mod json;
+pub mod platform;
 pub mod protocol;
 pub mod secret;
 pub mod task;

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("visible", &[]),
     ("tasks_file", &[]),
     ("defect", &[]),
+    ("platform", &["task"]),
     ("logging", &["defect", "home", "visible"]),
     ("presence", &["home"]),
     ("attempt", &["task"]),
@@ -38,8 +39,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "config", "defect", "executor", "export", "function", "home", "output", "protocol", "queue", "sys", "task",
-            "time", "version",
+            "config", "defect", "executor", "export", "function", "home", "output", "platform", "protocol", "queue",
+            "sys", "task", "time", "version",
         ],
     ),
 ];

@@ -115,3 +115,15 @@ fn requests_that_were_sent_before_are_answered_among_new_ones() {
     }
     assert_eq!(daemon.ok(json!({"action": "status"}))["counts"]["total"], 20);
 }
+
+#[test]
+fn a_status_says_when_nothing_can_run_yet_and_guesses_no_end() {
+    let daemon = Daemon::start();
+    daemon.run(&[json!({"name": "quick", "function": "simulate", "params": {"duration": 0}})]);
+    daemon.ok(json!({"action": "add", "name": "later", "function": "simulate", "delay": 3600}));
+    daemon.ok(json!({"action": "start"}));
+    let status = daemon.call(&json!({"action": "status"}));
+    assert_eq!((&status["data"]["state"], &status["data"]["eta"]), (&json!("running"), &json!(null)));
+    let said = status["message"].as_str().expect("text");
+    assert!(said.contains("Nothing can run before the next delay or retry is due, in 3"), "{said}");
+}

@@ -177,3 +177,10 @@ fn a_real_runit_runs_the_daemon_and_brings_it_back() {
     assert!(!user.folder.join("sv/batch-executor").exists());
     drop(runsvdir);
 }
+
+#[test]
+fn on_a_phone_three_run_at_once_when_nothing_is_said() {
+    let daemon = Daemon::start_with(&[("TERMUX_VERSION", "0.118.1")]);
+    assert_eq!(daemon.ok(json!({"action": "start", "keep": true}))["max_concurrent"], 3);
+    assert_eq!(daemon.ok(json!({"action": "start", "max_concurrent": 7}))["max_concurrent"], 7);
+}

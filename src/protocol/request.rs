@@ -206,7 +206,7 @@ pub struct AddBatch {
 /// `start`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Start {
-    /// How many tasks may run at once, 1 to 10000; default 5 whenever it starts anew. While it runs, this changes it
+    /// How many tasks may run at once, 1 to 10000; default 5 (on a phone 3) whenever it starts anew. While it runs, this changes it
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub max_concurrent: Option<u32>,

@@ -98,6 +98,12 @@ impl Recent {
         cell.1 += ends;
     }
 
+    /// Seconds since the last end; none since the daemon began.
+    pub fn since_last(&self) -> Option<i64> {
+        let last = self.0.iter().filter(|(_, ends)| *ends > 0).map(|(second, _)| *second).max()?;
+        Some(crate::time::boottime_ms() / 1000 - last)
+    }
+
     /// Ends per second over the last minute, or since the first end if that is less; and over how many seconds.
     pub fn rate(&self) -> (f64, u32) {
         let now = crate::time::boottime_ms() / 1000;

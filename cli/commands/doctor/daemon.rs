@@ -1,11 +1,12 @@
 //! What only the daemon can tell: its version, its queue, its limits.
 
 use batch_executor::client::ClientError;
+use batch_executor::platform;
 use batch_executor::protocol::{Health, PROTOCOL};
 use batch_executor::version::VERSION;
 use serde_json::Map;
 
-use super::{Check, machine};
+use super::Check;
 use crate::context::{Context, data};
 use crate::failure::Failure;
 use crate::views::text;
@@ -61,7 +62,7 @@ fn of(health: &Health) -> Vec<Check> {
     }));
     checks.extend(health.lowered_to.map(|cap| {
         let found = format!("several tasks were killed from outside together: at most {cap} run at once for a while");
-        Check::warning("kills", found, if machine::is_termux() { PHANTOM } else { SHORT_OF_MEMORY })
+        Check::warning("kills", found, if platform::is_termux() { PHANTOM } else { SHORT_OF_MEMORY })
     }));
     checks.push(limit("open files", health.open_files_limit, ENOUGH_FILES, "raise it: ulimit -n, or LimitNOFILE="));
     checks.push(limit("processes", health.processes_limit, ENOUGH_PROCESSES, "raise it: ulimit -u, or TasksMax="));

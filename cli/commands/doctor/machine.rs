@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use batch_executor::home::Home;
+use batch_executor::platform;
 use batch_executor::time::wall_ms;
 use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
@@ -29,7 +30,7 @@ pub fn checks(context: &Context) -> Vec<Check> {
     checks.extend(disk(context.home.root()));
     checks.extend(INTERPRETERS.iter().map(|(runtime, names)| interpreter(runtime, names)));
     checks.push(clock());
-    checks.push(if is_termux() { termux() } else { linger() });
+    checks.push(if platform::is_termux() { termux() } else { linger() });
     checks
 }
 
@@ -91,11 +92,6 @@ fn clock() -> Check {
     } else {
         Check::ok("clock", now)
     }
-}
-
-/// Whether this is Termux.
-pub fn is_termux() -> bool {
-    std::env::var_os("TERMUX_VERSION").is_some()
 }
 
 fn termux() -> Check {

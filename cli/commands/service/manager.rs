@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use batch_executor::platform;
 use clap::ValueEnum;
 
 use super::{Daemon, Plan, openrc, runit, systemd};
@@ -24,13 +25,12 @@ impl Manager {
     /// Where none is known.
     pub fn here() -> Result<Self, Failure> {
         let there = |path: &str| Path::new(path).exists();
-        let termux = std::env::var_os("TERMUX_VERSION").is_some();
         let found = [
-            (termux, Self::Termux),
+            (platform::is_termux(), Self::Termux),
             // sd_booted(3)
             (there("/run/systemd/system"), Self::Systemd),
             (there("/run/openrc"), Self::Openrc),
-            (there("/run/runit") || std::env::var_os("SVDIR").is_some(), Self::Runit),
+            (runs("runsvdir"), Self::Runit),
         ];
         let found = found.into_iter().find(|(is, _)| *is).map(|(_, manager)| manager);
         found.ok_or_else(|| {
@@ -52,6 +52,13 @@ impl Manager {
             Self::Openrc => Ok(openrc::plan(daemon)),
         }
     }
+}
+
+/// Whether a program of this name runs.
+fn runs(name: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = processes.filter_map(|process| std::fs::read_to_string(process.path().join("comm")).ok());
+    names.into_iter().any(|is| is.trim_end() == name)
 }
 
 /// A folder of the user's.

@@ -16,6 +16,8 @@ pub struct Start {
     /// Milliseconds from now; `Some(None)` removes the deadline.
     pub timeout_ms: Option<Option<i64>>,
     pub keep: Option<bool>,
+    /// The cap of a start that says none, where it is not the usual one.
+    pub default_cap: Option<u32>,
     /// `Some(None)` removes the limit.
     pub max_failures: Option<Option<u32>>,
 }
@@ -42,7 +44,7 @@ impl Operation for Start {
             if idle && self.keep != Some(true) {
                 return Ok(StartOutcome::NothingToRun);
             }
-            run.set_cap(DEFAULT_MAX_CONCURRENT);
+            run.set_cap(self.default_cap.unwrap_or(DEFAULT_MAX_CONCURRENT));
             run.keep = false;
             run.max_failures = None;
         }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Reply, tasks};
 use crate::executor::ExecutorError;
+use crate::platform;
 use crate::protocol::{ErrorCode, Refusal, Shutdown, Start, Started, Stop, StopAnswer, milliseconds};
 use crate::queue::ops::control::{self, StartOutcome};
 use crate::queue::state::State;
@@ -18,6 +19,7 @@ pub(super) async fn start(service: &Shared, request: &Start) -> Result<Reply, Re
         max_concurrent: request.max_concurrent,
         timeout_ms: request.timeout.map(|timeout| timeout.map(milliseconds)),
         keep: request.keep,
+        default_cap: Some(platform::default_max_concurrent()),
         max_failures: request.max_failures,
     };
     let outcome = service.executor.run(operation).await?;

@@ -13,6 +13,9 @@ use crate::version::VERSION;
 
 /// Seconds of ends from which on their rate says more than the average time of a task.
 const STEADY: u32 = 10;
+/// After so many seconds, and so many times the average time of a task, without an end nobody knows how long it will take.
+const PATIENCE: f64 = 10.0;
+const SEVERAL: f64 = 3.0;
 
 pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<Reply, Refusal> {
     let selected = match request.batch_id {
@@ -58,8 +61,10 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
     let average = (timed > 0).then(|| total_execution_time / timed as f64);
     let (throughput, over) = snapshot.recent.rate();
     let left = (counts.queued + counts.running) as f64;
-    // What only waits for its time says nothing of how long that takes.
-    let goes_on = snapshot.tally.in_state(State::Running) + snapshot.tally.in_state(State::Ready) > 0;
+    // What only waits for its time, or hangs, says nothing of how long that takes.
+    let is_busy = snapshot.tally.in_state(State::Running) + snapshot.tally.in_state(State::Ready) > 0;
+    let usual = average.unwrap_or(0.0).mul_add(SEVERAL, PATIENCE);
+    let goes_on = is_busy && snapshot.recent.since_last().is_some_and(|seconds| seconds as f64 <= usual);
     let eta = (run.state == RunState::Running && left > 0.0 && goes_on)
         .then(|| {
             let by_rate = || (throughput > 0.0).then(|| left / throughput);
