@@ -107,6 +107,12 @@ fn a_file_that_somebody_changed_is_left_alone() {
     };
     let (code, said) = run(&["status"]);
     assert!(code == Some(3) && said.contains("batch-executor.service: not there"), "{said}");
+    // One that a client started would be in the way.
+    assert!(user.daemon.cli(&["status"]).status.success());
+    let (code, said) = run(&["install"]);
+    assert!(code == Some(4) && said.contains("already (pid ") && said.contains("batch-executor daemon stop"), "{said}");
+    assert!(!unit.exists());
+    assert!(user.daemon.cli(&["daemon", "stop"]).status.success());
     assert_eq!(run(&["install"]).0, Some(0));
     let lines = std::fs::read_to_string(&asked).expect("asked");
     assert_eq!(lines, "systemctl --user daemon-reload\nsystemctl --user enable --now batch-executor.service\n");

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use batch_executor::client::Connection;
 use clap::{Args, Subcommand};
 use nix::unistd::{Uid, User};
 use serde_json::json;
@@ -142,6 +143,9 @@ fn install(context: &Context, plan: &Plan, dry_run: bool, force: bool) -> Result
         return dry(context, "service_install", plan, &plan.start);
     }
     files::unchanged(&plan.files, force)?;
+    if plan.files.iter().any(|file| file.state() == State::Missing) {
+        nobody_serves(context)?;
+    }
     for file in &plan.files {
         file.write()?;
     }
@@ -194,6 +198,20 @@ fn status(context: &Context, plan: &Plan) -> Result<u8, Failure> {
         return Ok(exit::NOT_FOUND);
     }
     shown(&plan.status, None)
+}
+
+/// One that a client started would hold the home, and the manager's own would end at once.
+fn nobody_serves(context: &Context) -> Result<(), Failure> {
+    match Connection::connect(&context.home) {
+        Ok(connection) => {
+            let pid = connection.peer_pid().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            let said = format!("a daemon serves `{}` already{pid}; nothing was done", context.home.root().display());
+            Err(Failure::new(exit::REFUSED, said).hint(
+                "batch-executor daemon stop, then install again: what runs goes back to the queue and runs again",
+            ))
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// Says what would be done.
