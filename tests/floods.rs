@@ -84,6 +84,8 @@ impl Drop for Stopped {
 #[test]
 fn what_runs_goes_on_while_the_daemon_is_stopped() {
     let daemon = with_a_held_task();
+    // The end may be heard before the additions: then nothing is left to run, and the executor would stop.
+    daemon.ok(json!({"action": "start", "keep": true}));
     let stopped = Stopped::new(daemon.pid());
     let mut asking: Vec<_> = (0..50).map(|_| connect(&daemon)).collect();
     for stream in &mut asking {
