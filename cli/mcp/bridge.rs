@@ -78,6 +78,18 @@ impl Call {
         Ok((Self { request, action }, most))
     }
 
+    /// A call of the bridge's own.
+    fn new(action: &str, mut request: Map<String, Value>) -> Self {
+        request.insert("action".to_owned(), action.into());
+        Self { request, action: action.to_owned() }
+    }
+
+    /// Of what it was given, the parameters of these names.
+    fn selection(&self, names: &[&str]) -> Map<String, Value> {
+        let given = names.iter().filter_map(|name| Some(((*name).to_owned(), self.request.get(*name)?.clone())));
+        given.collect()
+    }
+
     /// Adds where it comes from, and what makes it safe to send again.
     fn complete(&mut self, context: &Context) -> Result<(), Failure> {
         if is_absent(&self.request, "cwd") {
@@ -194,12 +206,7 @@ impl Asking {
 
     /// What is said when the time for a wait is over: no error, for the tasks go on, but how they stand.
     fn still_open(&mut self, wait: &Call, timed_out: &Response) -> Result<Response, Failure> {
-        let mut request = Map::new();
-        request.insert("action".to_owned(), "status".into());
-        if let Some(batch_id) = wait.request.get("batch_id") {
-            request.insert("batch_id".to_owned(), batch_id.clone());
-        }
-        let mut response = self.ask(&Call { request, action: "status".to_owned() })?;
+        let mut response = self.ask(&Call::new("status", wait.selection(&["batch_id"])))?;
         if let (Some(Value::Object(data)), Some(error)) = (&mut response.data, &timed_out.error) {
             let counts = error.details["counts"].clone();
             let count = |name: &str| counts[name].as_f64().unwrap_or(0.0);
@@ -224,16 +231,10 @@ impl Asking {
 
     /// The first of the tasks that are waited for and run, each with its time.
     fn running(&mut self, wait: &Call) -> Result<Option<String>, Failure> {
-        let mut request = Map::new();
-        for (name, value) in
-            [("action", json!("results")), ("filter_status", json!("running")), ("limit", json!(NAMED))]
-        {
-            request.insert(name.to_owned(), value);
-        }
-        for name in ["batch_id", "task_ids"] {
-            request.extend(wait.request.get(name).map(|value| (name.to_owned(), value.clone())));
-        }
-        let response = self.ask(&Call { request, action: "results".to_owned() })?;
+        let mut request = wait.selection(&["batch_id", "task_ids"]);
+        request.insert("filter_status".to_owned(), "running".into());
+        request.insert("limit".to_owned(), NAMED.into());
+        let response = self.ask(&Call::new("results", request))?;
         let lines: Vec<String> = response
             .message
             .lines()

@@ -19,7 +19,7 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CancelTaskParams, GetPromptRequestParams, GetPromptResponse,
     GetTaskParams, GetTaskResult, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
     ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt};
@@ -44,7 +44,7 @@ Tasks run in this server's folder unless they say another (`cwd`).";
 pub fn run(context: Context) -> Result<u8, Failure> {
     let internal = |error: std::io::Error| Failure::new(exit::INTERNAL, format!("cannot serve: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
-    runtime.block_on(serve(Server { context: Arc::new(context), tools: tools::all().into() }));
+    runtime.block_on(serve(Server { context: Arc::new(context) }));
     // A read of standard input that nobody can end would be waited for.
     runtime.shutdown_background();
     Ok(exit::DONE)
@@ -60,7 +60,6 @@ async fn serve(server: Server) {
 #[derive(Clone)]
 struct Server {
     context: Arc<Context>,
-    tools: Arc<[Tool]>,
 }
 
 impl Server {
@@ -87,7 +86,7 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.tools.to_vec()))
+        Ok(ListToolsResult::with_all_items(tools::all().to_vec()))
     }
 
     async fn call_tool(
@@ -96,8 +95,8 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let name = request.name.as_ref();
-        if !self.tools.iter().any(|tool| tool.name == name) {
-            let names: Vec<&str> = self.tools.iter().map(|tool| tool.name.as_ref()).collect();
+        if !tools::all().iter().any(|tool| tool.name == name) {
+            let names: Vec<&str> = tools::all().iter().map(|tool| tool.name.as_ref()).collect();
             return Err(ErrorData::invalid_params(
                 format!("unknown tool `{name}`; there are {}", names.join(", ")),
                 None,

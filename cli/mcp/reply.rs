@@ -95,6 +95,7 @@ enum Fitted {
     Fewer,
 }
 
+/// Makes it fit, and says what that took.
 fn fit(data: &mut Value, room: usize) -> Fitted {
     if length(data) <= room {
         return Fitted::Whole;

@@ -1,6 +1,6 @@
 //! What agents are told: a tool for each action and one that takes any.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use batch_executor::protocol::schema;
 use rmcp::model::{Tool, ToolAnnotations};
@@ -135,8 +135,13 @@ const TOLD: &[(&str, &str, Effect, Reaches, &str)] = &[
     ),
 ];
 
-/// All tools, in the order in which they are listed.
-pub fn all() -> Vec<Tool> {
+/// All tools, in the order in which they are listed; made once.
+pub fn all() -> &'static [Tool] {
+    static ALL: LazyLock<Vec<Tool>> = LazyLock::new(made);
+    &ALL
+}
+
+fn made() -> Vec<Tool> {
     let mut tools: Vec<Tool> = TOLD
         .iter()
         .filter_map(|(name, title, effect, reaches, text)| {
@@ -209,9 +214,9 @@ fn parameters(action: &str) -> Option<Map<String, Value>> {
 /// # Errors
 /// One sentence for the agent.
 pub fn only_known(action: &str, request: &Map<String, Value>) -> Result<(), String> {
-    let Some(schema) = parameters(action) else { return Ok(()) };
+    let Some(tool) = all().iter().find(|tool| tool.name == action) else { return Ok(()) };
     let known: Vec<&str> =
-        schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+        tool.input_schema["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
     let surround = ["action", "id", "cwd", "environment", BUDGET];
     let is_known = |name: &str| known.contains(&name) || surround.contains(&name) || HIDDEN.contains(&(action, name));
     let Some(unknown) = request.keys().find(|name| !is_known(name)) else { return Ok(()) };

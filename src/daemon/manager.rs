@@ -116,7 +116,6 @@ async fn stand(service: &Service) {
 async fn live(service: &Service) {
     let Some(allowed) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     loop {
-        // Also an answer of a queue that cannot be written.
         drop(service.executor.nudge().await);
         tell(&[NotifyState::Watchdog]);
         tokio::time::sleep(allowed / 2).await;

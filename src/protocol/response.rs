@@ -149,6 +149,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// With their sum.
+    pub const fn of(queued: i64, running: i64, completed: i64, failed: i64, cancelled: i64) -> Self {
+        let total = queued + running + completed + failed + cancelled;
+        Self { total, queued, running, completed, failed, cancelled }
+    }
+
     /// Whether all have ended.
     pub const fn is_over(&self) -> bool {
         self.queued + self.running == 0

@@ -5,33 +5,18 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::request::{
-    Add, AddBatch, Backup, Cancel, Clear, Empty, Export, Logs, Results, Retry, Show, Start, StatusRequest, Stop,
-    Update, Wait,
+    Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, Logs, Results, Retry, Show, Start, StatusRequest,
+    Stop, Update, Wait,
 };
 use super::response::{
     Added, BackedUp, BatchAdded, Cancelled, Cleared, Exported, Functions, LogsData, Requeued, ResultsData, Started,
     StatusData, StopAnswer, Task, Updated,
 };
 
-/// The actions of the contract's table and `backup`: what is asked of the queue, not of the daemon itself.
-pub const ACTIONS: &[&str] = &[
-    "add",
-    "add_batch",
-    "start",
-    "stop",
-    "status",
-    "results",
-    "show",
-    "logs",
-    "update",
-    "export",
-    "backup",
-    "clear",
-    "cancel",
-    "retry",
-    "wait",
-    "functions",
-];
+/// How many actions, the last ones, are about the daemon itself.
+const OF_THE_DAEMON: usize = 3;
+/// The actions of the contract's table and `backup`: what is asked of the queue.
+pub const ACTIONS: &[&str] = Action::NAMES.split_at(Action::NAMES.len() - OF_THE_DAEMON).0;
 
 /// How many words a list in an answer's schema may have.
 const MOST_WORDS: usize = 6;

@@ -96,14 +96,7 @@ impl Tally {
         let [completed, failed, cancelled] =
             [State::Completed, State::Failed, State::Cancelled].map(|s| self.in_state(s));
         let (queued, running) = (self.queued(), self.in_state(State::Running));
-        Counts {
-            total: queued + running + completed + failed + cancelled,
-            queued,
-            running,
-            completed,
-            failed,
-            cancelled,
-        }
+        Counts::of(queued, running, completed, failed, cancelled)
     }
 
     /// The run time of completed and failed tasks, in ms.

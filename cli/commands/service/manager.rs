@@ -73,12 +73,3 @@ pub fn home_folder() -> Result<String, Failure> {
 pub fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
-
-/// A word for a shell.
-pub fn quoted(word: &str) -> String {
-    if word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%".contains(&byte)) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}

@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::context::{Context, OwnAnswer};
 use crate::exit;
 use crate::failure::Failure;
+use crate::quoting::command_line;
 use files::{File, State};
 use manager::Manager;
 
@@ -155,7 +156,7 @@ fn install(context: &Context, plan: &Plan, dry_run: bool, force: bool) -> Result
     }
     for command in &plan.start {
         carry_out(command)?;
-        said.push(format!("ran {}", command.join(" ")));
+        said.push(format!("ran {}", command_line(command)));
     }
     said.extend(plan.notes.iter().cloned());
     told(context, "service_install", &said)
@@ -174,7 +175,7 @@ fn uninstall(context: &Context, plan: &Plan, dry_run: bool, force: bool) -> Resu
     for command in &plan.end {
         // It may not run, or not be known any more: the files go all the same.
         match carry_out(command) {
-            Ok(()) => said.push(format!("ran {}", command.join(" "))),
+            Ok(()) => said.push(format!("ran {}", command_line(command))),
             Err(failure) => said.push(format!("warning: {}", failure.text().0)),
         }
     }
@@ -223,7 +224,7 @@ fn dry(context: &Context, action: &'static str, plan: &Plan, commands: &[Vec<Str
             said.push(file.contents());
         }
     }
-    said.extend(commands.iter().map(|command| format!("$ {}", command.join(" "))));
+    said.extend(commands.iter().map(|command| format!("$ {}", command_line(command))));
     said.extend(plan.notes.iter().map(|note| format!("# {note}")));
     told(context, action, &said)
 }
@@ -253,7 +254,7 @@ fn wait_for(seen: &Path) -> Result<(), Failure> {
 /// Runs a command of the manager; its words are its user's.
 fn carry_out(command: &[String]) -> Result<(), Failure> {
     let run = |error: &dyn std::fmt::Display| {
-        let line = command.join(" ");
+        let line = command_line(command);
         Failure::new(exit::REFUSED, format!("`{line}` failed: {error}"))
             .hint("what was written is there; put right what is in the way and run it again")
     };

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::files::File;
-use super::manager::{quoted, words};
+use super::manager::words;
 use super::{Daemon, Plan};
+use crate::quoting::quoted;
 
 pub(super) fn plan(daemon: &Daemon) -> Plan {
     let home = daemon.home.as_ref().map(|home| format!(" --home {}", quoted(home))).unwrap_or_default();

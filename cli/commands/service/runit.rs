@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::files::File;
-use super::manager::{home_folder, quoted, words};
+use super::manager::{home_folder, words};
 use super::{Daemon, Plan};
 use crate::failure::Failure;
+use crate::quoting::quoted;
 
 /// The folders that runsvdir(8) looks after, as distributions call them.
 const WATCHED: &[&str] = &["/etc/service", "/var/service", "/service"];

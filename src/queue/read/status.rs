@@ -38,15 +38,7 @@ struct Row {
 
 impl Row {
     const fn counts(&self) -> Counts {
-        let Self { queued, running, completed, failed, cancelled, .. } = *self;
-        Counts {
-            total: queued + running + completed + failed + cancelled,
-            queued,
-            running,
-            completed,
-            failed,
-            cancelled,
-        }
+        Counts::of(self.queued, self.running, self.completed, self.failed, self.cancelled)
     }
 }
 

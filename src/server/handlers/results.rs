@@ -20,11 +20,12 @@ const LISTED: usize = 50;
 
 pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply, Refusal> {
     let task_ids = request.task_ids.clone().map(unique);
-    let found = match &task_ids {
-        Some(ids) => super::missing(ids.len(), service.queue.tally_of(ids, None).await?.counts.total),
+    let chosen = match &task_ids {
+        Some(ids) => Some(service.queue.tally_of(ids, None).await?),
         None => None,
     };
-    let summary = summary(service, &request).await?;
+    let missing = task_ids.as_ref().zip(chosen).and_then(|(ids, found)| super::missing(ids.len(), found.counts.total));
+    let summary = summary(service, &request, chosen).await?;
     let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids };
     let (tasks, next_cursor) =
         page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
@@ -37,7 +38,7 @@ pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply,
         ResultsFormat::Json => serde_json::to_string(&data.tasks).unwrap_or_default(),
         ResultsFormat::Csv => export::csv_text(&data.tasks),
     };
-    Ok(Reply::new(message, &data)?.warn(found.into_iter().collect()))
+    Ok(Reply::new(message, &data)?.warn(missing.into_iter().collect()))
 }
 
 /// Tasks of a filter after a cursor, until the limit or the page's bytes are reached.
@@ -88,11 +89,12 @@ fn length(task: &Task) -> u64 {
     count.0
 }
 
-async fn summary(service: &Shared, request: &Results) -> Result<Summary, Refusal> {
+/// The sums; `chosen`: those of the chosen tasks, in whatever batch.
+async fn summary(service: &Shared, request: &Results, chosen: Option<Selected>) -> Result<Summary, Refusal> {
     let Selected { counts, run_ms } = match (&request.task_ids, request.batch_id) {
-        (Some(ids), batch_id) => service.queue.tally_of(ids, batch_id).await?,
+        (Some(ids), Some(id)) => service.queue.tally_of(ids, Some(id)).await?,
         (None, Some(id)) => status::batch(service, id).await?,
-        (None, None) => status::all(service),
+        (_, None) => chosen.unwrap_or_else(|| status::all(service)),
     };
     let status = status::data(service, counts, run_ms);
     Ok(Summary {
