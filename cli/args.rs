@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
-    logs, man, results, retry, run, selftest, service, show, start, status, stop, update, wait,
+    logs, man, pause, results, retry, run, selftest, service, show, start, status, stop, update, wait,
 };
 use crate::failure::Failure;
 
@@ -78,6 +78,10 @@ pub enum Command {
     Start(start::StartArgs),
     /// Let running tasks finish and start no more
     Stop(stop::StopArgs),
+    /// Start nothing more for now, and suspend what runs: the executor, a batch, tasks
+    Pause(pause::PauseArgs),
+    /// Let what is paused go on
+    Resume(pause::ResumeArgs),
     /// How far it is
     Status(status::StatusArgs),
     /// The tasks and what they came to

@@ -97,6 +97,19 @@ pub enum RunState {
     Stopping,
 }
 
+/// What becomes of what runs when nothing more is to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hold {
+    /// It goes on to its end.
+    Leave,
+    /// It is suspended (SIGSTOP), and goes on later where it was.
+    #[default]
+    Pause,
+    /// It is ended and goes back to the queue, no retry used.
+    End,
+}
+
 /// Gives an enum its wire names in both directions and its list of allowed words.
 macro_rules! words {
     ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
@@ -179,6 +192,7 @@ words!(Cause {
     Cancelled = "cancelled",
     TimedOut = "timed_out",
 });
+words!(Hold { Leave = "leave", Pause = "pause", End = "end" });
 words!(RunState { Stopped = "stopped", Running = "running", Stopping = "stopping" });
 
 impl Cause {

@@ -106,6 +106,14 @@ const TOLD: &[(&str, &str, Effect, Reaches, &str)] = &[
         "Removes tasks that have ended, with their results and logs, for good. `export` first what is to be kept.",
     ),
     (
+        "pause",
+        "Pause",
+        Effect::Sets,
+        false,
+        "Starts nothing more and suspends what runs, until `resume`: of the executor, a batch or tasks.",
+    ),
+    ("resume", "Go on", Effect::Sets, true, "Lets what is paused go on."),
+    (
         "cancel",
         "Cancel tasks",
         Effect::Destroys,

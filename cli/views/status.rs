@@ -43,7 +43,8 @@ pub fn write(out: &mut Screen, status: &StatusData) -> io::Result<()> {
         writeln!(out, "\nbatches")?;
         for batch in batches {
             let named = batch.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-            field(out, LABEL, &batch.batch_id.to_string(), &format!("{}{named}", counts(&batch.counts)))?;
+            let paused = if batch.paused { ", paused" } else { "" };
+            field(out, LABEL, &batch.batch_id.to_string(), &format!("{}{paused}{named}", counts(&batch.counts)))?;
         }
     }
     for (state, listed) in status.tasks.iter().flatten() {
@@ -84,6 +85,7 @@ fn next_command(status: &StatusData) -> Option<&'static str> {
     let counts = &status.counts;
     match status.state {
         RunState::Stopped if counts.queued > 0 => Some("batch-executor start"),
+        RunState::Running if status.paused => Some("batch-executor resume"),
         RunState::Running if counts.queued + counts.running > 0 => Some("batch-executor wait"),
         _ if counts.failed > 0 => Some("batch-executor results --filter-status failed"),
         _ if counts.total == 0 => Some("batch-executor add -- CMD ARG…, or run FILE"),

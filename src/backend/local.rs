@@ -17,7 +17,8 @@ use crate::attempt::Attempt;
 use crate::config::Declared;
 use crate::function::{self, Work};
 use crate::keeper::protocol::{
-    EndAnswer, FromKeeper, Inbox, Launch, ToKeeper, WITH_AHEAD, WITH_SECRETS, WITH_WORKERS, encode,
+    EndAnswer, FromKeeper, Inbox, Launch, SuspendedBy, ToKeeper, WITH_AHEAD, WITH_SECRETS, WITH_SUSPEND, WITH_WORKERS,
+    encode,
 };
 use crate::task::{ClaimId, Limits, Order, Prepared};
 
@@ -211,6 +212,23 @@ impl Local {
         }
     }
 
+    /// Whether this keeper can suspend: one of an older version that could not be replaced cannot.
+    pub const fn can_suspend(&self) -> bool {
+        self.keeper_protocol >= WITH_SUSPEND
+    }
+
+    /// Suspends attempts for a reason, or lets them go on as far as it is the last one; none: all that run. Gives those of
+    /// them that run.
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub async fn suspend(&self, claims: Option<Vec<ClaimId>>, by: SuspendedBy, on: bool) -> Result<Vec<ClaimId>, Gone> {
+        if !self.can_suspend() {
+            return Ok(Vec::new());
+        }
+        self.ask(|request| ToKeeper::Suspend { request, claims, by, on }).await.map(self::claims)
+    }
+
     /// From now on the attempt's output is in its file at once, and its growth is told.
     ///
     /// # Errors
@@ -306,7 +324,9 @@ async fn read(
                 None
             }
             Ok(Some(FromKeeper::Done { request })) => Some((request, Answer::Done)),
-            Ok(Some(FromKeeper::Yielded { request, claims })) => Some((request, Answer::Claims(claims))),
+            Ok(Some(FromKeeper::Yielded { request, claims } | FromKeeper::Suspended { request, claims })) => {
+                Some((request, Answer::Claims(claims)))
+            }
             Ok(Some(FromKeeper::Ending { request, answers })) => Some((request, Answer::Ending(answers))),
             Ok(Some(FromKeeper::Grew { claim })) => {
                 // Nobody may be listening any more.

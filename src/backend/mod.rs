@@ -18,7 +18,7 @@ use std::process::ExitStatus;
 pub use crate::attempt::{Ended, Event};
 use crate::config::{Nodejs, Python, UserFunction};
 use crate::home::Home;
-pub use crate::keeper::protocol::EndAnswer;
+pub use crate::keeper::protocol::{EndAnswer, SuspendedBy};
 use crate::secret::Source;
 use crate::task::ClaimId;
 

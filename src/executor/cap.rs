@@ -1,5 +1,5 @@
 //! How many may run now: the cap that was set, lowered while tasks are killed from outside, none without room on the
-//! disk.
+//! disk and while the executor is paused.
 
 use super::Executor;
 use super::events::STORAGE_RETRY;
@@ -10,7 +10,7 @@ impl Executor {
     pub(super) fn cap(&self) -> u32 {
         let snapshot = self.inner.queue.snapshot();
         let writable = self.inner.storage_error.borrow().is_none() && snapshot.shortage.is_none();
-        if writable { snapshot.run.cap() } else { 0 }
+        if writable && snapshot.run.paused.is_none() { snapshot.run.cap() } else { 0 }
     }
 
     /// Tells the keeper.

@@ -11,9 +11,10 @@ use super::{Executor, ExecutorError};
 use crate::backend::{EndAnswer, Gone, Local};
 use crate::queue::error::QueueError;
 use crate::queue::ops::LISTED;
-use crate::queue::ops::cancel::{Cancel, CancelOutcome, Selection};
+use crate::queue::ops::cancel::{Cancel, CancelOutcome};
 use crate::queue::ops::control::{Nudge, Start, StartOutcome, Stop};
 use crate::queue::ops::recover::Release;
+use crate::queue::ops::select::Selection;
 use crate::queue::ops::update::{Update, UpdateOutcome};
 use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
@@ -88,6 +89,8 @@ impl Executor {
         }
         let stop = Stop { reason, yielded: yielded.clone() };
         self.inner.queue.write(stop).await.inspect_err(|_| self.give_back(yielded))?;
+        // What is to end must go on.
+        self.keep_to_pause().await?;
         self.release_waiting().await
     }
 
@@ -129,7 +132,7 @@ impl Executor {
     }
 
     /// Gives claims back that the keeper yielded for a change that could not be written: nobody else knows of them.
-    fn give_back(&self, claims: Vec<ClaimId>) {
+    pub(super) fn give_back(&self, claims: Vec<ClaimId>) {
         if claims.is_empty() {
             return;
         }
@@ -319,7 +322,7 @@ impl Executor {
     }
 
     /// Waits for what is on its way into the queue; not while nothing can be written.
-    async fn next_commit(&self, commits: &mut watch::Receiver<Arc<Snapshot>>) -> Result<(), ExecutorError> {
+    pub(super) async fn next_commit(&self, commits: &mut watch::Receiver<Arc<Snapshot>>) -> Result<(), ExecutorError> {
         let mut storage_error = self.inner.storage_error.subscribe();
         tokio::select! {
             changed = commits.changed() => changed.map_err(|_| ExecutorError::ShuttingDown),
@@ -330,7 +333,7 @@ impl Executor {
     }
 
     /// Waits until the backend has every claim up to `claim`.
-    async fn handed_over(&self, claim: ClaimId) -> Result<(), ExecutorError> {
+    pub(super) async fn handed_over(&self, claim: ClaimId) -> Result<(), ExecutorError> {
         let mut handed_over = self.inner.handed_over.subscribe();
         handed_over.wait_for(|last| *last >= claim).await.map_err(|_| ExecutorError::ShuttingDown)?;
         Ok(())

@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Executor, StartError};
 use crate::attempt::{Attempt, Event};
-use crate::backend::{Local, Signal};
+use crate::backend::{Local, Signal, SuspendedBy};
 use crate::failpoint;
 use crate::queue::Closed;
 use crate::queue::error::QueueError;
 use crate::queue::ops::apply::Apply;
 use crate::queue::ops::control::Nudge;
 use crate::queue::ops::recover::Recover;
-use crate::task::{Cause, Order, RunState};
+use crate::task::{Cause, ClaimId, Hold, Order, RunState};
 
 /// How long an attempt that was killed from outside waits for others that are killed with it, before it counts as
 /// failed.
@@ -42,10 +42,11 @@ impl Executor {
             (false, false) => Cause::KeeperLost,
         };
         failpoint::reach("before-recover");
+        let held = found.held;
         let recovered = inner
             .queue
             .write(Recover {
-                held: found.held,
+                held: held.clone(),
                 had_process: found.had_process,
                 cause,
                 max_interruptions: inner.rules.max_interruptions,
@@ -72,6 +73,16 @@ impl Executor {
             drop(backend.end(Some(claims), order, grace_ms).await);
         }
         let _ = backend.set_caps(self.cap(), &inner.rules.function_caps).await;
+        // An earlier daemon may have died between the keeper and the queue.
+        let go_on: Vec<ClaimId> = held.iter().filter(|claim| !recovered.suspended.contains(claim)).copied().collect();
+        let by_executor = inner.queue.snapshot().run.paused == Some(Hold::Pause);
+        for (claims, by, on) in [
+            (Some(recovered.suspended), SuspendedBy::Task, true),
+            (Some(go_on), SuspendedBy::Task, false),
+            (None, SuspendedBy::Executor, by_executor),
+        ] {
+            drop(backend.suspend(claims, by, on).await);
+        }
         tracing::info!(keeper = backend.keeper_pid, adopted = found.adopted, "the keeper is connected");
         inner.backend.send_replace(Some(backend));
         Ok(signals)

@@ -10,6 +10,7 @@ mod cap;
 mod commands;
 mod events;
 mod follow;
+mod pause;
 mod retention;
 mod timer;
 
@@ -83,6 +84,10 @@ pub enum ExecutorError {
     Queue(#[from] QueueError),
     #[error("the daemon is ending")]
     ShuttingDown,
+    #[error(
+        "the tasks run under a keeper of an older version, which cannot suspend them; it leaves with the last of them"
+    )]
+    OldKeeper,
 }
 
 impl Executor {

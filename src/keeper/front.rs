@@ -248,6 +248,11 @@ impl Front {
                 let answers = claims.into_iter().map(|claim| (claim, self.core.end(claim, order, grace_ms))).collect();
                 FromKeeper::Ending { request, answers }
             }
+            ToKeeper::Suspend { request, claims, by, on } => {
+                let mut claims = claims.unwrap_or_else(|| self.core.running_claims());
+                claims.retain(|claim| self.core.suspend(*claim, by, on));
+                FromKeeper::Suspended { request, claims }
+            }
             ToKeeper::Become { path } => {
                 let table = &self.core.table;
                 let error = replace_by(&path, &self.home, self.options, &self.lock, &self.listener, table);

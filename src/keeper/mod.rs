@@ -18,6 +18,7 @@ pub mod protocol;
 mod replace;
 mod room;
 pub mod slots;
+mod suspension;
 mod table;
 mod warm;
 

@@ -13,13 +13,15 @@ use crate::secret::Wanted;
 use crate::task::{ClaimId, Limits, Order, Prepared, Priority, TaskId};
 
 /// The revision of this protocol.
-pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 5 } else { 4 };
+pub const KEEPER_PROTOCOL: u32 = if cfg!(feature = "next") { 6 } else { 5 };
 /// The first that knows [`LaunchProcess::secrets`] and limits; a keeper that does not must not get any.
 pub const WITH_SECRETS: u32 = 2;
 /// The first that knows [`Prepared::Worker`]; another would take the worker for a program of one task.
 pub const WITH_WORKERS: u32 = 3;
 /// The first that knows [`Prepared::Ahead`]; another would not understand the message.
 pub const WITH_AHEAD: u32 = 4;
+/// The first that knows [`ToKeeper::Suspend`].
+pub const WITH_SUSPEND: u32 = 5;
 /// No message is longer; a longer one is damage.
 const LONGEST: usize = 256 * 1024 * 1024;
 
@@ -63,6 +65,14 @@ pub enum ToKeeper {
         order: Order,
         grace_ms: i64,
     },
+    /// Suspends attempts for this reason, or lets them go on as far as it is the last one; none: all that run. Answered
+    /// `Suspended`.
+    Suspend {
+        request: u64,
+        claims: Option<Vec<ClaimId>>,
+        by: SuspendedBy,
+        on: bool,
+    },
     /// Writes the output of a running attempt to its file from now on and tells of its growth. Answered `Done`.
     Follow {
         request: u64,
@@ -100,6 +110,11 @@ pub enum FromKeeper {
     Ending {
         request: u64,
         answers: Vec<(ClaimId, EndAnswer)>,
+    },
+    /// Of the claims of the request, those that run and are not being ended.
+    Suspended {
+        request: u64,
+        claims: Vec<ClaimId>,
     },
     /// A followed attempt has written more.
     Grew {
@@ -231,6 +246,17 @@ pub enum How {
     },
     /// A worker has answered; the line is [`crate::output::VALUE`].
     Answered,
+}
+
+/// Why an attempt is suspended: it goes on when none of these is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SuspendedBy {
+    /// Its task is paused.
+    Task,
+    /// The executor is.
+    Executor,
+    /// A gate is closed.
+    Gate,
 }
 
 /// What an order to end met.

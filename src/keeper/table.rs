@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::events::Untaken;
 use super::orphans::Orphans;
 use super::protocol::{Launch, LaunchWork};
+use super::suspension::Suspension;
 use super::warm::Worker;
 use crate::output::STDOUT;
 use crate::sys;
@@ -92,6 +93,8 @@ pub(super) struct Running {
     pub order: Option<Order>,
     /// When its group gets SIGKILL, monotonic ms.
     pub kill_at: Option<i64>,
+    #[serde(default)]
+    pub suspension: Suspension,
     /// Wall clock, ms.
     pub started_at: i64,
     /// Monotonic, ms.
@@ -129,7 +132,9 @@ impl Running {
             LaunchWork::Simulate { duration_ms, .. } => Some(*duration_ms),
             LaunchWork::Process(_) | LaunchWork::Unrunnable { .. } => None,
         };
-        let after = |ms: Option<i64>| ms.map(|ms| self.started_mono.saturating_add(ms));
+        // Of its own time none passes while it is suspended.
+        let begun = (!self.suspension.lasts()).then(|| self.started_mono + self.suspension.total(0));
+        let after = |ms: Option<i64>| Some(begun?.saturating_add(ms?));
         let claim = self.launch.claim;
         [
             (after(duration_ms), Timer::Simulated),

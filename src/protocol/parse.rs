@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use super::error::{ErrorCode, Refusal};
 use super::fields::{Fields, did_you_mean, shortened, wrong};
 use super::request::{
-    Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, ExportFormat, LogStream, Logs, Request, Results,
-    ResultsFormat, Retry, Show, Shutdown, Start, StatusRequest, Stop, Update, Wait,
+    Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, ExportFormat, LogStream, Logs, Pause, Request,
+    Results, ResultsFormat, Resume, Retry, Show, Shutdown, Start, StatusRequest, Stop, Update, Wait,
 };
 use super::spec::{LONGEST_NAME, PRIORITIES};
-use crate::task::{MAX_CONCURRENT_LIMIT, MAX_RETRIES_LIMIT, Status};
+use crate::task::{BatchId, Hold, MAX_CONCURRENT_LIMIT, MAX_RETRIES_LIMIT, Status, TaskId};
 
 /// The longest `request_key`, in bytes.
 pub const MAX_REQUEST_KEY_BYTES: usize = 200;
@@ -185,6 +185,16 @@ fn action(
             batch_id: fields.id("batch_id")?,
             older_than: fields.seconds("older_than")?,
         }),
+        "pause" => {
+            let (task_id, task_ids, batch_id) = one_at_most("pause", fields)?;
+            let holds: Vec<(&str, Hold)> = Hold::ALL.iter().map(|hold| (hold.as_str(), *hold)).collect();
+            let running = fields.word("running", &holds)?.unwrap_or_default();
+            Action::Pause(Pause { task_id, task_ids, batch_id, running })
+        }
+        "resume" => {
+            let (task_id, task_ids, batch_id) = one_at_most("resume", fields)?;
+            Action::Resume(Resume { task_id, task_ids, batch_id })
+        }
         "cancel" => Action::Cancel(cancel(fields)?),
         "retry" => Action::Retry(retry(fields)?),
         "wait" => Action::Wait(Wait {
@@ -295,6 +305,17 @@ fn cancel(fields: &Fields<'_>) -> Result<Cancel, String> {
         Ok(cancel)
     } else {
         Err("`cancel` needs exactly one of `task_id`, `task_ids`, `batch_id`".to_owned())
+    }
+}
+
+/// `task_id`, `task_ids`, `batch_id`: one of them, or none.
+type OneAtMost = (Option<TaskId>, Option<Vec<TaskId>>, Option<BatchId>);
+
+fn one_at_most(action: &str, fields: &Fields<'_>) -> Result<OneAtMost, String> {
+    let chosen = (fields.id("task_id")?, fields.ids("task_ids")?, fields.id("batch_id")?);
+    match (&chosen.0, &chosen.1, &chosen.2) {
+        (None, None, None) | (Some(_), None, None) | (None, Some(_), None) | (None, None, Some(_)) => Ok(chosen),
+        _ => Err(format!("`{action}` takes one of `task_id`, `task_ids`, `batch_id`, or none of them: the executor")),
     }
 }
 

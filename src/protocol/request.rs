@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::task::{BatchId, Priority, Status, TaskId};
+use crate::task::{BatchId, Hold, Priority, Status, TaskId};
 
 /// One request line: the action with what surrounds it.
 #[derive(Debug, Clone, Serialize)]
@@ -41,6 +41,9 @@ pub enum Action {
     AddBatch(Box<AddBatch>),
     Start(Start),
     Stop(Stop),
+    /// Beyond the contract's table, as `resume`.
+    Pause(Pause),
+    Resume(Resume),
     Status(StatusRequest),
     Results(Results),
     Show(Show),
@@ -68,6 +71,8 @@ impl Action {
         "add_batch",
         "start",
         "stop",
+        "pause",
+        "resume",
         "status",
         "results",
         "show",
@@ -92,6 +97,8 @@ impl Action {
             Self::AddBatch(_) => "add_batch",
             Self::Start(_) => "start",
             Self::Stop(_) => "stop",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
             Self::Status(_) => "status",
             Self::Results(_) => "results",
             Self::Show(_) => "show",
@@ -459,6 +466,36 @@ pub struct Cancel {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
     /// All tasks of a batch that have not ended
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
+}
+
+/// `pause`: one of the three, or none: the executor.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct Pause {
+    /// One task. Without any of the three: the executor, so that nothing starts
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// Several tasks
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<TaskId>>,
+    /// All tasks of a batch that have not ended, and those that come
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
+    /// What becomes of what runs: `pause` (SIGSTOP), `leave` it, or `end` it and queue it again; default pause
+    pub running: Hold,
+}
+
+/// `resume`: as `pause`.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct Resume {
+    /// One task. Without any of the three: the executor
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// Several tasks
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<TaskId>>,
+    /// All tasks of a batch
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
 }

@@ -171,6 +171,9 @@ pub struct StatusData {
     #[serde(default)]
     pub lowered_to: Option<u32>,
     pub keep: bool,
+    /// Nothing starts before `resume`.
+    #[serde(default)]
+    pub paused: bool,
     pub deadline: Option<String>,
     pub counts: Counts,
     /// How many attempts ended by each cause, since the queue was made.
@@ -207,6 +210,9 @@ pub struct BatchInfo {
     pub name: Option<String>,
     pub created_at: String,
     pub counts: Counts,
+    /// What is added to it is paused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// The sums in `results`: the counts of the tasks that were asked for; the times without regard to `filter_status`.
@@ -290,6 +296,23 @@ pub struct Cancelled {
     pub cancelled: Vec<TaskId>,
     /// At most 1000.
     pub not_cancelled: Vec<NotDone>,
+}
+
+/// `data` of `pause` and `resume`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Paused {
+    /// Of the executor.
+    pub state: RunState,
+    /// Whether the executor is paused now.
+    pub paused: bool,
+    /// Of the executor: why it is as it is.
+    pub reason: Option<String>,
+    /// Tasks that were paused, or go on; 0 for the executor.
+    pub count: u64,
+    /// At most 1000.
+    pub tasks: Vec<TaskId>,
+    /// At most 1000.
+    pub not_changed: Vec<NotDone>,
 }
 
 /// `data` of `retry`.

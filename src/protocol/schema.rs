@@ -5,12 +5,12 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::request::{
-    Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, Logs, Results, Retry, Show, Start, StatusRequest,
-    Stop, Update, Wait,
+    Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, Logs, Pause, Results, Resume, Retry, Show, Start,
+    StatusRequest, Stop, Update, Wait,
 };
 use super::response::{
-    Added, BackedUp, BatchAdded, Cancelled, Cleared, Exported, Functions, LogsData, Requeued, ResultsData, Started,
-    StatusData, StopAnswer, Task, Updated,
+    Added, BackedUp, BatchAdded, Cancelled, Cleared, Exported, Functions, LogsData, Paused, Requeued, ResultsData,
+    Started, StatusData, StopAnswer, Task, Updated,
 };
 
 /// How many actions, the last ones, are about the daemon itself.
@@ -41,6 +41,8 @@ pub fn parameters(action: &str) -> Option<Map<String, Value>> {
         }
         "start" => taken::<Start>(),
         "stop" => taken::<Stop>(),
+        "pause" => taken::<Pause>(),
+        "resume" => taken::<Resume>(),
         "status" => taken::<StatusRequest>(),
         "results" => taken::<Results>(),
         "show" => taken::<Show>(),
@@ -64,6 +66,7 @@ pub fn data(action: &str) -> Option<Map<String, Value>> {
         "add_batch" => given::<BatchAdded>(),
         "start" => given::<Started>(),
         "stop" => given::<StopAnswer>(),
+        "pause" | "resume" => given::<Paused>(),
         "status" => given::<StatusData>(),
         "wait" => without_properties(
             given::<StatusData>(),

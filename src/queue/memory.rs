@@ -11,7 +11,7 @@ use super::error::QueueError;
 use super::ops::insert::Recent;
 use super::outside::{Causes, Kills};
 use super::state::{State, Tally};
-use crate::task::{BatchId, ClaimId, Priority, RunState, TaskId};
+use crate::task::{BatchId, ClaimId, Hold, Priority, RunState, TaskId};
 
 /// How many attempts wait in the keeper beyond the free slots at least, so that a slot that becomes free never waits for a commit;
 const AHEAD: i64 = 64;
@@ -35,6 +35,8 @@ pub struct Run {
     pub lowered_to: Option<u32>,
     /// When it is raised again, queue time.
     pub raise_at: Option<i64>,
+    /// Nothing starts; and what became of what ran then.
+    pub paused: Option<Hold>,
 }
 
 /// A task that is claimed and has not started. Ordered as it will start.
@@ -180,6 +182,11 @@ pub(super) fn priority_of(code: i64) -> Result<Priority, QueueError> {
     Priority::from_code(code).ok_or_else(|| QueueError::Value(format!("priority {code}")))
 }
 
+/// What a stored code says of what ran at a pause.
+fn hold_of(code: i64) -> Result<Hold, QueueError> {
+    Hold::from_code(code).ok_or_else(|| QueueError::Value(format!("hold {code}")))
+}
+
 /// The state of a stored code.
 pub(super) fn state_of(code: i64) -> Result<State, QueueError> {
     State::from_code(code).ok_or_else(|| QueueError::Value(format!("state {code}")))
@@ -216,12 +223,13 @@ struct RunRow {
     next_claim: i64,
     lowered_to: Option<u32>,
     raise_at: Option<i64>,
+    paused: Option<i64>,
 }
 
 async fn load_run(connection: &mut SqliteConnection) -> Result<Run, QueueError> {
     let row: RunRow = sqlx::query_as(
         "SELECT state, reason, max_concurrent, keep, deadline, max_failures, failures, next_claim,
-             lowered_to, raise_at
+             lowered_to, raise_at, paused
          FROM executor WHERE id = 1",
     )
     .fetch_one(connection)
@@ -237,5 +245,6 @@ async fn load_run(connection: &mut SqliteConnection) -> Result<Run, QueueError> 
         next_claim: row.next_claim,
         lowered_to: row.lowered_to,
         raise_at: row.raise_at,
+        paused: row.paused.map(hold_of).transpose()?,
     })
 }

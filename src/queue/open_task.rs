@@ -37,6 +37,8 @@ pub(super) struct OpenTask {
     pub reason: Option<String>,
     /// Queue time; once it has completed.
     pub kept_since: Option<i64>,
+    /// As it is stored; see `ops::pause`.
+    pub paused: Option<i64>,
     pub changed: bool,
 }
 
@@ -126,13 +128,22 @@ impl OpenTask {
     pub(super) fn release(&mut self, tx: &mut Tx<'_>) {
         tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
         tx.memory.closed(&self.function);
-        tx.memory.became_ready(self.priority, self.id);
+        if self.paused.is_some() {
+            tx.moved(self.batch_id, self.priority, self.state, State::Waiting, 0);
+            self.state = State::Waiting;
+        } else {
+            tx.memory.became_ready(self.priority, self.id);
+        }
         self.claim = None;
         self.changed = true;
     }
 
     /// Takes the state that was decided; the claim is closed.
-    pub(super) fn settle(&mut self, tx: &mut Tx<'_>, decision: decide::Decision) {
+    pub(super) fn settle(&mut self, tx: &mut Tx<'_>, mut decision: decide::Decision) {
+        let is_put_aside = self.paused.is_some() && !decision.state.status().is_ended();
+        if is_put_aside {
+            decision.state = State::Waiting;
+        }
         let run_ms = self.run_ms.unwrap_or(0);
         tx.moved(self.batch_id, self.priority, self.state, decision.state, run_ms);
         tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
@@ -147,6 +158,7 @@ impl OpenTask {
         self.standing.cancel_requested = false;
         self.ready_at = None;
         match decision.state {
+            State::Waiting if is_put_aside => {}
             State::Waiting => {
                 let due = tx.now + decision.delay_ms;
                 self.ready_at = Some(due);
@@ -191,6 +203,7 @@ pub(super) struct Row {
     finished_at: Option<i64>,
     run_ms: Option<i64>,
     reason: Option<String>,
+    paused: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -217,7 +230,7 @@ pub(super) async fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BT
     let rows: Vec<ClaimedRow> = sqlx::query_as(
         "SELECT id, claim, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
              permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
-             finished_at, run_ms, reason
+             finished_at, run_ms, reason, paused
          FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
     )
     .bind(json(&unknown)?)
@@ -257,6 +270,7 @@ impl Row {
             run_ms: self.run_ms,
             reason: self.reason,
             kept_since: None,
+            paused: self.paused,
             changed: false,
         })
     }

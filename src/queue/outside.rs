@@ -134,7 +134,7 @@ async fn make_good(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueError> 
     }
     let rows: Vec<Row> = sqlx::query_as(
         "UPDATE task SET state = 0, ready_at = NULL, retry_count = retry_count - 1, forgiven = forgiven + 1, reason = ?2
-         WHERE id IN (SELECT value FROM json_each(?1)) AND state = 1 AND retry_count > 0 AND forgiven < ?3
+         WHERE id IN (SELECT value FROM json_each(?1)) AND state = 1 AND paused IS NULL AND retry_count > 0 AND forgiven < ?3
              AND EXISTS (SELECT 1 FROM attempt WHERE task_id = id AND number = attempts AND signal = 9)
          RETURNING id, batch_id, priority, attempts",
     )

@@ -32,7 +32,7 @@ pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError
         let pace = tx.memory.pace;
         tx.memory.pace = i64::from(tx.ends).max(pace - pace / 8);
     }
-    if open && tx.memory.run.state == RunState::Running {
+    if open && tx.memory.run.state == RunState::Running && tx.memory.run.paused.is_none() {
         claim(tx).await?;
     }
     let nothing_runs = tx.memory.tally.in_state(State::Running) == 0;
@@ -49,6 +49,7 @@ pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError
         }
         run.state = RunState::Stopped;
         run.deadline = None;
+        run.paused = None;
     }
     Ok(())
 }
@@ -81,7 +82,7 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT task.id, batch_id, name, function, priority, state, attempts, retry_count, max_retries, retry_delay_ms,
              permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at, finished_at,
-             run_ms, reason, timeout_ms,
+             run_ms, reason, paused, timeout_ms,
              CASE WHEN octet_length(params) <= ?3 THEN params END AS params, limits, context_id
          FROM task INDEXED BY task_ready CROSS JOIN task_input ON task_input.task_id = task.id
          WHERE state = 0 AND claim IS NULL AND function NOT IN (SELECT value FROM json_each(?2))

@@ -14,7 +14,7 @@ use super::rows::{self, Cell, Rows};
 use super::state::{State, Tally};
 use crate::attempt::Attempt;
 use crate::space::Shortage;
-use crate::task::{BatchId, Priority};
+use crate::task::{BatchId, Hold, Priority};
 use crate::time;
 
 /// What an operation works on. Changes of state go through [`Tx::moved`], or the tallies would lie.
@@ -198,8 +198,8 @@ impl<'c> Tx<'c> {
         let mut rows = Rows::new(
             "UPDATE executor SET state = j.column1, reason = j.column2, max_concurrent = j.column3, keep = j.column4,
                  deadline = j.column5, max_failures = j.column6, failures = j.column7, next_claim = j.column8,
-                 lowered_to = j.column9, raise_at = j.column10
-             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE executor.id = 1",
+                 lowered_to = j.column9, raise_at = j.column10, paused = j.column11
+             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE executor.id = 1",
         );
         let run = &self.memory.run;
         if *run != self.run_before {
@@ -214,6 +214,7 @@ impl<'c> Tx<'c> {
                 run.next_claim.into(),
                 run.lowered_to.into(),
                 run.raise_at.into(),
+                run.paused.map(Hold::code).into(),
             ]);
         }
         rows

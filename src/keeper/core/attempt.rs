@@ -12,6 +12,7 @@ use crate::keeper::pipes;
 use crate::keeper::process::{self, signal_group};
 use crate::keeper::protocol::{How, KeeperEnd, KeeperEvent, Launch, LaunchWork};
 use crate::keeper::slots;
+use crate::keeper::suspension::Suspension;
 use crate::keeper::table::{BEGINS, Pipe, Running, StartedAhead};
 use crate::keeper::warm::Worker;
 use crate::output;
@@ -35,6 +36,7 @@ impl Core {
             cold: false,
             order: None,
             kill_at: None,
+            suspension: Suspension::default(),
             started_at: time::wall_ms(),
             started_mono: time::monotonic_ms(),
             launch,
@@ -87,6 +89,9 @@ impl Core {
                 self.opened.extend(new.map(|(_, pipe)| pipe.as_raw_fd()));
                 if running.worker.is_some() {
                     self.warm.workers.came(started.pid, mark);
+                }
+                if running.suspension.lasts() {
+                    signal_group(started.pid, Signal::SIGSTOP);
                 }
                 self.adopt(running);
                 self.feed(claim);
@@ -178,6 +183,7 @@ impl Core {
             }
         }
         let captured = running.capture.finish();
+        let now = time::monotonic_ms();
         self.table.untaken.push(KeeperEvent::Ended(Box::new(KeeperEnd {
             claim: running.launch.claim,
             task_id: running.launch.task_id,
@@ -185,7 +191,7 @@ impl Core {
             function: running.launch.function,
             started_at: running.started_at,
             finished_at: time::wall_ms(),
-            run_ms: time::monotonic_ms() - running.started_mono,
+            run_ms: now - running.started_mono - running.suspension.total(now),
             timeout_ms: running.launch.timeout_ms,
             limits,
             order: running.order,

@@ -8,20 +8,10 @@ use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
 use super::recover::release;
-use super::{CHUNK, LISTED, NO_SUCH_TASK};
+use super::select::Selection;
+use super::{LISTED, NO_SUCH_TASK};
 use crate::protocol::NotDone;
-use crate::task::{BatchId, ClaimId, TaskId};
-
-/// Which tasks an operation is about.
-#[derive(Debug, Clone)]
-pub enum Selection {
-    Tasks(Vec<TaskId>),
-    /// Those of a batch above an id, in pieces.
-    Batch {
-        batch_id: BatchId,
-        after: TaskId,
-    },
-}
+use crate::task::{ClaimId, TaskId};
 
 /// Cancels tasks.
 #[derive(Debug, Clone)]
@@ -47,22 +37,12 @@ pub struct CancelOutcome {
     pub next: Option<TaskId>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: i64,
-    batch_id: i64,
-    priority: i64,
-    state: i64,
-    claim: Option<i64>,
-    run_ms: Option<i64>,
-}
-
 impl Operation for Cancel {
     type Answer = CancelOutcome;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<CancelOutcome, QueueError> {
         release(tx, &self.yielded).await?;
-        let (rows, next) = self.rows(tx).await?;
+        let (rows, next) = self.selection.rows(tx).await?;
         let mut outcome = CancelOutcome { next, ..CancelOutcome::default() };
         let listed_by_id = matches!(self.selection, Selection::Tasks(_));
         if let Selection::Tasks(ids) = &self.selection {
@@ -105,38 +85,6 @@ impl Operation for Cancel {
         outcome.not_cancelled.truncate(LISTED);
         mark(tx, &now, &later).await?;
         Ok(outcome)
-    }
-}
-
-impl Cancel {
-    async fn rows(&self, tx: &mut Tx<'_>) -> Result<(Vec<Row>, Option<TaskId>), QueueError> {
-        match &self.selection {
-            Selection::Tasks(ids) => {
-                let rows = sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, claim, run_ms FROM task
-                     WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
-                )
-                .bind(json(ids)?)
-                .fetch_all(tx.reading())
-                .await?;
-                Ok((rows, None))
-            }
-            // Whatever its state, so that a piece reads no more than it may change.
-            Selection::Batch { batch_id, after } => {
-                let rows: Vec<Row> = sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, claim, run_ms FROM task INDEXED BY task_batch
-                     WHERE batch_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-                )
-                .bind(batch_id)
-                .bind(after)
-                .bind(CHUNK)
-                .fetch_all(tx.reading())
-                .await?;
-                let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
-                let next = rows.last().map(|row| row.id).filter(|_| full);
-                Ok((rows, next))
-            }
-        }
     }
 }
 

@@ -47,6 +47,7 @@ impl Operation for Start {
             run.set_cap(self.default_cap.unwrap_or(DEFAULT_MAX_CONCURRENT));
             run.keep = false;
             run.max_failures = None;
+            run.paused = None;
         }
         if was != RunState::Running {
             run.state = RunState::Running;
@@ -88,6 +89,7 @@ impl Operation for Stop {
             run.state = RunState::Stopping;
             run.reason = Some(self.reason.to_owned());
             run.deadline = None;
+            run.paused = None;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
-use super::super::added::Answered;
+use super::super::added::{self, Answered};
 use super::super::error::QueueError;
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -180,18 +180,18 @@ impl Operation for Insert {
         if let Some(shortage) = tx.shortage {
             return Err(QueueError::NoRoom(shortage));
         }
-        let Some(batch_id) = self.batch(tx).await? else {
+        let Some((batch_id, is_paused)) = self.batch(tx).await? else {
             let Batch::Existing(id) = self.batch else { return Err(QueueError::Value("a batch without id".into())) };
             return Ok(Err(InsertRefused::NoSuchBatch(id)));
         };
         let first = tx.memory.next_task;
-        self.rows(tx, batch_id, first).await?;
+        self.rows(tx, batch_id, first, is_paused).await?;
         let last = tx.memory.next_task - 1;
         let inserted = Inserted {
             batch_id,
             first,
             last,
-            position: self.tasks.first().and_then(|task| position(tx, task)),
+            position: self.tasks.first().filter(|_| !is_paused).and_then(|task| position(tx, task)),
             queued: tx.memory.tally.queued(),
             errors: self.errors.clone(),
             twin: self.twin(tx, batch_id),
@@ -275,30 +275,32 @@ impl Insert {
         Ok(Ok(inserted))
     }
 
-    async fn batch(&self, tx: &mut Tx<'_>) -> Result<Option<BatchId>, QueueError> {
+    /// The batch, and whether it is paused.
+    async fn batch(&self, tx: &mut Tx<'_>) -> Result<Option<(BatchId, bool)>, QueueError> {
         match &self.batch {
             Batch::New { name } => {
                 let id = tx.memory.next_batch;
                 tx.memory.next_batch += 1;
                 tx.added.batches.push([id.into(), name.as_deref().into(), tx.wall_ms.into(), self.more.into()]);
-                Ok(Some(id))
+                Ok(Some((id, false)))
             }
             Batch::Existing(id) => {
-                let done = sqlx::query("UPDATE batch SET expecting = ?2 WHERE id = ?1")
-                    .bind(id)
-                    .bind(self.more)
-                    .execute(tx.begun().await?)
-                    .await?;
-                Ok((done.rows_affected() == 1).then_some(*id))
+                let is_paused: Option<bool> =
+                    sqlx::query_scalar("UPDATE batch SET expecting = ?2 WHERE id = ?1 RETURNING paused")
+                        .bind(id)
+                        .bind(self.more)
+                        .fetch_optional(tx.begun().await?)
+                        .await?;
+                Ok(is_paused.map(|is_paused| (*id, is_paused)))
             }
         }
     }
 
-    async fn rows(&self, tx: &mut Tx<'_>, batch_id: BatchId, first: TaskId) -> Result<(), QueueError> {
+    async fn rows(&self, tx: &mut Tx<'_>, batch_id: BatchId, first: TaskId, is_paused: bool) -> Result<(), QueueError> {
         let context_id = context(tx, &self.cwd, &self.environment).await?;
         for (id, task) in (first..).zip(&self.tasks) {
             let ready_at = (task.delay_ms > 0).then(|| tx.now + task.delay_ms);
-            let state = if ready_at.is_some() { State::Waiting } else { State::Ready };
+            let state = if ready_at.is_some() || is_paused { State::Waiting } else { State::Ready };
             tx.added.tasks.push([
                 id.into(),
                 batch_id.into(),
@@ -317,10 +319,18 @@ impl Insert {
             tx.added.inputs.push([id.into(), params.into(), limits.into(), context_id.into()]);
             tx.tallied(batch_id, task.priority, state, 1, 0);
             match ready_at {
+                _ if is_paused => {}
                 Some(due) => tx.memory.waits_until(due),
                 None => tx.memory.became_ready(task.priority, id),
             }
             tx.memory.next_task = id + 1;
+        }
+        if is_paused {
+            added::write(tx).await?;
+            sqlx::query("UPDATE task SET paused = coalesce(ready_at, 0), ready_at = NULL WHERE id >= ?1")
+                .bind(first)
+                .execute(tx.begun().await?)
+                .await?;
         }
         Ok(())
     }

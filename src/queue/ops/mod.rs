@@ -5,9 +5,11 @@ pub mod cancel;
 pub mod clear;
 pub mod control;
 pub mod insert;
+pub mod pause;
 pub mod recover;
 pub mod retain;
 pub mod retry;
+pub mod select;
 pub mod update;
 
 /// The most ids that an answer lists.

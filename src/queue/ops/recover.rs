@@ -11,6 +11,7 @@ use super::super::state::State;
 use super::super::suspects;
 use super::super::tx::Tx;
 use super::apply::{AttemptRow, Writes};
+use super::pause::is_suspended;
 use crate::output;
 use crate::task::{Cause, ClaimId, TaskId};
 
@@ -36,6 +37,8 @@ pub struct Recovered {
     pub foreign: Vec<ClaimId>,
     /// Held claims whose tasks are to be cancelled.
     pub to_cancel: Vec<ClaimId>,
+    /// Held claims whose tasks are suspended.
+    pub suspended: Vec<ClaimId>,
     /// Tasks whose attempt was lost.
     pub interrupted: usize,
     /// Tasks that were claimed and had not started.
@@ -61,6 +64,9 @@ impl Operation for Recover {
             if self.held.contains(&claim) {
                 if task.standing.cancel_requested {
                     found.to_cancel.push(claim);
+                }
+                if is_suspended(task.paused) {
+                    found.suspended.push(claim);
                 }
             } else {
                 self.void(tx, task, claim, &mut found, &mut writes);

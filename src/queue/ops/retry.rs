@@ -103,7 +103,7 @@ impl Operation for Retry {
         outcome.not_requeued.truncate(LISTED);
         sqlx::query(
             "UPDATE task SET state = 0, ready_at = NULL, retry_count = 0, interruptions = 0, forgiven = 0, finished_at = NULL,
-                 reason = NULL, cancel_requested = 0, max_retries = coalesce(?2, max_retries),
+                 reason = NULL, paused = NULL, cancel_requested = 0, max_retries = coalesce(?2, max_retries),
                  timeout_ms = CASE WHEN ?3 THEN ?4 ELSE timeout_ms END
              WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (4, 5)",
         )

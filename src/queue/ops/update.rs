@@ -42,19 +42,19 @@ impl Operation for Update {
         release(tx, &self.yielded).await?;
         let mut outcome = UpdateOutcome::default();
         for task_id in &self.task_ids {
-            let row: Option<(BatchId, i64, i64, Option<ClaimId>)> =
-                sqlx::query_as("SELECT batch_id, priority, state, claim FROM task WHERE id = ?1")
+            let row: Option<(BatchId, i64, i64, Option<ClaimId>, bool)> =
+                sqlx::query_as("SELECT batch_id, priority, state, claim, paused IS NOT NULL FROM task WHERE id = ?1")
                     .bind(task_id)
                     .fetch_optional(tx.reading())
                     .await?;
-            let Some((batch_id, priority, state, claim)) = row else {
+            let Some((batch_id, priority, state, claim, is_paused)) = row else {
                 outcome.not_updated.push(NotDone { task_id: *task_id, reason: NO_SUCH_TASK.into() });
                 continue;
             };
             let (priority, state) = (priority_of(priority)?, state_of(state)?);
             match (state, claim) {
                 (State::Ready | State::Waiting, None) => {
-                    self.change(tx, *task_id, batch_id, priority, state).await?;
+                    self.change(tx, *task_id, batch_id, priority, state, is_paused).await?;
                     outcome.updated.push(*task_id);
                 }
                 (State::Ready | State::Waiting, Some(claim)) => outcome.claimed.push((*task_id, claim)),
@@ -76,9 +76,12 @@ impl Update {
         batch_id: BatchId,
         priority: Priority,
         state: State,
+        is_paused: bool,
     ) -> Result<(), QueueError> {
-        let ready_at = self.delay_ms.filter(|ms| *ms > 0).map(|ms| tx.now + ms);
+        let due = self.delay_ms.filter(|ms| *ms > 0).map(|ms| tx.now + ms);
+        let ready_at = due.filter(|_| !is_paused);
         let new_state = match self.delay_ms {
+            _ if is_paused => state,
             None => state,
             Some(_) if ready_at.is_some() => State::Waiting,
             Some(_) => State::Ready,
@@ -94,7 +97,7 @@ impl Update {
         sqlx::query(
             "UPDATE task SET name = coalesce(?2, name), priority = ?3, max_retries = coalesce(?4, max_retries),
                  timeout_ms = iif(?5, ?6, timeout_ms), retry_delay_ms = coalesce(?7, retry_delay_ms),
-                 state = ?8, ready_at = iif(?9, ?10, ready_at)
+                 state = ?8, ready_at = iif(?9, ?10, ready_at), paused = iif(?9 AND paused IS NOT NULL, ?11, paused)
              WHERE id = ?1 AND state < 2 AND claim IS NULL",
         )
         .bind(task_id)
@@ -107,6 +110,7 @@ impl Update {
         .bind(new_state.code())
         .bind(self.delay_ms.is_some())
         .bind(ready_at)
+        .bind(due.unwrap_or(0))
         .execute(tx.begun().await?)
         .await?;
         if let Some(params) = &self.params {

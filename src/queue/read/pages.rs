@@ -145,8 +145,10 @@ impl Queue {
         let room = LISTED - i64::try_from(ids.len()).unwrap_or(LISTED);
         if room > 0 {
             let waiting: Vec<TaskId> = sqlx::query_scalar(
-                "SELECT id FROM task INDEXED BY task_waiting WHERE state = 1 AND (?1 IS NULL OR batch_id = ?1)
-                 ORDER BY ready_at, id LIMIT ?2",
+                "SELECT id FROM (SELECT id FROM task INDEXED BY task_waiting
+                     WHERE state = 1 AND ready_at IS NOT NULL AND (?1 IS NULL OR batch_id = ?1) ORDER BY ready_at, id LIMIT ?2)
+                 UNION ALL SELECT id FROM (SELECT id FROM task INDEXED BY task_waiting
+                     WHERE state = 1 AND ready_at IS NULL AND (?1 IS NULL OR batch_id = ?1) LIMIT ?2) LIMIT ?2",
             )
             .bind(batch_id)
             .bind(room)

@@ -34,6 +34,7 @@ struct Row {
     failed: i64,
     cancelled: i64,
     run_ms: i64,
+    paused: bool,
 }
 
 impl Row {
@@ -49,7 +50,8 @@ impl Queue {
     /// When the queue cannot be read.
     pub async fn batch(&self, batch_id: BatchId) -> Result<Option<Selected>, QueueError> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT id, name, created_at, queued, running, completed, failed, cancelled, run_ms FROM batch WHERE id = ?1",
+            "SELECT id, name, created_at, queued, running, completed, failed, cancelled, run_ms, paused FROM batch
+             WHERE id = ?1",
         )
         .bind(batch_id)
         .fetch_optional(&self.readers)
@@ -64,7 +66,7 @@ impl Queue {
     /// When the queue cannot be read.
     pub async fn batches(&self, one: Option<BatchId>) -> Result<Vec<BatchInfo>, QueueError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, name, created_at, queued, running, completed, failed, cancelled, run_ms FROM batch
+            "SELECT id, name, created_at, queued, running, completed, failed, cancelled, run_ms, paused FROM batch
              WHERE id <= ?1 AND id > coalesce(?2, (SELECT max(id) FROM batch)) - ?3
                  AND (?2 IS NOT NULL OR name IS NOT NULL OR queued + running + completed + failed + cancelled > 1)
              ORDER BY id DESC LIMIT ?4",
@@ -80,6 +82,7 @@ impl Queue {
             counts: row.counts(),
             created_at: rfc3339(row.created_at),
             name: row.name,
+            paused: row.paused,
         });
         Ok(infos.collect())
     }

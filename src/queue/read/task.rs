@@ -10,6 +10,7 @@ use sqlx::SqliteConnection;
 use super::super::Queue;
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
+use super::super::ops::pause::is_suspended;
 use super::super::state::State;
 use super::super::tx::{json, parsed, parsed_codes};
 use crate::output::{self, LogReader};
@@ -72,6 +73,7 @@ struct TaskRow<'r> {
     priority: i64,
     state: i64,
     ready_at: Option<i64>,
+    paused: Option<i64>,
     attempts: u32,
     retry_count: u32,
     interruptions: u32,
@@ -182,6 +184,9 @@ impl Queue {
 
     fn reason(&self, row: &TaskRow<'_>, state: State) -> Option<String> {
         match state {
+            State::Waiting if row.paused.is_some() => Some("paused".to_owned()),
+            State::Running if is_suspended(row.paused) => Some("paused".to_owned()),
+            State::Running if row.paused.is_some() => Some("runs to its end; paused after".to_owned()),
             State::Waiting => {
                 let left = seconds((row.ready_at.unwrap_or(0) - self.clock().now()).max(0));
                 Some(if row.attempts > 0 {
@@ -191,7 +196,9 @@ impl Queue {
                 })
             }
             State::Ready => {
-                let why = match self.snapshot().run.state {
+                let run = &self.snapshot().run;
+                let why = match run.state {
+                    RunState::Running if run.paused.is_some() => "executor paused",
                     RunState::Stopped => "executor stopped",
                     RunState::Stopping => "executor stopping",
                     RunState::Running => "waiting for a free slot",
@@ -229,7 +236,7 @@ pub(super) async fn rows(reading: &mut SqliteConnection, ids: &[TaskId], attempt
     let ids = json(&ids)?;
     // The list is the outer loop of the join, so the rows come in its order.
     let tasks = sqlx::query_scalar(
-        "SELECT json_group_array(json_array(task.id, batch_id, name, function, priority, state, ready_at, attempts,
+        "SELECT json_group_array(json_array(task.id, batch_id, name, function, priority, state, ready_at, paused, attempts,
              retry_count, interruptions, max_retries, retry_delay_ms, timeout_ms, permanent_exit_codes, created_at,
              first_started_at, task.started_at, task.finished_at, run_ms, reason, params, limits, attempt.error,
              attempt.exit_code, attempt.signal, attempt.result, attempt.process, hex(output.frames)))

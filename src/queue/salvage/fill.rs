@@ -210,8 +210,7 @@ fn is_constraint(code: &str) -> bool {
 /// Claims that a keeper may still hold must not be given again.
 const NO_EXECUTOR: &str = "UPDATE executor SET next_claim = 1048576 + coalesce((SELECT max(claim) FROM task), 0), reason = 'repaired' WHERE id = 1";
 /// Queue time begins anew.
-const NO_CLOCK: &str =
-    "UPDATE task SET state = 0, ready_at = NULL WHERE state = 1; UPDATE executor SET deadline = NULL";
+const NO_CLOCK: &str = "UPDATE task SET state = 0, ready_at = NULL WHERE state = 1 AND paused IS NULL; UPDATE executor SET deadline = NULL";
 /// What makes the rows a queue, in this order, and what is said of the rows that it changed.
 const MEND: &[(&str, &str)] = &[
     (
@@ -257,8 +256,8 @@ const MEND: &[(&str, &str)] = &[
     ),
     (
         "UPDATE task SET claim = NULL WHERE claim IS NOT NULL AND state NOT IN (0, 2);
-         UPDATE task SET state = 0 WHERE state = 2 AND claim IS NULL;
-         UPDATE task SET state = 0, ready_at = NULL WHERE state = 1 AND ready_at IS NULL",
+         UPDATE task SET state = 0, paused = NULL WHERE state = 2 AND claim IS NULL;
+         UPDATE task SET state = 0, ready_at = NULL WHERE state = 1 AND ready_at IS NULL AND paused IS NULL",
         "",
     ),
     (

@@ -5,11 +5,12 @@ use crate::function;
 use crate::protocol::{
     Cancel, Cancelled, Clear, Cleared, NotDone, Refusal, Requeued, Retry, Update, Updated, milliseconds,
 };
-use crate::queue::ops::cancel::Selection;
 use crate::queue::ops::retry::{Change, Which};
+use crate::queue::ops::select::Selection;
 use crate::queue::ops::{LISTED, NO_SUCH_TASK, clear as queue_clear, retry as queue_retry, update as queue_update};
 use crate::queue::state::State;
 use crate::server::Shared;
+use crate::task::{BatchId, TaskId};
 use crate::time;
 
 /// How many chosen tasks one transaction changes.
@@ -18,12 +19,7 @@ const AT_ONCE: usize = 1000;
 pub(super) async fn cancel(service: &Shared, request: Cancel) -> Result<Reply, Refusal> {
     let mut data = Cancelled { cancelled_count: 0, cancelled: Vec::new(), not_cancelled: Vec::new() };
     let chosen = chosen(request.task_id, request.task_ids);
-    let mut pieces: Vec<Selection> = chosen.chunks(AT_ONCE).map(|ids| Selection::Tasks(ids.to_vec())).collect();
-    if let Some(batch_id) = request.batch_id {
-        service.queue.batch(batch_id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {batch_id}")))?;
-        pieces.push(Selection::Batch { batch_id, after: 0 });
-    }
-    for piece in pieces {
+    for piece in pieces(service, &chosen, request.batch_id).await? {
         let outcome = service.executor.cancel(piece).await?;
         data.cancelled_count += outcome.count;
         data.cancelled.extend(outcome.cancelled);
@@ -150,17 +146,31 @@ pub(super) async fn clear(service: &Shared, request: &Clear) -> Result<Reply, Re
     Reply::new(format!("{} cleared, {} remaining.", tasks(data.cleared), data.remaining), &data)
 }
 
+/// What is changed by one operation after the other: chosen tasks, or a batch.
+pub(super) async fn pieces(
+    service: &Shared,
+    chosen: &[TaskId],
+    batch_id: Option<BatchId>,
+) -> Result<Vec<Selection>, Refusal> {
+    let mut pieces: Vec<Selection> = chosen.chunks(AT_ONCE).map(|ids| Selection::Tasks(ids.to_vec())).collect();
+    if let Some(batch_id) = batch_id {
+        service.queue.batch(batch_id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {batch_id}")))?;
+        pieces.push(Selection::Batch { batch_id, after: 0 });
+    }
+    Ok(pieces)
+}
+
 /// The tasks that a request names.
-fn chosen(one: Option<i64>, several: Option<Vec<i64>>) -> Vec<i64> {
+pub(super) fn chosen(one: Option<i64>, several: Option<Vec<i64>>) -> Vec<i64> {
     unique(one.into_iter().chain(several.unwrap_or_default()).collect())
 }
 
 /// One unknown id alone is `not_found`.
-fn known(id: i64, not: &NotDone) -> Result<(), Refusal> {
+pub(super) fn known(id: i64, not: &NotDone) -> Result<(), Refusal> {
     if not.reason == NO_SUCH_TASK { Err(Refusal::not_found(format!("no task {id}"))) } else { Ok(()) }
 }
 
-fn not_done(not: &[NotDone], what: &str) -> String {
+pub(super) fn not_done(not: &[NotDone], what: &str) -> String {
     match not {
         [] => String::new(),
         [one] => format!("; {} {what}: {}", one.task_id, one.reason),

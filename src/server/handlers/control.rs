@@ -49,7 +49,9 @@ pub(super) async fn start(service: &Shared, request: &Start) -> Result<Reply, Re
             vec!["the queue is empty: nothing was started".to_owned()],
         ),
     };
-    Ok(Reply::new(message, &data)?.warn(warnings))
+    let paused = (run.paused.is_some() && data.state == RunState::Running)
+        .then(|| "the executor is paused: nothing starts before `resume`".to_owned());
+    Ok(Reply::new(message, &data)?.warn(warnings.into_iter().chain(paused).collect()))
 }
 
 pub(super) async fn stop(service: &Shared, request: &Stop) -> Result<Reply, Refusal> {

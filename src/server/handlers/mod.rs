@@ -6,6 +6,7 @@ mod change;
 mod control;
 mod export;
 mod logs;
+mod pause;
 mod results;
 mod status;
 mod wait;
@@ -93,6 +94,7 @@ impl From<ExecutorError> for Refusal {
     fn from(error: ExecutorError) -> Self {
         match error {
             ExecutorError::Queue(error) => error.into(),
+            ExecutorError::OldKeeper => Self::conflict(error.to_string()),
             ExecutorError::ShuttingDown => Self::new(ErrorCode::ShuttingDown, "the daemon is ending; try again"),
         }
     }
@@ -117,6 +119,8 @@ async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Rep
         Action::AddBatch(request) => add::add_batch(service, &incoming, *request).await,
         Action::Start(request) => control::start(service, &request).await,
         Action::Stop(request) => control::stop(service, &request).await,
+        Action::Pause(request) => pause::pause(service, request).await,
+        Action::Resume(request) => pause::resume(service, request).await,
         Action::Status(request) => status::status(service, &request).await,
         Action::Results(request) => results::results(service, request).await,
         Action::Show(request) => results::show(service, &request).await,

@@ -7,7 +7,7 @@ use crate::protocol::{Counts, PROTOCOL, Refusal, StatusData, StatusRequest};
 use crate::queue::read::Selected;
 use crate::queue::state::State;
 use crate::server::Shared;
-use crate::task::{BatchId, RunState, Status};
+use crate::task::{BatchId, Hold, RunState, Status};
 use crate::time::rfc3339;
 use crate::version::VERSION;
 
@@ -62,7 +62,8 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
     let (throughput, over) = snapshot.recent.rate();
     let left = (counts.queued + counts.running) as f64;
     // What only waits for its time, or hangs, says nothing of how long that takes.
-    let is_busy = snapshot.tally.in_state(State::Running) + snapshot.tally.in_state(State::Ready) > 0;
+    let is_busy =
+        run.paused.is_none() && snapshot.tally.in_state(State::Running) + snapshot.tally.in_state(State::Ready) > 0;
     let usual = average.unwrap_or(0.0).mul_add(SEVERAL, PATIENCE);
     let goes_on = is_busy && snapshot.recent.since_last().is_some_and(|seconds| seconds as f64 <= usual);
     let eta = (run.state == RunState::Running && left > 0.0 && goes_on)
@@ -79,6 +80,7 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         max_concurrent: run.max_concurrent,
         lowered_to: run.lowered_to,
         keep: run.keep,
+        paused: run.paused.is_some(),
         deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),
         counts,
         causes: snapshot.causes.counted().collect(),
@@ -98,13 +100,17 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
 }
 
 /// Why it is as it is: what stands in the way comes first.
-fn reason(service: &Shared) -> Option<String> {
+pub(super) fn reason(service: &Shared) -> Option<String> {
     let run = &service.queue.snapshot().run;
     if let Some(error) = service.executor.storage_error() {
         return Some(format!("storage: {error}"));
     }
     if service.executor.keeper_pid().is_none() {
         return Some("waiting for the keeper".to_owned());
+    }
+    if let Some(hold) = run.paused {
+        let what_ran = if hold == Hold::Leave { ", what runs goes on" } else { "" };
+        return Some(format!("paused by request{what_ran}"));
     }
     let lowered = run.lowered_to.filter(|_| run.state == RunState::Running);
     lowered.map_or_else(
@@ -138,6 +144,7 @@ pub(super) fn text(service: &Shared, data: &StatusData, batch_id: Option<BatchId
         RunState::Stopped if c.failed > 0 => {
             format!(" `results` with {of}filter_status failed says why, `retry` with the same tries them again.")
         }
+        RunState::Running if data.paused => " `resume` lets it go on.".to_owned(),
         RunState::Running if c.queued > 0 && c.running == 0 => waiting(service),
         _ => String::new(),
     };
