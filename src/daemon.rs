@@ -230,6 +230,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
             count: settings.keep_completed_count.map(i64::from),
             age_ms: settings.keep_completed_days.map(|days| milliseconds(days * SECONDS_A_DAY)),
         },
+        gates: settings.gates.clone(),
     };
     let (executor, mut running) =
         Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted);

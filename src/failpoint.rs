@@ -16,6 +16,7 @@ pub const POINTS: &[&str] = &[
     "before-taken",
     "before-recover",
     "after-recover",
+    "before-pause",
     "before-publish",
     "before-exec",
     "keeper-storing-ends",

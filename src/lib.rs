@@ -9,6 +9,7 @@
 //! - [`secret`]: secrets by reference: where a value comes from, how it is read, how output is masked.
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
+//! - [`gate`]: conditions of the machine under which nothing starts.
 //! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
 //! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs on a phone.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
@@ -30,6 +31,7 @@
 
 pub mod client;
 pub mod config;
+pub mod gate;
 pub mod home;
 pub mod json;
 pub mod platform;

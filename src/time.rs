@@ -1,6 +1,6 @@
 //! Clocks and the one place where times become text. Integers of milliseconds everywhere else.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Local, SecondsFormat, Utc};
 use nix::time::{ClockId, clock_gettime};
 
 /// Wall-clock time: milliseconds since 1970-01-01 UTC.
@@ -19,6 +19,11 @@ fn set_by_ms() -> i64 {
 #[cfg(not(feature = "failpoints"))]
 const fn set_by_ms() -> i64 {
     0
+}
+
+/// The wall clock, as it is read where the daemon is.
+pub fn local_now() -> DateTime<Local> {
+    DateTime::from_timestamp_millis(wall_ms()).unwrap_or_default().with_timezone(&Local)
 }
 
 /// Milliseconds of `CLOCK_BOOTTIME`: since boot, sleep included (clock_gettime(2)).

@@ -47,6 +47,8 @@ const PARAMETERS: &[(&str, &str, &[&str])] = &[
     ),
     ("export", "{}", &["format", "output_file", "filter_status", "batch_id", "attempts", "overwrite"]),
     ("clear", "{}", &["filter_status", "batch_id", "older_than"]),
+    ("pause", "{}", &["task_id", "task_ids", "batch_id", "running"]),
+    ("resume", "{}", &["task_id", "task_ids", "batch_id"]),
     ("cancel", "{}", &["task_id", "task_ids", "batch_id"]),
     ("retry", "{}", &["task_id", "task_ids", "filter_status", "batch_id"]),
     ("wait", "{}", &["batch_id", "task_ids", "timeout"]),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use batch_executor::protocol::{Counts, StatusData};
+use batch_executor::protocol::{Counts, GateInfo, StatusData};
 use batch_executor::task::RunState;
 
 use super::{field, tasks, text};
@@ -23,6 +23,9 @@ pub fn write(out: &mut Screen, status: &StatusData) -> io::Result<()> {
     field(out, LABEL, "executor", &executor)?;
     if let Some(deadline) = &status.deadline {
         field(out, LABEL, "deadline", deadline)?;
+    }
+    if let Some(gates) = &status.gates {
+        write_gates(out, gates)?;
     }
     field(out, LABEL, "tasks", &counts(&status.counts))?;
     if status.counts.total > 0 {
@@ -57,6 +60,24 @@ pub fn write(out: &mut Screen, status: &StatusData) -> io::Result<()> {
         Some(next) => field(out, LABEL, "next", next),
         None => Ok(()),
     }
+}
+
+fn write_gates(out: &mut Screen, gates: &[GateInfo]) -> io::Result<()> {
+    let named = |open| {
+        let names: Vec<&str> = gates.iter().filter(|gate| gate.open == open).map(|gate| gate.gate.as_str()).collect();
+        names.join(", ")
+    };
+    for gate in gates.iter().filter(|gate| gate.open == Some(false)) {
+        let found = gate.found.as_deref().unwrap_or_default();
+        field(out, LABEL, "gate", &format!("{} closed: {found}", gate.gate))?;
+    }
+    for (open, how) in [(Some(true), "open"), (None, "not looked at while nothing waits")] {
+        let names = named(open);
+        if !names.is_empty() {
+            field(out, LABEL, "gates", &format!("{how}: {names}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// The counts in one line; states without tasks are left out.

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use crate::task::{LIMITS, Limits};
 
+mod gates;
 mod secrets;
 mod settings;
 
@@ -60,6 +61,8 @@ struct Tables {
     secrets: BTreeMap<Spanned<String>, SecretTable>,
     #[serde(default)]
     runtimes: RuntimesTable,
+    #[serde(default)]
+    gates: BTreeMap<Spanned<String>, toml::Value>,
 }
 
 /// `[runtimes]`: what makes an interpreter start faster.
@@ -108,6 +111,11 @@ impl Loaded {
         origins.extend(settings.secrets.iter().map(|(name, source)| Origin {
             name: format!("secrets.{name}"),
             value: secrets::shown(source),
+            origin: "file".to_owned(),
+        }));
+        origins.extend(settings.gates.iter().map(|gate| Origin {
+            name: format!("gates.{}", gate.name),
+            value: json!(gate.rule.to_string()),
             origin: "file".to_owned(),
         }));
         if settings.python != Python::default() {
@@ -186,10 +194,11 @@ fn apply_file(
         }
     }
     settings.nodejs = tables.runtimes.nodejs.unwrap_or_default();
+    settings.gates = gates::gates(tables.gates, at)?;
     for (key, value) in table {
         let place = at(key.span().start);
         let name = key.get_ref().as_str();
-        if ["functions", "secrets", "runtimes"].contains(&name) {
+        if ["functions", "gates", "secrets", "runtimes"].contains(&name) {
             continue;
         }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {

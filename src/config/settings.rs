@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::gate::Gate;
 use crate::secret::Source;
 use crate::task::{self, Limits, Prepared};
 
@@ -93,6 +94,8 @@ pub struct Settings {
     pub secrets: BTreeMap<String, Source>,
     pub python: Python,
     pub nodejs: Nodejs,
+    /// Conditions under which nothing starts.
+    pub gates: Vec<Gate>,
 }
 
 /// What a configuration declares beside its settings.
@@ -298,6 +301,7 @@ impl Default for Settings {
             secrets: BTreeMap::new(),
             python: Python::default(),
             nodejs: Nodejs::default(),
+            gates: Vec::new(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! How many may run now: the cap that was set, lowered while tasks are killed from outside, none without room on the
-//! disk and while the executor is paused.
+//! disk, while the executor is paused, and while a gate is closed.
 
 use super::Executor;
 use super::events::STORAGE_RETRY;
@@ -10,7 +10,8 @@ impl Executor {
     pub(super) fn cap(&self) -> u32 {
         let snapshot = self.inner.queue.snapshot();
         let writable = self.inner.storage_error.borrow().is_none() && snapshot.shortage.is_none();
-        if writable && snapshot.run.paused.is_none() { snapshot.run.cap() } else { 0 }
+        let may_start = snapshot.run.paused.is_none() && !*self.inner.shut.borrow();
+        if writable && may_start { snapshot.run.cap() } else { 0 }
     }
 
     /// Tells the keeper.

@@ -83,6 +83,9 @@ impl Executor {
         ] {
             drop(backend.suspend(claims, by, on).await);
         }
+        if inner.rules.gates.is_empty() {
+            drop(backend.suspend(None, SuspendedBy::Gate, false).await);
+        }
         tracing::info!(keeper = backend.keeper_pid, adopted = found.adopted, "the keeper is connected");
         inner.backend.send_replace(Some(backend));
         Ok(signals)

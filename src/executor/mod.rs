@@ -10,6 +10,7 @@ mod cap;
 mod commands;
 mod events;
 mod follow;
+mod gates;
 mod pause;
 mod retention;
 mod timer;
@@ -22,12 +23,14 @@ use tokio::task::JoinHandle;
 
 use crate::attempt::Attempt;
 use crate::backend::{BackendError, Local, Options};
+use crate::gate::Gate;
 use crate::queue::error::QueueError;
 use crate::queue::{Closed, Queue};
 use crate::space::Floor;
 use crate::task::ClaimId;
 
 pub use follow::Follower;
+pub use gates::Standing;
 
 /// A handle on the executor; cheap to clone.
 #[derive(Clone)]
@@ -53,6 +56,10 @@ struct Inner {
     grew: broadcast::Sender<ClaimId>,
     /// The storage error that stands, if one does.
     storage_error: watch::Sender<Option<QueueError>>,
+    /// A gate is closed, or may be: none was looked at yet.
+    shut: watch::Sender<bool>,
+    /// How each gate stands.
+    gates: watch::Sender<Arc<Vec<Standing>>>,
 }
 
 /// The settings that the executor follows.
@@ -66,6 +73,7 @@ pub struct Rules {
     /// Functions with a cap of their own.
     pub function_caps: BTreeMap<String, u32>,
     pub retention: Retention,
+    pub gates: Vec<Gate>,
 }
 
 /// How long completed tasks are kept; none: for ever.
@@ -104,7 +112,6 @@ impl Executor {
         let inner = Inner {
             queue,
             options: Arc::new(options),
-            rules,
             backend: watch::Sender::new(None),
             handed_over: watch::Sender::new(next_claim - 1),
             commands: Mutex::new(()),
@@ -112,6 +119,9 @@ impl Executor {
             followers: StdMutex::default(),
             grew: broadcast::Sender::new(256),
             storage_error: watch::Sender::new(None),
+            shut: watch::Sender::new(!rules.gates.is_empty()),
+            gates: watch::Sender::default(),
+            rules,
         };
         let executor = Self { inner: Arc::new(inner) };
         let closed = executor.inner.queue.close_gate();
@@ -127,6 +137,9 @@ impl Executor {
     ) -> Result<(), StartError> {
         let signals = self.connect(&mut claimed, rebooted, true).await?;
         tokio::spawn(self.clone().run_events(claimed, signals));
+        if !self.inner.rules.gates.is_empty() {
+            tokio::spawn(self.clone().run_gates(self.inner.queue.close_gate()));
+        }
         self.open(closed).await?;
         tokio::spawn(self.clone().run_timer());
         tokio::spawn(self.clone().run_room());

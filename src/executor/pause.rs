@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Executor, ExecutorError};
 use crate::backend::SuspendedBy;
+use crate::failpoint;
 use crate::queue::ops::LISTED;
 use crate::queue::ops::pause::{Pause, PauseOutcome, PauseRun};
 use crate::queue::ops::select::Selection;
@@ -23,6 +24,7 @@ impl Executor {
         let caps = &self.inner.rules.function_caps;
         self.with_backend(|backend| async move { backend.set_caps(0, caps).await }).await?;
         self.hold(hold, SuspendedBy::Executor).await?;
+        failpoint::reach("before-pause");
         let paused = self.inner.queue.write(PauseRun { hold: Some(hold) }).await;
         if paused.is_err() {
             self.keep_to_pause().await?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::Refusal;
-use crate::task::{BatchId, Cause, Outcome, Priority, RunState, Status, TaskId};
+use crate::task::{BatchId, Cause, Hold, Outcome, Priority, RunState, Status, TaskId};
 
 /// One answer line. `data` is there when `ok`, `error` when not.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -194,6 +194,10 @@ pub struct StatusData {
     /// Seconds.
     pub uptime: f64,
     pub home: String,
+    /// When gates are declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
+    pub gates: Option<Vec<GateInfo>>,
     /// The batch that was asked for, or in detail the latest ten, the latest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<Map<String, Value>>>")]
@@ -201,6 +205,22 @@ pub struct StatusData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Map<String, Value>>")]
     pub tasks: Option<BTreeMap<Status, Vec<Task>>>,
+}
+
+/// A gate in `status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GateInfo {
+    pub gate: String,
+    /// When it is open.
+    pub rule: String,
+    /// Null: it was not looked at yet, for nothing waited.
+    pub open: Option<bool>,
+    /// What was seen at the last look.
+    pub found: Option<String>,
+    /// Since when it is open, or closed.
+    pub since: Option<String>,
+    /// What becomes of what runs while it is closed.
+    pub running: Hold,
 }
 
 /// A batch in `status`.

@@ -30,8 +30,8 @@ pub mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::SqlitePool;
 use tokio::sync::{Notify, mpsc, watch};
@@ -57,6 +57,8 @@ pub struct Queue {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     damage: watch::Sender<Option<QueueError>>,
     gate: Arc<AtomicUsize>,
+    /// Why nothing starts, if something beside the executor's state stands in the way.
+    why: Arc<Mutex<Option<String>>>,
     closing: Arc<Notify>,
     clock: Arc<QueueClock>,
 }
@@ -128,7 +130,7 @@ impl Queue {
         };
         let readers = open::readers(database).await?;
         let writer = tokio::spawn(writer.run());
-        let queue = Self { jobs, readers, snapshot: seen, damage, gate, closing, clock };
+        let queue = Self { jobs, readers, snapshot: seen, damage, gate, why: Arc::default(), closing, clock };
         Ok(Opened { queue, claimed: to_launch, writer, rebooted })
     }
 
@@ -151,6 +153,15 @@ impl Queue {
     pub fn close_gate(&self) -> Closed {
         self.gate.fetch_add(1, Ordering::AcqRel);
         Closed(self.gate.clone())
+    }
+
+    /// Notes why nothing starts, for the reason of tasks that wait.
+    pub fn say_why(&self, why: Option<String>) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn why(&self) -> Option<String> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the last commit left.

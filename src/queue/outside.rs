@@ -224,6 +224,7 @@ mod tests {
             next_claim: 1,
             lowered_to: None,
             raise_at: None,
+            paused: None,
         }
     }
 

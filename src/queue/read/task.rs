@@ -15,7 +15,7 @@ use super::super::state::State;
 use super::super::tx::{json, parsed, parsed_codes};
 use crate::output::{self, LogReader};
 use crate::protocol::{Attempt, Task};
-use crate::task::{Cause, Outcome, RunState, TaskId};
+use crate::task::{Cause, Hold, Outcome, RunState, TaskId};
 use crate::time::rfc3339;
 
 /// Tasks as SQLite wrote them, as one JSON text: a row for each, and then a value for each column, would take several
@@ -185,7 +185,9 @@ impl Queue {
     fn reason(&self, row: &TaskRow<'_>, state: State) -> Option<String> {
         match state {
             State::Waiting if row.paused.is_some() => Some("paused".to_owned()),
-            State::Running if is_suspended(row.paused) => Some("paused".to_owned()),
+            State::Running if is_suspended(row.paused) || self.snapshot().run.paused == Some(Hold::Pause) => {
+                Some("paused".to_owned())
+            }
             State::Running if row.paused.is_some() => Some("runs to its end; paused after".to_owned()),
             State::Waiting => {
                 let left = seconds((row.ready_at.unwrap_or(0) - self.clock().now()).max(0));
@@ -198,12 +200,12 @@ impl Queue {
             State::Ready => {
                 let run = &self.snapshot().run;
                 let why = match run.state {
-                    RunState::Running if run.paused.is_some() => "executor paused",
-                    RunState::Stopped => "executor stopped",
-                    RunState::Stopping => "executor stopping",
-                    RunState::Running => "waiting for a free slot",
+                    RunState::Running if run.paused.is_some() => "executor paused".to_owned(),
+                    RunState::Stopped => "executor stopped".to_owned(),
+                    RunState::Stopping => "executor stopping".to_owned(),
+                    RunState::Running => self.why().unwrap_or_else(|| "waiting for a free slot".to_owned()),
                 };
-                Some(row.reason.as_ref().map_or_else(|| why.to_owned(), |before| format!("{why}; {before}")))
+                Some(row.reason.as_ref().map_or_else(|| why.clone(), |before| format!("{why}; {before}")))
             }
             State::Running | State::Completed | State::Failed | State::Cancelled => row.reason.clone(),
         }

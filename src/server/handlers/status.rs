@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Reply, tasks};
-use crate::protocol::{Counts, PROTOCOL, Refusal, StatusData, StatusRequest};
+use crate::executor::Standing;
+use crate::protocol::{Counts, GateInfo, PROTOCOL, Refusal, StatusData, StatusRequest};
 use crate::queue::read::Selected;
 use crate::queue::state::State;
 use crate::server::Shared;
@@ -94,8 +95,29 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         pid: std::process::id(),
         uptime: service.started.elapsed().as_secs_f64(),
         home: service.home.root().display().to_string(),
+        gates: gates(service),
         batches: None,
         tasks: None,
+    }
+}
+
+/// How the declared gates stand; none where none is declared.
+fn gates(service: &Shared) -> Option<Vec<GateInfo>> {
+    let gates = service.executor.gates();
+    let infos = gates.borrow().iter().map(GateInfo::from).collect::<Vec<_>>();
+    (!infos.is_empty()).then_some(infos)
+}
+
+impl From<&Standing> for GateInfo {
+    fn from(Standing { gate, verdict, since }: &Standing) -> Self {
+        Self {
+            gate: gate.name.clone(),
+            rule: gate.rule.to_string(),
+            open: verdict.as_ref().map(|verdict| verdict.open),
+            found: verdict.as_ref().map(|verdict| verdict.found.clone()),
+            since: verdict.as_ref().map(|_| rfc3339(*since)),
+            running: gate.running,
+        }
     }
 }
 
@@ -111,6 +133,9 @@ pub(super) fn reason(service: &Shared) -> Option<String> {
     if let Some(hold) = run.paused {
         let what_ran = if hold == Hold::Leave { ", what runs goes on" } else { "" };
         return Some(format!("paused by request{what_ran}"));
+    }
+    if let Some(gate) = service.executor.closed_gate().filter(|_| run.state == RunState::Running) {
+        return Some(gate);
     }
     let lowered = run.lowered_to.filter(|_| run.state == RunState::Running);
     lowered.map_or_else(

@@ -1,0 +1,210 @@
+//! The gates: looked at while that can change anything, closed until they have been, and what follows from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::alarm::WallAlarm;
+use super::events::STORAGE_RETRY;
+use super::{Executor, ExecutorError};
+use crate::backend::SuspendedBy;
+use crate::gate::{Gate, Reading, Rule, Sources, Verdict};
+use crate::queue::Closed;
+use crate::queue::state::State;
+use crate::queue::writer::Snapshot;
+use crate::task::{Hold, RunState};
+use crate::time;
+
+/// How a gate stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub gate: Arc<Gate>,
+    /// None: it was not looked at yet.
+    pub verdict: Option<Verdict>,
+    /// Since when it is open or closed, wall clock, ms.
+    pub since: i64,
+}
+
+impl Standing {
+    fn is_closed(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| !verdict.open)
+    }
+}
+
+/// A gate with what is to be known of its last look.
+struct Watched {
+    gate: Arc<Gate>,
+    verdict: Option<Verdict>,
+    /// The reading before said yes.
+    said_yes: bool,
+    since: i64,
+    /// When it is to be looked at next; none: whenever another is.
+    due: Option<Instant>,
+}
+
+impl Executor {
+    /// How each gate stands, as far as it was looked at.
+    pub fn gates(&self) -> watch::Receiver<Arc<Vec<Standing>>> {
+        self.inner.gates.subscribe()
+    }
+
+    /// Why nothing starts, where a gate is closed.
+    pub fn closed_gate(&self) -> Option<String> {
+        let standings = self.inner.gates.borrow();
+        let closed: Vec<String> = standings
+            .iter()
+            .filter(|standing| standing.is_closed())
+            .filter_map(|standing| Some(format!("`{}` ({})", standing.gate.name, standing.verdict.as_ref()?.found)))
+            .collect();
+        let since = standings.iter().filter(|standing| standing.is_closed()).map(|standing| standing.since).min()?;
+        let gates = if closed.len() == 1 { "gate" } else { "gates" };
+        Some(format!("{gates} {} closed since {}", closed.join(", "), time::rfc3339(since)))
+    }
+
+    /// Runs until the queue is closed; with `shut`, for nothing starts before the first look.
+    pub(super) async fn run_gates(self, shut: Closed) {
+        let mut watched: Vec<Watched> = self.inner.rules.gates.iter().map(Watched::new).collect();
+        let holds = self.inner.rules.gates.iter().any(|gate| gate.running != Hold::Leave);
+        let mut commits = self.inner.queue.commits();
+        let mut shut = Some(shut);
+        // What the keeper was told to do with what runs; a keeper may come from an earlier daemon.
+        let mut told = None;
+        while commits.wait_for(|snapshot| matters(snapshot, holds)).await.is_ok() {
+            self.look(&mut watched).await;
+            let verdict = self.publish(&watched);
+            if told != Some(verdict) {
+                match self.obey(verdict, told, &mut shut).await {
+                    Ok(()) => told = Some(verdict),
+                    Err(ExecutorError::ShuttingDown) => return,
+                    Err(error) => {
+                        tracing::error!(err = %error, "what the gates say could not be carried out; trying again");
+                        tokio::time::sleep(STORAGE_RETRY).await;
+                        continue;
+                    }
+                }
+            }
+            next_look(&watched).await;
+            // What was found is not worth anything by now; while nothing waits nothing new is looked for.
+            let idle = !matters(&commits.borrow_and_update(), holds);
+            if idle && told == Some(None) {
+                shut = Some(self.inner.queue.close_gate());
+                told = Some(Some(Hold::Leave));
+            }
+        }
+    }
+
+    /// Looks at those that are due.
+    async fn look(&self, watched: &mut [Watched]) {
+        let now = Instant::now();
+        let mut sources = Sources::new(self.inner.options.home.root());
+        for gate in watched.iter_mut().filter(|gate| gate.due.is_none_or(|due| due <= now)) {
+            let reading = sources.read(&gate.gate.rule).await;
+            gate.judge(&reading);
+        }
+    }
+
+    /// Lets others see how the gates stand; gives what becomes of what runs, none when all are open.
+    fn publish(&self, watched: &[Watched]) -> Option<Hold> {
+        let standings = watched.iter().map(|gate| Standing {
+            gate: gate.gate.clone(),
+            verdict: gate.verdict.clone(),
+            since: gate.since,
+        });
+        self.inner.gates.send_replace(Arc::new(standings.collect()));
+        self.inner.queue.say_why(self.closed_gate());
+        let closed = watched.iter().filter(|gate| gate.verdict.as_ref().is_some_and(|verdict| !verdict.open));
+        closed.map(|gate| gate.gate.running).max()
+    }
+
+    async fn obey(
+        &self,
+        verdict: Option<Hold>,
+        before: Option<Option<Hold>>,
+        shut: &mut Option<Closed>,
+    ) -> Result<(), ExecutorError> {
+        let Some(hold) = verdict else {
+            *shut = None;
+            self.inner.shut.send_replace(false);
+            // Only where it may be suspended: at first, and after it was.
+            if !matches!(before, Some(None | Some(Hold::Leave | Hold::End))) {
+                self.hold(Hold::Leave, SuspendedBy::Gate).await?;
+            }
+            self.set_cap().await;
+            return self.nudge().await;
+        };
+        if shut.is_none() {
+            *shut = Some(self.inner.queue.close_gate());
+        }
+        self.inner.shut.send_replace(true);
+        self.set_cap().await;
+        self.hold(hold, SuspendedBy::Gate).await
+    }
+}
+
+impl Watched {
+    fn new(gate: &Gate) -> Self {
+        Self { gate: Arc::new(gate.clone()), verdict: None, said_yes: true, since: time::wall_ms(), due: None }
+    }
+
+    fn judge(&mut self, reading: &Reading) {
+        let before = self.verdict.take();
+        let was_open = before.as_ref().is_none_or(|verdict| verdict.open);
+        let verdict = self.gate.rule.judge(reading, was_open, self.said_yes);
+        self.said_yes = *reading == Reading::Yes;
+        let name = &self.gate.name;
+        let is_news = before.as_ref().is_none_or(|before| before.unknown != verdict.unknown);
+        if verdict.unknown && is_news {
+            tracing::warn!(gate = name, why = verdict.found, "the gate cannot be read here, so it is open");
+        }
+        if before.as_ref().is_none_or(|before| before.open != verdict.open) {
+            self.since = time::wall_ms();
+            if before.is_some() || !verdict.open {
+                let what = if verdict.open { "the gate is open" } else { "the gate is closed: nothing starts" };
+                tracing::info!(gate = name, found = verdict.found, "{what}");
+            }
+        }
+        self.verdict = Some(verdict);
+        // The wall clock costs nothing to read.
+        let is_polled = !matches!(self.gate.rule, Rule::Window(_));
+        self.due = is_polled.then(|| Instant::now() + self.gate.every);
+    }
+}
+
+/// Whether what the gates say can change anything now.
+fn matters(snapshot: &Snapshot, holds: bool) -> bool {
+    let (run, tally) = (&snapshot.run, &snapshot.tally);
+    let may_start = run.state == RunState::Running && run.paused.is_none() && tally.in_state(State::Ready) > 0;
+    may_start || (holds && tally.in_state(State::Running) > 0)
+}
+
+/// Waits until one is due, or the wall clock comes to a window's edge, or is set.
+async fn next_look(watched: &[Watched]) {
+    let windows = watched.iter().filter_map(|gate| match &gate.gate.rule {
+        Rule::Window(window) => Some(window.next_change(&time::local_now()).timestamp_millis()),
+        _ => None,
+    });
+    let edge = windows.min();
+    let due = watched.iter().filter_map(|gate| gate.due).min();
+    let clock = async {
+        match edge.map(WallAlarm::at) {
+            Some(Ok(mut alarm)) => alarm.rings().await,
+            Some(Err(error)) => {
+                tracing::error!(err = %error, "there is no timer for the window's edge");
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let timer = async {
+        match due {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = clock => {}
+        () = timer => {}
+    }
+}
