@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("home", &[]),
     ("secret", &[]),
-    ("config", &["secret", "task"]),
+    ("gate", &["platform", "task", "time"]),
+    ("config", &["gate", "secret", "task"]),
     ("version", &[]),
     ("failpoint", &[]),
     ("space", &[]),
@@ -35,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend", &["attempt", "config", "function", "home", "keeper", "output", "secret", "task", "version"]),
     ("export", &["failpoint", "protocol", "task"]),
     ("queue", &["attempt", "failpoint", "home", "output", "protocol", "space", "task", "time"]),
-    ("executor", &["attempt", "backend", "failpoint", "queue", "space", "task"]),
+    ("executor", &["attempt", "backend", "failpoint", "gate", "queue", "space", "task", "time"]),
     (
         "server",
         &[

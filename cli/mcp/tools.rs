@@ -62,6 +62,14 @@ const TOLD: &[(&str, &str, Effect, Reaches, &str)] = &[
         "Starts no more tasks; running ones finish, or with graceful=false are ended and go back to the queue.",
     ),
     (
+        "pause",
+        "Pause",
+        Effect::Sets,
+        false,
+        "Starts nothing more and suspends what runs, until `resume`: of the executor, a batch or tasks.",
+    ),
+    ("resume", "Go on", Effect::Sets, true, "Lets what is paused go on."),
+    (
         "status",
         "How far it is",
         Effect::Reads,
@@ -105,14 +113,6 @@ const TOLD: &[(&str, &str, Effect, Reaches, &str)] = &[
         false,
         "Removes tasks that have ended, with their results and logs, for good. `export` first what is to be kept.",
     ),
-    (
-        "pause",
-        "Pause",
-        Effect::Sets,
-        false,
-        "Starts nothing more and suspends what runs, until `resume`: of the executor, a batch or tasks.",
-    ),
-    ("resume", "Go on", Effect::Sets, true, "Lets what is paused go on."),
     (
         "cancel",
         "Cancel tasks",

@@ -4,6 +4,7 @@
 //! [`Core::tick`], and takes the events.
 
 mod attempt;
+mod suspend;
 mod worker;
 
 use std::cmp::Reverse;
@@ -19,7 +20,7 @@ use super::environment::Environment;
 use super::oom::OomKills;
 use super::pipes::{self, Read};
 use super::process::{is_dead, next_dead, signal_group};
-use super::protocol::{EndAnswer, How, Launch, LaunchWork, SuspendedBy};
+use super::protocol::{EndAnswer, How, Launch, LaunchWork};
 use super::room::Room;
 use super::slots::SlotTable;
 use super::table::{Pipe, Running, Table, Timer};
@@ -255,27 +256,6 @@ impl Core {
         running.kill_at(time::monotonic_ms().saturating_add(grace_ms.max(0)));
         self.timers.extend(kill(running));
         EndAnswer::Ordered
-    }
-
-    /// Suspends an attempt for this reason, or lets it go on as far as it is the last one; false where it does not run, or is
-    /// being ended.
-    pub(super) fn suspend(&mut self, claim: ClaimId, by: SuspendedBy, on: bool) -> bool {
-        let Some(running) = self.table.running.get_mut(&claim).filter(|running| running.order.is_none()) else {
-            return false;
-        };
-        let lasted = running.suspension.lasts();
-        for timer in running.timers() {
-            self.timers.remove(&timer);
-        }
-        running.suspension.set(by, on, time::monotonic_ms());
-        self.timers.extend(running.timers());
-        match (running.pid, running.suspension.lasts()) {
-            (Some(pid), lasts) if lasts != lasted => {
-                signal_group(pid, if lasts { Signal::SIGSTOP } else { Signal::SIGCONT });
-            }
-            _ => {}
-        }
-        true
     }
 
     /// The milliseconds until [`Self::tick`] has something to do.

@@ -249,9 +249,7 @@ impl Front {
                 FromKeeper::Ending { request, answers }
             }
             ToKeeper::Suspend { request, claims, by, on } => {
-                let mut claims = claims.unwrap_or_else(|| self.core.running_claims());
-                claims.retain(|claim| self.core.suspend(*claim, by, on));
-                FromKeeper::Suspended { request, claims }
+                FromKeeper::Suspended { request, claims: self.core.suspend(claims, by, on) }
             }
             ToKeeper::Become { path } => {
                 let table = &self.core.table;

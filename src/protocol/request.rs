@@ -473,7 +473,7 @@ pub struct Cancel {
 /// `pause`: one of the three, or none: the executor.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Pause {
-    /// One task. Without any of the three: the executor, so that nothing starts
+    /// One task. Without any: the executor, so that nothing starts
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
     /// Several tasks
@@ -489,7 +489,7 @@ pub struct Pause {
 /// `resume`: as `pause`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Resume {
-    /// One task. Without any of the three: the executor
+    /// One task. Without any: the executor
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
     /// Several tasks

@@ -325,8 +325,6 @@ pub struct Paused {
     pub state: RunState,
     /// Whether the executor is paused now.
     pub paused: bool,
-    /// Of the executor: why it is as it is.
-    pub reason: Option<String>,
     /// Tasks that were paused, or go on; 0 for the executor.
     pub count: u64,
     /// At most 1000.

@@ -1,7 +1,6 @@
 //! `pause` and `resume`.
 
 use super::change::{chosen, known, not_done, pieces};
-use super::status::reason;
 use super::{Reply, tasks};
 use crate::protocol::{Pause, Paused, Refusal, Resume};
 use crate::queue::ops::LISTED;
@@ -72,14 +71,7 @@ async fn executor(service: &Shared, hold: Hold) -> Result<Reply, Refusal> {
 /// With the executor as it stands, and no task.
 fn answer(service: &Shared) -> Paused {
     let run = &service.queue.snapshot().run;
-    Paused {
-        state: run.state,
-        paused: run.paused.is_some(),
-        reason: reason(service),
-        count: 0,
-        tasks: Vec::new(),
-        not_changed: Vec::new(),
-    }
+    Paused { state: run.state, paused: run.paused.is_some(), count: 0, tasks: Vec::new(), not_changed: Vec::new() }
 }
 
 fn add(data: &mut Paused, outcome: PauseOutcome) {

@@ -122,7 +122,7 @@ impl From<&Standing> for GateInfo {
 }
 
 /// Why it is as it is: what stands in the way comes first.
-pub(super) fn reason(service: &Shared) -> Option<String> {
+fn reason(service: &Shared) -> Option<String> {
     let run = &service.queue.snapshot().run;
     if let Some(error) = service.executor.storage_error() {
         return Some(format!("storage: {error}"));
