@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::backend::{Options, base_environment};
+use crate::cgroup::Delegated;
 use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::home::{self, Home, HomeError, Place};
@@ -208,12 +209,20 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
     let grace = milliseconds(settings.grace);
     let floor = Floor::new(home.root().to_owned(), settings.min_free_bytes);
     let opened = Queue::open(&home.database(), &home.output_dir(), &caps, floor.clone()).await?;
+    let cgroups = Delegated::find(&settings.cgroups);
+    match &cgroups {
+        Ok(found) => {
+            tracing::info!(folder = %found.tasks.display(), controllers = ?found.controllers, "each task gets a control group")
+        }
+        Err(why) => tracing::debug!(why, "tasks get no control groups"),
+    }
     let options = Options {
         home: home.clone(),
         program: program.clone(),
         keep_bytes: settings.output_keep_bytes,
         log_cap_bytes: settings.log_cap_bytes,
         floor_bytes: settings.min_free_bytes,
+        cgroups: cgroups.clone().ok(),
         grace_ms: grace,
         functions: settings.functions.clone(),
         secrets: settings.secrets.clone(),
@@ -243,6 +252,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         queue: opened.queue.clone(),
         executor: executor.clone(),
         settings,
+        cgroups,
         home: home.clone(),
         started: Instant::now(),
         ending: watch::Sender::new(None),

@@ -9,6 +9,7 @@
 //! - [`secret`]: secrets by reference: where a value comes from, how it is read, how output is masked.
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
+//! - [`cgroup`]: control groups of tasks, where the system delegates some.
 //! - [`gate`]: conditions of the machine under which nothing starts.
 //! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
 //! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs on a phone.
@@ -29,6 +30,7 @@
 //! Arrows go one way: `cli → client → protocol → task`, `server → executor → backend → keeper`,
 //! `server, executor → queue → task`. `tests/arrows.rs` keeps them.
 
+pub mod cgroup;
 pub mod client;
 pub mod config;
 pub mod gate;

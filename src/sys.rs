@@ -22,6 +22,8 @@ pub struct Spawn<'a> {
     pub stderr: BorrowedFd<'a>,
     /// Stays open in the program under its present number.
     pub value: Option<BorrowedFd<'a>>,
+    /// A control group's `cgroup.procs`, in which it begins.
+    pub group: Option<BorrowedFd<'a>>,
     /// What it is limited by, set in this order.
     pub bounds: &'a [Bound],
 }
@@ -58,6 +60,7 @@ pub struct Reaped {
 #[derive(Debug)]
 pub enum SpawnError {
     Fork(io::Error),
+    Group(io::Error),
     /// The bound that cannot be had.
     Bound(Bound, io::Error),
     Cwd(io::Error),
@@ -66,8 +69,9 @@ pub enum SpawnError {
 
 const STEP_CWD: usize = 1;
 const STEP_EXEC: usize = 2;
+const STEP_GROUP: usize = 3;
 /// That of the first bound; the others follow.
-const STEP_BOUND: usize = 3;
+const STEP_BOUND: usize = 4;
 /// What the child needs until exec, in bytes.
 const STACK: usize = 64 * 1024;
 
@@ -111,6 +115,7 @@ pub fn spawn(what: &Spawn<'_>) -> Result<i32, SpawnError> {
         0 => Ok(pid),
         STEP_CWD => Err(SpawnError::Cwd(error())),
         STEP_EXEC => Err(SpawnError::Exec(error())),
+        STEP_GROUP => Err(SpawnError::Group(error())),
         bound => Err(SpawnError::Bound(what.bounds[bound - STEP_BOUND], error())),
     }
 }
@@ -135,6 +140,12 @@ extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
         libc::dup2(what.stderr.as_raw_fd(), 2);
         if let Some(value) = what.value {
             libc::fcntl(value.as_raw_fd(), libc::F_SETFD, 0);
+        }
+        if let Some(group) = what.group
+            && libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) < 0
+        {
+            (&raw mut (*child).failed).write_volatile((STEP_GROUP, *errno()));
+            libc::_exit(127)
         }
         for (place, bound) in what.bounds.iter().enumerate() {
             if !set(0, bound) {

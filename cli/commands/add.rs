@@ -41,7 +41,7 @@ pub struct AddArgs {
     /// Exit codes after which it is not tried again, as 2,3
     #[arg(long, value_name = "CODES", allow_hyphen_values = true)]
     permanent_exit_codes: Option<String>,
-    /// A limit: memory=512MiB, cpu=60 (seconds), open_files=64, nice=10, ionice=idle (or 0 to 7), umask=077
+    /// A limit: memory=512MiB, cpu=60 (seconds), open_files=64, nice=10, ionice=idle (or 0 to 7), umask=077, cpus=1.5, processes=50
     #[arg(long = "limit", value_name = "KEY=VALUE")]
     limits: Vec<String>,
     /// Sent again with the same key, it adds nothing and gives the first answer

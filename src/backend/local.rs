@@ -14,6 +14,7 @@ use super::launch::launch_of;
 use super::verdict::judged;
 use super::{BackendError, Found, Gone, Options, Signal, remains};
 use crate::attempt::Attempt;
+use crate::cgroup::Delegated;
 use crate::config::Declared;
 use crate::function::{self, Work};
 use crate::keeper::protocol::{
@@ -136,6 +137,20 @@ impl Local {
         let Work::Process(process) = &mut work else { return work };
         if process.prepared == Some(Prepared::Ahead) && self.keeper_protocol < WITH_AHEAD {
             process.prepared = None;
+        }
+        if let Some(error) = Delegated::lacks(self.options.cgroups.as_ref(), &process.limits) {
+            return Work::Unrunnable { error };
+        }
+        if process.limits.needs_a_group() {
+            match process.prepared {
+                // What was there before has no group of its own.
+                Some(Prepared::Forks { .. } | Prepared::Ahead) => process.prepared = None,
+                Some(Prepared::Worker) => {
+                    let error = "a warm function takes one task after the other, so `limits.cpus` and `limits.processes` cannot be one task's";
+                    return Work::Unrunnable { error: error.to_owned() };
+                }
+                None => {}
+            }
         }
         let guarded = !process.secrets.is_empty() || process.limits != Limits::default();
         let lacks = if guarded && self.keeper_protocol < WITH_SECRETS {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 pub use crate::attempt::{Ended, Event};
+use crate::cgroup::Delegated;
 use crate::config::{Nodejs, Python, UserFunction};
 use crate::home::Home;
 pub use crate::keeper::protocol::{EndAnswer, SuspendedBy};
@@ -36,6 +37,8 @@ pub struct Options {
     pub log_cap_bytes: u64,
     /// What must stay free on the home's disk, in bytes.
     pub floor_bytes: u64,
+    /// Where attempts get control groups.
+    pub cgroups: Option<Delegated>,
     /// Between SIGTERM and SIGKILL when an attempt runs out of its time, ms.
     pub grace_ms: i64,
     pub functions: BTreeMap<String, UserFunction>,

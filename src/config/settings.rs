@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::cgroup;
 use crate::gate::Gate;
 use crate::secret::Source;
 use crate::task::{self, Limits, Prepared};
@@ -85,6 +86,8 @@ pub struct Settings {
     pub max_interruptions: u32,
     /// Names of the client's environment that go with its tasks; a final `*` matches the rest of a name.
     pub env_pass: Vec<String>,
+    /// Where tasks get control groups of their own.
+    pub cgroups: cgroup::Wanted,
     /// A `tracing` filter.
     pub log_level: String,
     /// The size at which `HOME/daemon.log` is rotated, in bytes.
@@ -233,6 +236,13 @@ pub const SETTINGS: &[Setting] = &[
         get: |s| json!(s.env_pass),
     },
     Setting {
+        name: "cgroups",
+        allowed: "auto, off, or a folder of the control groups that is for this home alone",
+        description: "where each task gets a control group of its own",
+        set: |s, text| text.parse().ok().map(|v| s.cgroups = v),
+        get: |s| json!(s.cgroups.to_string()),
+    },
+    Setting {
         name: "log_level",
         allowed: "a tracing filter such as info or batch_executor=debug",
         description: "what the daemon logs",
@@ -295,6 +305,7 @@ impl Default for Settings {
             keep_completed_count: None,
             max_interruptions: 5,
             env_pass: env_pass.map(str::to_owned).to_vec(),
+            cgroups: cgroup::Wanted::Auto,
             log_level: "info".to_owned(),
             daemon_log_bytes: 8 << 20,
             functions: BTreeMap::new(),

@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 
 use super::Options;
 use super::environment::Environment;
+use super::groups::Groups;
 use super::oom::OomKills;
 use super::pipes::{self, Read};
 use super::process::{is_dead, next_dead, signal_group};
@@ -51,6 +52,7 @@ pub(super) struct Core {
     pub closed: Vec<Pipe>,
     slots: SlotTable,
     warm: Warm,
+    groups: Groups,
     // What follows is derived from the table.
     mains: BTreeMap<i32, ClaimId>,
     by_pipe: BTreeMap<RawFd, ClaimId>,
@@ -66,7 +68,7 @@ pub(super) struct Core {
 
 impl Core {
     /// A core that holds what is in `table`, the attempts that run included.
-    pub(super) fn new(home: Home, options: Options, mut table: Table) -> io::Result<Self> {
+    pub(super) fn new(home: Home, options: &Options, mut table: Table) -> io::Result<Self> {
         let had_process = table.running.iter().filter_map(|(claim, running)| Some((*claim, Some(running.pid?))));
         let ended = table.untaken.ended().iter().map(|claim| (*claim, None));
         let slots = SlotTable::create(&home.keeper_slots(), had_process.chain(ended))?;
@@ -80,6 +82,7 @@ impl Core {
             closed: Vec::new(),
             slots,
             warm: Warm::default(),
+            groups: Groups::new(options.cgroups.clone(), |claim| running.contains_key(&claim)),
             mains: BTreeMap::new(),
             by_pipe: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -246,7 +249,12 @@ impl Core {
             return if runs { self.end(claim, order, grace_ms) } else { EndAnswer::Ended };
         }
         running.ordered(order);
-        running.suspension.end(time::monotonic_ms());
+        if running.suspension.lasts() {
+            running.suspension.end(time::monotonic_ms());
+            if running.in_group {
+                self.groups.freeze(claim, false);
+            }
+        }
         signal_group(pid, Signal::SIGTERM);
         signal_group(pid, Signal::SIGCONT);
         let kill = |running: &Running| running.kill_at.map(|at| (at, claim, Timer::Kill));
@@ -315,6 +323,7 @@ impl Core {
 
     fn sweep(&mut self) {
         self.table.orphans.sweep(&self.mains, &self.home.lock(), &mut self.warm);
+        self.groups.sweep();
     }
 
     /// Whether there is room for output in memory.

@@ -60,7 +60,7 @@ impl Front {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         watch(&epoll, listener.as_fd(), false)?;
         watch(&epoll, signals.as_fd(), false)?;
-        let mut core = Core::new(home.clone(), options, table)?;
+        let mut core = Core::new(home.clone(), &options, table)?;
         // What died before the signals were watched.
         core.child_died();
         let mut front = Self {
@@ -253,7 +253,7 @@ impl Front {
             }
             ToKeeper::Become { path } => {
                 let table = &self.core.table;
-                let error = replace_by(&path, &self.home, self.options, &self.lock, &self.listener, table);
+                let error = replace_by(&path, &self.home, &self.options, &self.lock, &self.listener, table);
                 FromKeeper::Refused { error: format!("`{}` cannot be run: {error}", path.display()) }
             }
             ToKeeper::Follow { request, claim } => {

@@ -10,6 +10,7 @@ mod daemon;
 mod environment;
 mod events;
 mod front;
+mod groups;
 mod oom;
 mod orphans;
 mod pipes;
@@ -29,7 +30,7 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -41,12 +42,14 @@ pub const MARK: &str = "BATCH_EXECUTOR_CLAIM";
 pub const READY: &[u8] = b"ready\n";
 
 /// What the keeper needs to know beside its home.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
     /// What tasks' output must leave free on the disk, in bytes.
     pub floor_bytes: u64,
+    /// Where each attempt gets a control group of its own.
+    pub cgroups: Option<PathBuf>,
     /// How long after the last daemon left what nobody took is stored, so that the keeper may leave, in ms.
     pub patience_ms: i64,
     /// The descriptor with what an earlier program in this process left: [`protocol::ToKeeper::Become`].

@@ -98,13 +98,14 @@ pub(super) fn secrets_reader(launch: &LaunchProcess, home: &Home) -> LaunchProce
 }
 
 /// Starts it: in `spare`, where that can become it, else anew. `secrets`: the values of what it wants, in the same order.
-/// `nothing`: what it reads where it is given nothing to read.
+/// `nothing`: what it reads where it is given nothing to read; `group`: the `cgroup.procs` of its control group.
 pub(super) fn start(
     launch: &LaunchProcess,
     beneath: Option<&Environment>,
     claim: ClaimId,
     secrets: &[secret::Value],
     nothing: &File,
+    group: Option<&File>,
     mut spare: Option<Spare>,
 ) -> Result<Started, NotStarted> {
     let descriptors = |error: std::io::Error| NotStarted::by("no process can be started", &error);
@@ -158,10 +159,11 @@ pub(super) fn start(
         stdout: outputs.stdout.as_fd(),
         stderr: outputs.stderr.as_fd(),
         value: value.as_ref().map(|(_, writing)| writing.as_fd()),
+        group: group.map(AsFd::as_fd),
         bounds: &bounds(&launch.limits),
     };
     let started = match spare.map(|spare| spare.become_task(&what, launch)) {
-        Some(Ok(None)) => return start(launch, beneath, claim, secrets, nothing, None),
+        Some(Ok(None)) => return start(launch, beneath, claim, secrets, nothing, group, None),
         Some(Ok(Some(told))) => Ok((told.pid, told.begins)),
         Some(Err(error)) => Err(error),
         None => sys::spawn(&what).map(|pid| (pid, None)),
@@ -169,6 +171,7 @@ pub(super) fn start(
     let (pid, begins) = started.map_err(|error| match error {
         // What is not allowed now is not allowed to the next attempt.
         SpawnError::Bound(bound, error) => NotStarted { error: not_had(bound, &error), permanent: true },
+        SpawnError::Group(error) => NotStarted::by("its control group cannot be entered", &error),
         SpawnError::Fork(error) => NotStarted::by("no process can be started", &error),
         SpawnError::Cwd(error) => {
             NotStarted::by(&format!("the working directory `{}` cannot be entered", launch.cwd), &error)

@@ -93,6 +93,9 @@ pub(super) struct Running {
     pub order: Option<Order>,
     /// When its group gets SIGKILL, monotonic ms.
     pub kill_at: Option<i64>,
+    /// It has a control group of its own.
+    #[serde(default)]
+    pub in_group: bool,
     #[serde(default)]
     pub suspension: Suspension,
     /// Wall clock, ms.

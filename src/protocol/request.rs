@@ -159,7 +159,7 @@ pub struct NewTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<f64>")]
     pub delay: Option<Value>,
-    /// What it may take of the machine: memory and cpu (seconds), open_files, nice, ionice, umask. Example: {"memory": "2G"}
+    /// What it may take of the machine: memory and cpu (seconds), open_files, nice, ionice, umask, cpus, processes. Example: {"memory": "2G"}
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Map<String, Value>>")]
     pub limits: Option<Value>,

@@ -385,4 +385,7 @@ pub struct Health {
     /// The cap for now, after several tasks were killed from outside together; null: as set.
     #[serde(default)]
     pub lowered_to: Option<u32>,
+    /// Which control groups tasks have, or why they have none.
+    #[serde(default)]
+    pub cgroups: String,
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::cgroup::Delegated;
 use crate::config::Settings;
 use crate::executor::Executor;
 use crate::home::Home;
@@ -24,6 +25,8 @@ pub struct Service {
     pub queue: Queue,
     pub executor: Executor,
     pub settings: Settings,
+    /// Where tasks get control groups, or why they get none.
+    pub cgroups: Result<Delegated, String>,
     pub home: Home,
     pub started: Instant,
     /// Set by `shutdown`, `restart` and signals.

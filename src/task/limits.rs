@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Bytes of data (heap, private mappings) of each process: `RLIMIT_DATA`.
+    /// Bytes of data (heap, private mappings) of each process: `RLIMIT_DATA`; of all of it together where it has a control group
+    /// with `memory`.
     pub memory: Option<u64>,
     /// Seconds of each process: `RLIMIT_CPU`.
     pub cpu: Option<u64>,
@@ -18,6 +19,10 @@ pub struct Limits {
     pub ionice: Option<IoNice>,
     /// Mode bits that new files do not get.
     pub umask: Option<u32>,
+    /// Processors' time that all of it gets together, in thousandths of one; only by a control group.
+    pub cpus: Option<u32>,
+    /// Processes and threads at once; only by a control group.
+    pub processes: Option<u64>,
 }
 
 /// A place among those who wait for the disk (ioprio_set(2)).
@@ -30,7 +35,7 @@ pub enum IoNice {
 }
 
 /// The names of the limits.
-pub const LIMITS: &[&str] = &["memory", "cpu", "open_files", "nice", "ionice", "umask"];
+pub const LIMITS: &[&str] = &["memory", "cpu", "open_files", "nice", "ionice", "umask", "cpus", "processes"];
 /// The most characters of a value that a message repeats.
 const SHOWN: usize = 80;
 /// With less no program starts.
@@ -105,6 +110,10 @@ impl Limits {
                 "nice" => (of_nice(value).map(|v| limits.nice = Some(v)), "a whole number from -20 to 19"),
                 "ionice" => (of_ionice(value).map(|v| limits.ionice = Some(v)), "\"idle\", or a level from 0 to 7"),
                 "umask" => (of_umask(value).map(|v| limits.umask = Some(v)), "an octal text from \"000\" to \"777\""),
+                "cpus" => (of_cpus(value).map(|v| limits.cpus = Some(v)), "a number of processors from 0.01 to 10000"),
+                "processes" => {
+                    (whole(value, 1, 1 << 22).map(|v| limits.processes = Some(v)), "a whole number from 1 to 4194304")
+                }
                 other => {
                     unknown.push(other);
                     continue;
@@ -133,9 +142,16 @@ impl Limits {
                 IoNice::Level(level) => json!(level),
             }),
             self.umask.map(|mask| json!(format!("{mask:03o}"))),
+            self.cpus.map(|thousandths| json!(f64::from(thousandths) / 1000.0)),
+            self.processes.map(|v| json!(v)),
         ];
         let set = LIMITS.iter().zip(fields).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
         Some(set.collect())
+    }
+
+    /// Whether only a control group can give it.
+    pub const fn needs_a_group(&self) -> bool {
+        self.cpus.is_some() || self.processes.is_some()
     }
 
     /// These, and where one is not set that of `beneath`.
@@ -148,6 +164,8 @@ impl Limits {
             nice: self.nice.or(beneath.nice),
             ionice: self.ionice.or(beneath.ionice),
             umask: self.umask.or(beneath.umask),
+            cpus: self.cpus.or(beneath.cpus),
+            processes: self.processes.or(beneath.processes),
         }
     }
 
@@ -195,6 +213,11 @@ fn of_ionice(value: &Value) -> Option<IoNice> {
     whole(value, 0, 7).and_then(|level| u8::try_from(level).ok()).map(IoNice::Level)
 }
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 1e7, above 0")]
+fn of_cpus(value: &Value) -> Option<u32> {
+    value.as_f64().filter(|cpus| (0.01..=10_000.0).contains(cpus)).map(|cpus| (cpus * 1000.0).round() as u32)
+}
+
 fn of_umask(value: &Value) -> Option<u32> {
     let text = value.as_str().filter(|text| (3..=4).contains(&text.len()))?;
     let digits = text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
@@ -214,12 +237,10 @@ mod tests {
 
     #[test]
     fn what_is_read_is_written_and_read_again() {
-        let all =
-            json!({"memory": "512MiB", "cpu": 2, "open_files": 64, "nice": -5, "ionice": "idle", "umask": "0027"});
+        let all = json!({"memory": "512MiB", "cpu": 2, "open_files": 64, "nice": -5, "ionice": "idle", "umask": "0027", "cpus": 1.5, "processes": 9});
         let limits = read(all).expect("good");
         let written = limits.written().expect("some");
-        let plain =
-            json!({"memory": 536_870_912, "cpu": 2, "open_files": 64, "nice": -5, "ionice": "idle", "umask": "027"});
+        let plain = json!({"memory": 536_870_912, "cpu": 2, "open_files": 64, "nice": -5, "ionice": "idle", "umask": "027", "cpus": 1.5, "processes": 9});
         assert_eq!(Value::Object(written.clone()), plain);
         assert_eq!(read(Value::Object(written)), Ok(limits));
         let level = read(json!({"ionice": 0, "cpu": null})).expect("good");
@@ -242,6 +263,8 @@ mod tests {
             (json!({"umask": "1777"}), "`limits.umask` is \"1777\""),
             (json!({"umask": "+22"}), "`limits.umask` is \"+22\""),
             (json!({"umask": "089"}), "`limits.umask` is \"089\""),
+            (json!({"cpus": 0}), "`limits.cpus` is 0, but must be a number of processors from 0.01 to 10000"),
+            (json!({"processes": 0}), "`limits.processes` is 0, but must be a whole number from 1 to 4194304"),
         ] {
             let error = read(wrong).expect_err("refused");
             assert!(error.starts_with(said), "{error}");

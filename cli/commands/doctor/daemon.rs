@@ -64,6 +64,7 @@ fn of(health: &Health) -> Vec<Check> {
         let found = format!("several tasks were killed from outside together: at most {cap} run at once for a while");
         Check::warning("kills", found, if platform::is_termux() { PHANTOM } else { SHORT_OF_MEMORY })
     }));
+    checks.push(Check::ok("cgroups", health.cgroups.clone()));
     checks.push(limit("open files", health.open_files_limit, ENOUGH_FILES, "raise it: ulimit -n, or LimitNOFILE="));
     checks.push(limit("processes", health.processes_limit, ENOUGH_PROCESSES, "raise it: ulimit -u, or TasksMax="));
     checks

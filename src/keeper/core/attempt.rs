@@ -36,6 +36,7 @@ impl Core {
             cold: false,
             order: None,
             kill_at: None,
+            in_group: false,
             suspension: Suspension::default(),
             started_at: time::wall_ms(),
             started_mono: time::monotonic_ms(),
@@ -69,14 +70,25 @@ impl Core {
             Some(Prepared::Worker) => self.table.next_mark(),
             _ => running.launch.claim,
         };
+        // What was there before has none.
+        let wants_group = launch.prepared.is_none();
+        let made = if wants_group { self.groups.make(running.launch.claim, &launch.limits) } else { Ok(None) };
+        let group = match made {
+            Ok(group) => group,
+            Err(error) => {
+                let error = format!("no control group can be made: {error}");
+                return self.ended(running, How::NotRun { error, permanent: false });
+            }
+        };
         let environment = self.table.environments.get(&launch.environment);
         self.slots.put(running.launch.claim);
         let before = slots::tick();
         let spare = if running.cold { None } else { self.warm.take(launch) };
         // One that waited was there before.
         let since = spare.as_ref().and_then(|spare| slots::start_time(spare.pid)).unwrap_or(before);
-        match process::start(launch, environment, mark, secrets, &self.nothing, spare) {
+        match process::start(launch, environment, mark, secrets, &self.nothing, group.as_ref(), spare) {
             Ok(mut started) => {
+                running.in_group = group.is_some();
                 failpoint::reach("keeper-after-start");
                 let (claim, since) = (running.launch.claim, since..=slots::tick());
                 self.slots.started(claim, started.pid, &since);
@@ -91,12 +103,15 @@ impl Core {
                     self.warm.workers.came(started.pid, mark);
                 }
                 if running.suspension.lasts() {
-                    signal_group(started.pid, Signal::SIGSTOP);
+                    self.hold(claim, started.pid, running.in_group, true);
                 }
                 self.adopt(running);
                 self.feed(claim);
             }
             Err(failed) => {
+                if group.is_some() {
+                    self.groups.end(running.launch.claim);
+                }
                 let error = running.capture.masked(failed.error);
                 self.ended(running, How::NotRun { error, permanent: failed.permanent });
             }
@@ -125,6 +140,9 @@ impl Core {
             sys::reap(pid);
             return;
         };
+        if running.in_group {
+            self.groups.end(claim);
+        }
         let room = self.has_memory();
         for (stream, pipe) in std::mem::take(&mut running.pipes) {
             let running = &mut running;

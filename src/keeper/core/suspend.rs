@@ -34,10 +34,20 @@ impl Core {
         self.timers.extend(running.timers());
         match (running.pid, running.suspension.lasts()) {
             (Some(pid), lasts) if lasts != lasted => {
-                signal_group(pid, if lasts { Signal::SIGSTOP } else { Signal::SIGCONT });
+                let in_group = running.in_group;
+                self.hold(claim, pid, in_group, lasts);
             }
             _ => {}
         }
         true
+    }
+
+    /// Stops all of an attempt, or lets it go on: by its control group, else by its process group.
+    pub(super) fn hold(&self, claim: ClaimId, pid: i32, in_group: bool, on: bool) {
+        if in_group {
+            self.groups.freeze(claim, on);
+        } else {
+            signal_group(pid, if on { Signal::SIGSTOP } else { Signal::SIGCONT });
+        }
     }
 }

@@ -129,10 +129,12 @@ impl Kind {
             stdout,
             stderr,
             value: Some(socket.as_fd()),
+            group: None,
             bounds: &[],
         })
         .map_err(|error| match error {
             SpawnError::Fork(error)
+            | SpawnError::Group(error)
             | SpawnError::Bound(_, error)
             | SpawnError::Cwd(error)
             | SpawnError::Exec(error) => error,

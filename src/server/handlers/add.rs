@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Incoming, Reply, tasks};
+use crate::cgroup::Delegated;
 use crate::function;
 use crate::protocol::{AUTO_KEY, Add, AddBatch, Added, BatchAdded, ErrorCode, ItemError, Refusal, parse_spec};
 use crate::queue::ops::LISTED;
@@ -139,6 +140,9 @@ fn checked(
     warnings: &mut Warnings,
 ) -> Result<TaskSpec, String> {
     let spec = parse_spec(task, defaults, place, warnings)?;
+    if let Some(lack) = Delegated::lacks(service.cgroups.as_ref().ok(), &spec.limits) {
+        return Err(lack);
+    }
     for warning in function::check(&spec.function, &spec.params, service.settings.declared())? {
         *warnings.entry(warning).or_default() += 1;
     }

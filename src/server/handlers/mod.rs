@@ -169,6 +169,13 @@ async fn health(service: &Shared) -> Result<Reply, Refusal> {
         processes_limit: limit(nix::sys::resource::Resource::RLIMIT_NPROC),
         storage_error: service.executor.storage_error(),
         lowered_to: service.queue.snapshot().run.lowered_to,
+        cgroups: match &service.cgroups {
+            Ok(found) => {
+                let limits = found.controllers.iter().map(|name| format!(", {name}")).collect::<String>();
+                format!("each task has its own: ended and suspended as one{limits}")
+            }
+            Err(why) => format!("none: {why}"),
+        },
     };
     let message = if health.database == "ok" && health.tally_difference.is_none() && health.storage_error.is_none() {
         "the queue is healthy".to_owned()
