@@ -187,8 +187,8 @@ fn killed_at_every_named_point() {
                 let often = ["before-commit", "after-commit", "before-apply", "before-taken", "before-launch"];
                 let nth = if time > 0 && often.contains(point) { random.u32(1..40) } else { 1 };
                 life_until(daemon, point, &format!("{point}:{nth}"));
-                // An export is part of a request, where a defect ends nothing.
-                if *point != "before-publish" {
+                // A request, where a defect ends nothing.
+                if !["before-pause", "before-publish"].contains(point) {
                     life_until(daemon, point, &format!("{point}:{nth}:panic"));
                 }
             }

@@ -4,7 +4,7 @@
 //! one runs until the test lets it end, or forever, or for no time at all, and a retry waits until it is hastened.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// At this many interruptions a task fails (the daemon is told the same).
 pub const MAX_INTERRUPTIONS: u32 = 2;
@@ -51,6 +51,8 @@ pub struct Task {
     pub kind: Kind,
     pub priority: usize,
     pub status: Status,
+    /// It does not start; where it ran when it was paused, it is suspended.
+    pub paused: bool,
     /// Queued with a delay or a retry that does not come due while the test runs.
     pub parked: bool,
     pub max_retries: u32,
@@ -88,6 +90,9 @@ pub struct Model {
     pub deadline: bool,
     /// Tasks in the order in which they were given a slot since this was last emptied.
     pub started: Vec<i64>,
+    /// The executor is paused; true: what ran then is suspended.
+    pub paused: Option<bool>,
+    paused_batches: BTreeSet<i64>,
     keep: bool,
     max_failures: Option<u32>,
     failures: u32,
@@ -105,6 +110,8 @@ impl Model {
             cap: DEFAULT_CAP,
             deadline: false,
             started: Vec::new(),
+            paused: None,
+            paused_batches: BTreeSet::new(),
             keep: false,
             max_failures: None,
             failures: 0,
@@ -125,7 +132,7 @@ impl Model {
     }
 
     fn ready(&self) -> impl Iterator<Item = (&i64, &Task)> {
-        self.tasks.iter().filter(|(_, task)| task.status == Status::Queued && !task.parked)
+        self.tasks.iter().filter(|(_, task)| task.status == Status::Queued && !task.parked && !task.paused)
     }
 
     pub fn add(&mut self, batch: i64, kind: Kind, priority: usize, max_retries: u32, delayed: bool) -> i64 {
@@ -136,6 +143,7 @@ impl Model {
             kind,
             priority,
             status: Status::Queued,
+            paused: self.paused_batches.contains(&batch),
             parked: delayed,
             max_retries,
             retry_count: 0,
@@ -154,7 +162,7 @@ impl Model {
             if idle && given.keep != Some(true) {
                 return false;
             }
-            (self.cap, self.keep, self.max_failures) = (DEFAULT_CAP, false, None);
+            (self.cap, self.keep, self.max_failures, self.paused) = (DEFAULT_CAP, false, None, None);
         }
         if was != State::Running {
             (self.state, self.reason, self.deadline, self.failures) = (State::Running, None, false, 0);
@@ -172,7 +180,7 @@ impl Model {
             return;
         }
         if self.state == State::Running {
-            (self.state, self.reason, self.deadline) = (State::Stopping, Some(reason), false);
+            (self.state, self.reason, self.deadline, self.paused) = (State::Stopping, Some(reason), false, None);
         }
         if !graceful {
             self.give_back();
@@ -215,6 +223,35 @@ impl Model {
         true
     }
 
+    /// Whether the task had not ended and was not as it is to be.
+    pub fn pause(&mut self, id: i64, on: bool) -> bool {
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| !task.status.is_ended()) else { return false };
+        std::mem::replace(&mut task.paused, on) != on
+    }
+
+    /// Also what is added to it later.
+    pub fn pause_batch(&mut self, batch: i64, on: bool) {
+        if on {
+            self.paused_batches.insert(batch);
+        } else {
+            self.paused_batches.remove(&batch);
+        }
+    }
+
+    /// Whether a running task makes no progress.
+    pub fn is_suspended(&self, id: i64) -> bool {
+        self.tasks[&id].paused || self.paused == Some(true)
+    }
+
+    /// Why the executor is as it is.
+    pub fn shown_reason(&self) -> Option<&'static str> {
+        match self.paused {
+            Some(true) => Some("paused by request"),
+            Some(false) => Some("paused by request, what runs goes on"),
+            None => self.reason,
+        }
+    }
+
     /// Whether the task had failed or been cancelled.
     pub fn retry(&mut self, id: i64) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
@@ -222,6 +259,7 @@ impl Model {
             return false;
         }
         (task.status, task.parked, task.retry_count, task.interruptions) = (Status::Queued, false, 0, 0);
+        task.paused = false;
         true
     }
 
@@ -245,7 +283,7 @@ impl Model {
 
     /// Lets everything happen that follows by itself: free slots are filled in order, a run that is over stops.
     pub fn settle(&mut self) {
-        while self.state == State::Running && self.count(Status::Running) < self.cap {
+        while self.state == State::Running && self.paused.is_none() && self.count(Status::Running) < self.cap {
             let best = self.ready().min_by_key(|(id, task)| (Reverse(task.priority), **id)).map(|(id, _)| *id);
             let Some(id) = best else { break };
             self.begin(id);
@@ -258,7 +296,7 @@ impl Model {
         };
         if is_over {
             self.reason = if self.state == State::Running { Some("done") } else { self.reason };
-            (self.state, self.deadline) = (State::Stopped, false);
+            (self.state, self.deadline, self.paused) = (State::Stopped, false, None);
         }
     }
 

@@ -265,7 +265,7 @@ fn expected(model: &Model, begun: &BTreeMap<i64, usize>) -> Vec<String> {
         State::Stopping => "stopping",
     };
     let mut lines =
-        vec![format!("state {} {}", json!(state), json!(model.reason)), format!("deadline {}", model.deadline)];
+        vec![format!("state {} {}", json!(state), json!(model.shown_reason())), format!("deadline {}", model.deadline)];
     lines.extend(Status::ALL.map(|status| count_line(status.name(), &model.count(status))));
     for (id, task) in &model.tasks {
         lines.push(format!(

@@ -35,6 +35,10 @@ pub enum Op {
     Deadline,
     Cancel(Vec<u8>),
     CancelBatch(u8),
+    Pause(Vec<u8>, bool),
+    PauseBatch(u8, bool),
+    /// None: it goes on; true: what runs is suspended.
+    PauseRun(Option<bool>),
     Retry(Vec<u8>),
     RetryAll {
         status: Status,
@@ -128,6 +132,9 @@ impl Play {
             }
             Op::Cancel(picks) => Some(self.cancel(self.picked(picks)?)),
             Op::CancelBatch(which) => self.cancel_batch(*which),
+            Op::Pause(picks, on) => Some(self.pause(self.picked(picks)?, *on)),
+            Op::PauseBatch(which, on) => self.pause_batch(*which, *on),
+            Op::PauseRun(paused) => Some(self.pause_run(*paused)),
             Op::Retry(picks) => Some(self.retry(&self.picked(picks)?)),
             Op::RetryAll { status, batch } => self.retry_all(*status, *batch),
             Op::Reprioritise(picks, priority) => {
@@ -249,6 +256,39 @@ impl Play {
         Some(asked(json!({"action": "cancel", "batch_id": batch}), answer))
     }
 
+    fn pause(&mut self, ids: Vec<i64>, on: bool) -> Step {
+        let is_alone_unknown = matches!(ids[..], [id] if !self.model.tasks.contains_key(&id));
+        let (done, not) = self.split(&ids, |model, id| model.pause(id, on));
+        let answer = if is_alone_unknown {
+            json!({"error": {"code": "not_found"}})
+        } else {
+            json!({"count": done.len(), "tasks": done, "not_changed": about(&not)})
+        };
+        asked(with_ids(json!({"action": if on { "pause" } else { "resume" }}), ids), answer)
+    }
+
+    fn pause_batch(&mut self, which: u8, on: bool) -> Option<Step> {
+        let batch = self.batch(which)?;
+        let ids: Vec<i64> = self.of_batch(batch);
+        let (done, _) = self.split(&ids, |model, id| model.pause(id, on));
+        self.model.pause_batch(batch, on);
+        let answer = json!({"count": done.len(), "tasks": done, "not_changed": []});
+        Some(asked(json!({"action": if on { "pause" } else { "resume" }, "batch_id": batch}), answer))
+    }
+
+    fn pause_run(&mut self, paused: Option<bool>) -> Step {
+        let request = match paused {
+            Some(true) => json!({"action": "pause"}),
+            Some(false) => json!({"action": "pause", "running": "leave"}),
+            None => json!({"action": "resume"}),
+        };
+        if paused.is_some() && self.model.state != State::Running {
+            return asked(request, json!({"error": {"code": "conflict"}}));
+        }
+        self.model.paused = paused;
+        asked(request, json!({"paused": paused.is_some()}))
+    }
+
     fn retry(&mut self, ids: &[i64]) -> Step {
         let known = self.model.tasks.clone();
         let (done, not) = self.split(ids, Model::retry);
@@ -310,7 +350,7 @@ impl Play {
     }
 
     fn gate(&self, which: u8) -> Option<i64> {
-        let is_gate = |id: &i64| self.model.tasks[id].kind == Kind::Gate;
+        let is_gate = |id: &i64| self.model.tasks[id].kind == Kind::Gate && !self.model.is_suspended(*id);
         nth(&self.model.of(Status::Running).filter(is_gate).collect::<Vec<_>>(), which).copied()
     }
 

@@ -29,6 +29,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Deadline),
         2 => picks().prop_map(Op::Cancel),
         1 => pick().prop_map(Op::CancelBatch),
+        2 => (picks(), any::<bool>()).prop_map(|(picks, on)| Op::Pause(picks, on)),
+        1 => (pick(), any::<bool>()).prop_map(|(which, on)| Op::PauseBatch(which, on)),
+        2 => option::of(any::<bool>()).prop_map(Op::PauseRun),
         2 => picks().prop_map(Op::Retry),
         1 => (prop::sample::select(vec![Status::Failed, Status::Cancelled]), option::weighted(0.3, pick()))
             .prop_map(|(status, batch)| Op::RetryAll { status, batch }),

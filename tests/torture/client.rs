@@ -69,6 +69,7 @@ impl Client {
                 4 if queued < ENOUGH => self.add(ledger),
                 5 => self.add_and_cancel(ledger),
                 6 => self.change_cap(),
+                7 if self.random.bool() => self.pause(ledger),
                 7 => self.retry(ledger),
                 8 => (0..8).for_each(|_| self.clear(ledger)),
                 _ => self.read(),
@@ -171,6 +172,22 @@ impl Client {
     fn change_cap(&mut self) {
         let cap = self.random.i64(1..=CAP);
         self.ask(&json!({"action": "start", "max_concurrent": cap, "keep": true}));
+    }
+
+    /// Pauses the executor or a task for a moment.
+    fn pause(&mut self, ledger: &Mutex<Ledger>) {
+        let known: Vec<i64> = ledger.lock().expect("a ledger").added.keys().rev().take(20).copied().collect();
+        let task = self.random.choice(known).filter(|_| self.random.bool());
+        // A known one may be cleared, or have ended; the executor may be stopped.
+        let about = task.map_or_else(|| json!({}), |id| json!({"task_ids": [id]}));
+        let ask = |action: &str| {
+            let mut request = about.clone();
+            request["action"] = json!(action);
+            request
+        };
+        self.ask(&ask("pause"));
+        std::thread::sleep(Duration::from_millis(self.random.u64(0..20)));
+        self.insist(&ask("resume"));
     }
 
     fn retry(&mut self, ledger: &Mutex<Ledger>) {
