@@ -6,6 +6,10 @@ use crate::task::DEFAULT_MAX_CONCURRENT;
 /// together, when there are more than 32 of them, and those that compute much earlier.
 const ON_A_PHONE: u32 = 3;
 
+/// The commands with which Termux keeps the phone awake, and lets it sleep again.
+pub const WAKE_LOCK: &str = "termux-wake-lock";
+pub const WAKE_UNLOCK: &str = "termux-wake-unlock";
+
 /// Whether this is Termux, which says so to all that it starts.
 pub fn is_termux() -> bool {
     std::env::var_os("TERMUX_VERSION").is_some()

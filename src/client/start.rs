@@ -25,8 +25,22 @@ const LOOK_AFTER: (Duration, Duration) = (Duration::from_millis(2), Duration::fr
 const MESSAGE_BYTES: u64 = 4096;
 
 /// What a background daemon inherits beside the names in `env_pass` and the variables of the settings.
-const OWN_NAMES: &[&str] =
-    &["HOME", "USER", "LOGNAME", "SHELL", "XDG_*", "TERMUX_*", "ANDROID_*", "BATCH_EXECUTOR_CONFIG", "RUST_LOG"];
+const OWN_NAMES: &[&str] = &[
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "XDG_*",
+    "TERMUX_*",
+    "ANDROID_*",
+    // Android's own commands do not run without these.
+    "BOOTCLASSPATH",
+    "DEX2OATBOOTCLASSPATH",
+    "SYSTEMSERVERCLASSPATH",
+    "EXTERNAL_STORAGE",
+    "BATCH_EXECUTOR_CONFIG",
+    "RUST_LOG",
+];
 
 /// How to start a daemon.
 #[derive(Debug, Clone)]
