@@ -10,7 +10,7 @@ use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{User, geteuid};
 
-use super::Check;
+use super::{Check, termux};
 use crate::context::{Context, in_path};
 use crate::views::text;
 
@@ -30,7 +30,11 @@ pub fn checks(context: &Context) -> Vec<Check> {
     checks.extend(disk(context.home.root()));
     checks.extend(INTERPRETERS.iter().map(|(runtime, names)| interpreter(runtime, names)));
     checks.push(clock());
-    checks.push(if platform::is_termux() { termux() } else { linger() });
+    if platform::is_termux() {
+        checks.extend(termux::checks(&context.home, &context.settings));
+    } else {
+        checks.push(linger());
+    }
     checks
 }
 
@@ -92,15 +96,6 @@ fn clock() -> Check {
     } else {
         Check::ok("clock", now)
     }
-}
-
-fn termux() -> Check {
-    Check::warning(
-        "Android",
-        "it may end apps and their processes in the background",
-        "termux-wake-lock; turn battery optimisation off for Termux; on Android 12 and later: adb shell settings put \
-         global settings_enable_monitor_phantom_procs false",
-    )
 }
 
 /// Whether the daemon may outlive the login where a service manager ends what a session started.
