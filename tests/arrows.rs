@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("attempt", &["task"]),
     ("protocol", &["json", "task"]),
     ("output", &["home", "json", "task"]),
-    ("client", &["config", "home", "protocol", "task"]),
+    ("client", &["config", "home", "platform", "protocol", "task"]),
     ("function", &["attempt", "config", "home", "json", "output", "protocol", "secret", "task"]),
     ("keeper", &["failpoint", "home", "output", "secret", "space", "sys", "task", "time", "version"]),
     ("backend", &["attempt", "config", "function", "home", "keeper", "output", "secret", "task", "version"]),

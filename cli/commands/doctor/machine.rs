@@ -8,7 +8,7 @@ use batch_executor::platform;
 use batch_executor::time::wall_ms;
 use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
 use super::{Check, termux};
 use crate::context::{Context, in_path};
@@ -103,8 +103,8 @@ fn linger() -> Check {
     if !Path::new("/run/systemd/system").exists() || geteuid().is_root() {
         return Check::ok("log-out", "nothing here ends background processes at log-out");
     }
-    let user = User::from_uid(geteuid()).ok().flatten().map(|user| user.name).unwrap_or_default();
-    if Path::new("/var/lib/systemd/linger").join(&user).exists() {
+    let user = platform::user_name().unwrap_or_default();
+    if platform::lingers(&user) {
         return Check::ok("log-out", format!("lingering is on for {user}"));
     }
     Check::warning(
