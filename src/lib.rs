@@ -21,7 +21,7 @@
 //! - `output`: what an attempt wrote: the framed log, and the result made from it.
 //! - `keeper`: the small process that owns the children and outlives the daemon.
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
-//! - `presence`: whether the home is still there. `defect`: what a panic does. `logging`: the daemon's log. `sys`: the
+//! - `presence`: whether the home is still there. `defect`: what a panic does. `logging`: the daemon's log, `journal`: systemd's. `sys`: the
 //!   only unsafe code.
 //! - `daemon`: wires the parts; lifetime and signals.
 //!
@@ -57,6 +57,8 @@ pub mod export;
 pub mod failpoint;
 #[cfg(feature = "daemon")]
 pub mod function;
+#[cfg(feature = "daemon")]
+mod journal;
 #[cfg(feature = "daemon")]
 pub mod keeper;
 #[cfg(feature = "daemon")]
