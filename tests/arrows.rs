@@ -34,7 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("function", &["attempt", "config", "home", "json", "output", "protocol", "secret", "task"]),
     ("keeper", &["failpoint", "home", "output", "secret", "space", "sys", "task", "time", "version"]),
     ("backend", &["attempt", "config", "function", "home", "keeper", "output", "secret", "task", "version"]),
-    ("export", &["failpoint", "protocol", "task"]),
+    ("export", &["failpoint", "protocol", "sys", "task"]),
     ("queue", &["attempt", "failpoint", "home", "output", "protocol", "space", "task", "time"]),
     ("executor", &["attempt", "backend", "failpoint", "queue", "space", "task"]),
     (
