@@ -10,7 +10,7 @@
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
 //! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
-//! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs on a phone.
+//! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs from one platform to the next.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `failpoint`: where tests end the process.
 //! - `space`: the floor of free disk below which nothing new is begun.
