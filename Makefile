@@ -1,5 +1,5 @@
 # The targets that people and CI use. `make test` sets up what the tests need.
-.PHONY: build test lint setup next agents torture bench bench-quick deny fuzz ci-full clean
+.PHONY: build test lint setup next android agents torture bench bench-quick deny fuzz ci-full clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -36,6 +36,10 @@ lint:
 	cargo clippy --lib --bins -- -D warnings
 	cargo check --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+# Whether the program compiles for Termux, as far as that can be told here.
+android:
+	packaging/termux/check --all-features
 
 # Everything dies, as often as it takes; the seed is printed, TORTURE_SEED=N repeats its choices.
 torture: setup next build

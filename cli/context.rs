@@ -67,7 +67,9 @@ impl Context {
             .map_err(|error| Failure::new(exit::INTERNAL, format!("cannot find this program itself: {error}")))?;
         let config = self.config.as_deref().map(std::path::absolute).transpose();
         let config = config.map_err(|error| Failure::file("find", "the working directory", &error))?;
-        Ok(Starter { program, config, env_pass: self.settings.env_pass.clone() })
+        let warn =
+            if self.json || self.quiet { |_: &str| {} } else { |warning: &str| say(&format!("warning: {warning}")) };
+        Ok(Starter { program, config, env_pass: self.settings.env_pass.clone(), warn })
     }
 
     /// One request, its `cwd` added; a refusal is a failure.

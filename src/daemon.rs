@@ -32,6 +32,7 @@ mod manager;
 mod repair;
 mod replace;
 mod signals;
+mod wake_lock;
 
 pub use repair::{RepairError, Repaired, repair};
 pub use replace::Inherited;
@@ -271,6 +272,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         ending = told(&service, &mut signals, &program) => ending,
         error = failed(running) => Err(error),
         () = manager::keep_informed(service.clone()) => Ok(STOP),
+        () = wake_lock::keep_awake(service.clone()) => Ok(STOP),
     };
     let ending = match ending {
         Ok(ending) => ending,
@@ -289,6 +291,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
             let grace = u64::try_from(grace_ms.unwrap_or(grace)).unwrap_or(0);
             manager::stopping(Duration::from_millis(grace));
             end(&executor, grace_ms, &mut signals).await;
+            wake_lock::release(&home).await;
             Ended::Stopped
         }
         Ending::Replace => {

@@ -193,6 +193,11 @@ impl Home {
         self.root.join("keeper.ends")
     }
 
+    /// The note that a daemon of this home took the wake lock, and in which boot.
+    pub fn wake_lock(&self) -> PathBuf {
+        self.root.join("wake_lock")
+    }
+
     /// Output of attempts that was too large to travel with their end.
     pub fn output_dir(&self) -> PathBuf {
         self.root.join("output")

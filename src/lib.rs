@@ -12,7 +12,7 @@
 //! - [`cgroup`]: control groups of tasks, where the system delegates some.
 //! - [`gate`]: conditions of the machine under which nothing starts.
 //! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
-//! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs on a phone.
+//! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs from one platform to the next.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `failpoint`: where tests end the process.
 //! - `space`: the floor of free disk below which nothing new is begun.
@@ -23,7 +23,7 @@
 //! - `output`: what an attempt wrote: the framed log, and the result made from it.
 //! - `keeper`: the small process that owns the children and outlives the daemon.
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
-//! - `presence`: whether the home is still there. `defect`: what a panic does. `logging`: the daemon's log. `sys`: the
+//! - `presence`: whether the home is still there. `defect`: what a panic does. `logging`: the daemon's log, `journal`: systemd's. `sys`: the
 //!   only unsafe code.
 //! - `daemon`: wires the parts; lifetime and signals.
 //!
@@ -61,6 +61,8 @@ pub mod export;
 pub mod failpoint;
 #[cfg(feature = "daemon")]
 pub mod function;
+#[cfg(feature = "daemon")]
+mod journal;
 #[cfg(feature = "daemon")]
 pub mod keeper;
 #[cfg(feature = "daemon")]

@@ -1,4 +1,4 @@
-//! The daemon's log: standard error, or a file of bounded size.
+//! The daemon's log: standard error, the journal where that leads to it, or a file of bounded size.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,8 +8,11 @@ use std::sync::Mutex;
 use crate::defect;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::ChronoUtc;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::home;
+use crate::journal::Journal;
 use crate::visible::visible_line;
 
 /// Where the log goes.
@@ -29,18 +32,22 @@ pub enum Destination {
 /// When the file cannot be opened.
 pub fn init(filter: &str, destination: Destination) -> io::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    defect::watch();
+    // A second set-up in one process keeps the first.
+    if let (Destination::Stderr, Some(journal)) = (&destination, Journal::behind_stderr()) {
+        let _ = tracing_subscriber::registry().with(filter).with(journal).try_init();
+        return Ok(());
+    }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(ChronoUtc::new("%FT%T%.3fZ".to_owned()))
         .with_ansi(false);
-    // A second set-up in one process keeps the first.
     let _ = match destination {
         Destination::Stderr => log.with_writer(|| Lines(io::stderr())).try_init(),
         Destination::File { path, most_bytes } => {
             log.with_writer(Mutex::new(Lines(Bounded::open(path, most_bytes)?))).try_init()
         }
     };
-    defect::watch();
     Ok(())
 }
 

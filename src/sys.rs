@@ -359,6 +359,27 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Makes this process the one that gets its descendants' orphans (`PR_SET_CHILD_SUBREAPER`).
+///
+/// # Errors
+/// prctl(2)'s.
+pub fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: a plain call.
+    let done = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } == 0;
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Renames a file where the new name is free. By the system call: Android's libc has a function for it since 11 only.
+///
+/// # Errors
+/// renameat2(2)'s.
+pub fn rename_new(from: &CStr, to: &CStr) -> io::Result<()> {
+    let (here, new) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+    // SAFETY: both are valid C strings.
+    let done = unsafe { libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), new) } == 0;
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

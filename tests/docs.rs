@@ -1,12 +1,17 @@
-//! The pages are true: the commands of README.md, docs/guide.md and docs/agents.md are run as written, and print what the pages show.
+//! The pages are true: the commands of README.md and of pages in docs/ are run as written, and print what the pages show; those for
+//! Termux in a prefix as Termux has it, with a real runit, where Android's own programs are played.
 //!
 //! A `console` block is run: what follows `$ ` (and `> `, which continues it) in bash, all of a page in one home and one
 //! folder. Other blocks are not. `UPDATE_DOCS=1 cargo test --test docs` puts the real output into the pages.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use batch_executor::config::SETTINGS;
+use stand_ins::StandIns;
+
+#[path = "support/stand_ins.rs"]
+mod stand_ins;
 
 /// Left as they are where the program is missing; `make setup` installs them.
 const OPTIONAL: &[&str] = &["jq", "nc"];
@@ -27,6 +32,12 @@ fn the_guide_is_true() {
 fn the_page_for_agents_is_true() {
     let desk = Desk::new();
     check("docs/agents.md", &run_blocks(&read("docs/agents.md"), &desk));
+}
+
+#[test]
+fn the_page_for_termux_is_true() {
+    let desk = Desk::phone();
+    check("docs/termux.md", &run_blocks(&read("docs/termux.md"), &desk));
 }
 
 #[test]
@@ -124,33 +135,75 @@ fn steady(text: &str) -> String {
 /// Where a page's commands are typed: a user with an empty home.
 struct Desk {
     root: tempfile::TempDir,
+    /// The user's folder, and the one in which commands are typed.
+    home: PathBuf,
+    work: PathBuf,
+    /// What the pages call the root.
+    called: &'static str,
+    environment: Vec<(&'static str, String)>,
+    runsvdir: Option<Child>,
 }
 
 impl Desk {
     fn new() -> Self {
         let root = tempfile::Builder::new().prefix("bx-").tempdir().expect("a temporary folder");
-        std::fs::create_dir(root.path().join("work")).expect("a folder");
-        Self { root }
+        let (home, work) = (root.path().to_owned(), root.path().join("work"));
+        std::fs::create_dir(&work).expect("a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        Self { root, home, work, called: "/home/me", environment: vec![("PATH", path)], runsvdir: None }
     }
 
-    /// What a command prints, on both streams, with the user's folder called `/home/me`.
+    /// A phone with Android 14 and what Termux has on it; termux-services runs.
+    fn phone() -> Self {
+        let mut desk = Self::new();
+        let [home, prefix] = ["home", "usr"].map(|name| desk.root.path().join(name));
+        let stand_ins = StandIns::new(&prefix);
+        stand_ins.put("getprop", "case $1 in *.sdk) echo 34;; *.release) echo 14;; esac");
+        for program in ["settings", "termux-wake-lock", "termux-wake-unlock"] {
+            stand_ins.put(program, "exit 0");
+        }
+        std::os::unix::fs::symlink("/bin/sh", prefix.join("bin/sh")).expect("a shell");
+        let services = StandIns::new(&prefix.join("share/termux-services"));
+        services.put("svlogger", "log=$PREFIX/var/log/sv/batch-executor; mkdir -p $log; exec svlogd -tt $log");
+        let bin = prefix.join("share/termux-services/bin");
+        std::fs::rename(bin.join("svlogger"), prefix.join("share/termux-services/svlogger")).expect("in its place");
+        let watched = prefix.join("var/service");
+        for folder in [&home, &watched] {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
+        let environment = vec![
+            ("PATH", stand_ins.path()),
+            ("PREFIX", prefix.display().to_string()),
+            ("TERMUX_VERSION", "0.118.3".to_owned()),
+            ("LD_PRELOAD", String::new()),
+        ];
+        (desk.home, desk.work, desk.called) = (home.clone(), home, "/data/data/com.termux/files");
+        desk.environment = environment;
+        let mut runsvdir = desk.user("runsvdir");
+        desk.runsvdir = Some(runsvdir.args(["-P"]).arg(watched).spawn().expect("runsvdir"));
+        desk
+    }
+
+    /// A program that the user runs.
+    fn user(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let ours = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("BATCH_EXECUTOR_"));
+        for name in ours.chain(["XDG_DATA_HOME", "XDG_CONFIG_HOME", "COLUMNS", "RUST_LOG"].map(str::to_owned)) {
+            command.env_remove(name);
+        }
+        command.current_dir(&self.work).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env("HOME", &self.home).env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+    }
+
+    /// What a command prints, on both streams, with the root called as the page calls it.
     fn bash(&self, command: &str) -> String {
         let program = Path::new(env!("CARGO_BIN_EXE_batch-executor")).parent().expect("a folder");
-        let path = std::env::var("PATH").unwrap_or_default();
-        let ours = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("BATCH_EXECUTOR_"));
-        let mut bash = Command::new("bash");
-        for name in ours.chain(["XDG_DATA_HOME", "XDG_CONFIG_HOME", "COLUMNS", "RUST_LOG"].map(str::to_owned)) {
-            bash.env_remove(name);
-        }
-        bash.args(["-c", &format!("exec 2>&1\n{command}")])
-            .current_dir(self.root.path().join("work"))
-            .env("HOME", self.root.path())
-            .env("PATH", format!("{}:{path}", program.display()))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
+        let mut bash = self.user("bash");
+        bash.args(["-c", &format!("exec 2>&1; PATH={}:$PATH\n{command}", program.display())]);
         let output = bash.output().expect("bash");
         let root = self.root.path().display().to_string();
-        let text = String::from_utf8_lossy(&output.stdout).replace(&root, "/home/me");
+        let text = String::from_utf8_lossy(&output.stdout).replace(&root, self.called);
         if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" }
     }
 
@@ -162,6 +215,12 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
+        if let Some(mut runsvdir) = self.runsvdir.take() {
+            // First the services, or the folder would go under them.
+            drop(self.bash("sv -w 20 force-shutdown $PREFIX/var/service/*"));
+            drop(runsvdir.kill());
+            drop(runsvdir.wait());
+        }
         self.bash("batch-executor daemon stop --grace 0");
     }
 }

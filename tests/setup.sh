@@ -16,6 +16,7 @@ need unshare util-linux
 need mount mount
 need runsvdir runit
 need groff groff-base
+need shellcheck shellcheck
 need systemd-analyze systemd
 need systemd-socket-activate systemd
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"

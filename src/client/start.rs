@@ -14,19 +14,41 @@ use super::connection::Connection;
 use super::error::ClientError;
 use crate::config::{SETTINGS, Setting};
 use crate::home::Home;
+use crate::platform::{self, LogOut};
 
 /// How long a started daemon may take to serve: another one may be in its grace time before.
 const START_SECONDS: u64 = 60;
 /// The exit code of a daemon that found its home's lock taken.
 const EXIT_LOCKED: i32 = 75;
+/// The exit code of a systemd-run(1) that could not make a scope; a daemon has others.
+const EXIT_NO_SCOPE: i32 = 1;
 /// Between two looks at the socket: at first, and at most.
 const LOOK_AFTER: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 /// The end of a failed daemon's stderr that is worth showing.
 const MESSAGE_BYTES: u64 = 4096;
 
+const ENDS_AT_LOG_OUT: &str =
+    "when you log out, this machine ends the daemon and what runs; to let them go on: loginctl enable-linger";
+const NO_SCOPE: &str =
+    "the daemon was started in this login, and may end with it, for systemd-run could not put it elsewhere";
+
 /// What a background daemon inherits beside the names in `env_pass` and the variables of the settings.
-const OWN_NAMES: &[&str] =
-    &["HOME", "USER", "LOGNAME", "SHELL", "XDG_*", "TERMUX_*", "ANDROID_*", "BATCH_EXECUTOR_CONFIG", "RUST_LOG"];
+const OWN_NAMES: &[&str] = &[
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "XDG_*",
+    "TERMUX_*",
+    "ANDROID_*",
+    // Android's own commands do not run without these.
+    "BOOTCLASSPATH",
+    "DEX2OATBOOTCLASSPATH",
+    "SYSTEMSERVERCLASSPATH",
+    "EXTERNAL_STORAGE",
+    "BATCH_EXECUTOR_CONFIG",
+    "RUST_LOG",
+];
 
 /// How to start a daemon.
 #[derive(Debug, Clone)]
@@ -36,6 +58,16 @@ pub struct Starter {
     pub config: Option<PathBuf>,
     /// The setting: names that the daemon's environment keeps.
     pub env_pass: Vec<String>,
+    /// Tells the user what follows from how it was started.
+    pub warn: fn(&str),
+}
+
+/// A daemon that was started: its process, and the file that has its stderr until it writes its own log.
+struct Started {
+    child: Child,
+    messages: File,
+    /// systemd-run(1) is to become it.
+    in_scope: bool,
 }
 
 impl Starter {
@@ -45,12 +77,12 @@ impl Starter {
     /// `Spawn`, `StartFailed` with the daemon's own message, `StartTimeout`, `NotAllowed`.
     pub fn start(&self, home: &Home) -> Result<Connection, ClientError> {
         let deadline = Instant::now() + Duration::from_secs(START_SECONDS);
-        let mut daemon = Some(self.spawn(home)?);
+        let mut daemon = Some(self.outlive_login(home)?);
         let mut pause = LOOK_AFTER.0;
         while Instant::now() < deadline {
             match Connection::connect(home) {
                 Ok(connection) => {
-                    if let Some((mut child, _)) = daemon {
+                    if let Some(Started { mut child, .. }) = daemon {
                         if connection.peer_pid().is_some_and(|pid| pid != child.id()) {
                             // Another one serves. Ours would only find the lock taken, or the home free after that one's end.
                             let _ = child.kill();
@@ -62,16 +94,20 @@ impl Starter {
                 Err(ClientError::Unreachable { .. }) => {}
                 Err(other) => return Err(other),
             }
-            if let Some((child, messages)) = &mut daemon
+            if let Some(Started { child, messages, in_scope }) = &mut daemon
                 && let Some(status) = child.try_wait().map_err(|error| self.spawn_error(error))?
             {
-                if status.code() != Some(EXIT_LOCKED) {
-                    return Err(failed(status, messages));
-                }
-                daemon = None;
+                daemon = match status.code() {
+                    Some(EXIT_LOCKED) => None,
+                    Some(EXIT_NO_SCOPE) if *in_scope => {
+                        (self.warn)(&format!("{NO_SCOPE}: {}", last_words(messages).unwrap_or_default().trim()));
+                        Some(self.spawn(home, None)?)
+                    }
+                    _ => return Err(failed(status, messages)),
+                };
             } else if daemon.is_none() && pause == LOOK_AFTER.1 {
                 // The holder of the lock does not serve; it may be ending, so that it is our turn.
-                daemon = Some(self.spawn(home)?);
+                daemon = Some(self.outlive_login(home)?);
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LOOK_AFTER.1);
@@ -79,18 +115,36 @@ impl Starter {
         Err(ClientError::StartTimeout { seconds: START_SECONDS, log: home.log() })
     }
 
-    /// The daemon's process and the file that has its stderr until it writes its own log.
-    fn spawn(&self, home: &Home) -> Result<(Child, File), ClientError> {
+    /// Starts the daemon where it outlives this login, if there is such a place.
+    fn outlive_login(&self, home: &Home) -> Result<Started, ClientError> {
+        let log_out = platform::log_out();
+        if log_out == LogOut::Ends {
+            (self.warn)(ENDS_AT_LOG_OUT);
+        }
+        if log_out == LogOut::GoesOn || !has_manager() {
+            return self.spawn(home, None);
+        }
+        // A scope keeps the process and its environment, and lets it out of the login's control group.
+        let mut scope = Command::new("systemd-run");
+        scope.args(["--user", "--scope", "--quiet", "--collect", "--description=batch-executor daemon"]);
+        scope.arg(format!("--unit=batch-executor-{}", std::process::id())).arg("--").arg(&self.program);
+        self.spawn(home, Some(scope)).or_else(|_| self.spawn(home, None))
+    }
+
+    /// Starts the daemon, by a program that becomes it or directly.
+    fn spawn(&self, home: &Home, scope: Option<Command>) -> Result<Started, ClientError> {
         let messages = tempfile::tempfile().map_err(|error| self.spawn_error(error))?;
         let stderr = messages.try_clone().map_err(|error| self.spawn_error(error))?;
-        let mut command = Command::new(&self.program);
+        let in_scope = scope.is_some();
+        let mut command = scope.unwrap_or_else(|| Command::new(&self.program));
         command.args(["daemon", "--detached", "--home"]).arg(home.root());
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
         command.env_clear().envs(self.environment());
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        Ok((spawn_unblocked(&mut command).map_err(|error| self.spawn_error(error))?, messages))
+        let child = spawn_unblocked(&mut command).map_err(|error| self.spawn_error(error))?;
+        Ok(Started { child, messages, in_scope })
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
@@ -147,16 +201,27 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
 }
 
-fn failed(status: ExitStatus, messages: &mut File) -> ClientError {
+/// Whether the user's own systemd can be asked.
+fn has_manager() -> bool {
+    let folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    folder.is_some_and(|folder| folder.join("systemd/private").exists() || folder.join("bus").exists())
+}
+
+/// The end of what it said.
+fn last_words(messages: &mut File) -> io::Result<String> {
     let mut text = Vec::new();
-    let length = messages.metadata().map_or(0, |meta| meta.len());
-    let from = io::SeekFrom::Start(length.saturating_sub(MESSAGE_BYTES));
+    let from = io::SeekFrom::Start(messages.metadata()?.len().saturating_sub(MESSAGE_BYTES));
+    messages.seek(from)?;
+    messages.read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn failed(status: ExitStatus, messages: &mut File) -> ClientError {
     // Without its words the exit status has to say it alone.
-    let read = messages.seek(from).and_then(|_| messages.read_to_end(&mut text));
-    let said = String::from_utf8_lossy(&text);
+    let said = last_words(messages).unwrap_or_default();
     let (hints, said): (Vec<&str>, Vec<&str>) = said.trim().lines().partition(|line| line.starts_with("hint: "));
     let said = said.join("\n");
-    let message = if read.is_err() || said.is_empty() {
+    let message = if said.is_empty() {
         format!("the daemon ended instead of serving ({status})")
     } else {
         said.trim_start_matches("batch-executor: ").to_owned()
@@ -192,7 +257,7 @@ mod tests {
         std::fs::write(&program, "#!/bin/sh\necho 'bad setting' >&2\nexit 78\n").expect("a writable folder");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&program, mode).expect("our file");
-        let starter = Starter { program, config: None, env_pass: vec!["PATH".to_owned()] };
+        let starter = Starter { program, config: None, env_pass: vec!["PATH".to_owned()], warn: |_| {} };
         match starter.start(&home) {
             Err(ClientError::StartFailed { code: Some(78), message, hint: None }) => assert_eq!(message, "bad setting"),
             other => panic!("not refused but {other:?}"),

@@ -64,6 +64,8 @@ pub struct Settings {
     pub grace: f64,
     /// Whether a client starts a daemon when none answers.
     pub autostart: bool,
+    /// Whether Android's wake lock is held while there is work.
+    pub wake_lock: bool,
     /// The longest request line, in bytes.
     pub max_request_bytes: u64,
     /// Where a page of `results` ends early, in bytes.
@@ -152,6 +154,13 @@ pub const SETTINGS: &[Setting] = &[
         description: "whether a client starts a daemon when none answers",
         set: |s, text| text.parse().ok().map(|v| s.autostart = v),
         get: |s| json!(s.autostart),
+    },
+    Setting {
+        name: "wake_lock",
+        allowed: "true or false",
+        description: "on Termux: whether the wake lock is held while there is work, and released after it",
+        set: |s, text| text.parse().ok().map(|v| s.wake_lock = v),
+        get: |s| json!(s.wake_lock),
     },
     Setting {
         name: "max_request_bytes",
@@ -294,6 +303,7 @@ impl Default for Settings {
         Self {
             grace: 10.0,
             autostart: true,
+            wake_lock: false,
             max_request_bytes: 64 << 20,
             max_page_bytes: 16 << 20,
             max_connections: 512,

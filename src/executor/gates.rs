@@ -63,6 +63,12 @@ impl Executor {
         Some(format!("{gates} {} closed since {}", closed.join(", "), time::rfc3339(since)))
     }
 
+    /// What becomes of what runs, where a gate is closed.
+    pub fn closed_hold(&self) -> Option<Hold> {
+        let standings = self.inner.gates.borrow();
+        standings.iter().filter(|standing| standing.is_closed()).map(|standing| standing.gate.running).max()
+    }
+
     /// Runs until the queue is closed; with `shut`, for nothing starts before the first look.
     pub(super) async fn run_gates(self, shut: Closed) {
         let mut watched: Vec<Watched> = self.inner.rules.gates.iter().map(Watched::new).collect();
@@ -114,8 +120,7 @@ impl Executor {
         });
         self.inner.gates.send_replace(Arc::new(standings.collect()));
         self.inner.queue.say_why(self.closed_gate());
-        let closed = watched.iter().filter(|gate| gate.verdict.as_ref().is_some_and(|verdict| !verdict.open));
-        closed.map(|gate| gate.gate.running).max()
+        self.closed_hold()
     }
 
     async fn obey(

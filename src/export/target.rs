@@ -1,14 +1,18 @@
 //! The file that an export or a backup becomes: written beside its place, synced, then renamed. For its owner alone.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use nix::errno::Errno;
 use tempfile::NamedTempFile;
 
 use crate::failpoint;
 use crate::protocol::ExportFormat;
+use crate::sys;
 
 /// Why there is no export.
 #[derive(Debug, thiserror::Error)]
@@ -90,15 +94,15 @@ impl Target {
 
 /// A rename that fails where the new name exists; where the file system knows none, by looking first.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {
+    let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+    match sys::rename_new(&name(from)?, &name(to)?) {
+        Err(error) if matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EINVAL | Errno::ENOSYS)) => {
             if to.symlink_metadata().is_ok() {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             std::fs::rename(from, to)
         }
-        other => other.map_err(io::Error::from),
+        other => other,
     }
 }
 

@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::home::{self, Home};
+use crate::sys;
 
 /// The mark that every task carries in its environment, with its claim as value; what escapes is found by it.
 pub const MARK: &str = "BATCH_EXECUTOR_CLAIM";
@@ -74,7 +75,7 @@ fn serve(home: &Home, options: Options) -> io::Result<()> {
     // Fails only where it is a session's leader already, which is as good.
     let _ = nix::unistd::setsid();
     std::env::set_current_dir(home.root())?;
-    nix::sys::prctl::set_child_subreaper(true)?;
+    sys::adopt_orphans()?;
     let mut front = match options.adopt {
         Some(memory) => front::Front::new(home, options, replace::adopt(memory)?)?,
         None => {

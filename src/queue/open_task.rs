@@ -96,14 +96,13 @@ impl OpenTask {
         if !ended.output.frames.is_empty() {
             writes.outputs.push((self.id, self.attempts, ended.output.frames.clone()));
         }
-        tracing::debug!(
-            task = self.id,
-            attempt = self.attempts,
-            batch = self.batch_id,
-            outcome = %decision.outcome,
-            error = decision.error,
-            "an attempt ended"
-        );
+        let (task_id, batch_id, attempt) = (self.id, self.batch_id, self.attempts);
+        let (outcome, error) = (decision.outcome, &decision.error);
+        if decision.state == State::Failed || ended.outside_kill.is_some() {
+            tracing::info!(task_id, batch_id, attempt, %outcome, error, "an attempt ended");
+        } else {
+            tracing::debug!(task_id, batch_id, attempt, %outcome, error, "an attempt ended");
+        }
         tx.ends += 1;
         self.settle(tx, decision);
         Ok(())

@@ -6,7 +6,7 @@ use batch_executor::protocol::{Health, PROTOCOL};
 use batch_executor::version::VERSION;
 use serde_json::Map;
 
-use super::Check;
+use super::{Check, termux};
 use crate::context::{Context, data};
 use crate::failure::Failure;
 use crate::views::text;
@@ -15,10 +15,7 @@ use crate::views::text;
 const REPAIR: &str = "batch-executor daemon stop, then: batch-executor doctor --repair";
 /// Files that a daemon with a few hundred connections and followed logs has open.
 const ENOUGH_FILES: u64 = 1024;
-/// What ends tasks on Android: the limit on background processes (since 12), unless it is turned off.
-const PHANTOM: &str = "Android 14 and later: Developer options, Disable child process restrictions; 12L and 13: adb shell \
-    settings put global settings_enable_monitor_phantom_procs false; or run fewer: start --max-concurrent 3";
-/// What ends tasks elsewhere.
+/// What ends tasks where it is not Android.
 const SHORT_OF_MEMORY: &str = "most likely the memory was too small for all that ran (dmesg says so): run fewer at once \
     with start --max-concurrent, which sets the cap at once";
 /// Below this a cap of a hundred tasks cannot be filled.
@@ -62,7 +59,11 @@ fn of(health: &Health) -> Vec<Check> {
     }));
     checks.extend(health.lowered_to.map(|cap| {
         let found = format!("several tasks were killed from outside together: at most {cap} run at once for a while");
-        Check::warning("kills", found, if platform::is_termux() { PHANTOM } else { SHORT_OF_MEMORY })
+        Check::warning(
+            "kills",
+            found,
+            if platform::is_termux() { termux::against_kills() } else { SHORT_OF_MEMORY.to_owned() },
+        )
     }));
     checks.push(Check::ok("cgroups", health.cgroups.clone()));
     checks.push(limit("open files", health.open_files_limit, ENOUGH_FILES, "raise it: ulimit -n, or LimitNOFILE="));

@@ -8,9 +8,9 @@ use batch_executor::platform;
 use batch_executor::time::wall_ms;
 use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
-use super::Check;
+use super::{Check, termux};
 use crate::context::{Context, in_path};
 use crate::views::text;
 
@@ -30,7 +30,11 @@ pub fn checks(context: &Context) -> Vec<Check> {
     checks.extend(disk(context.home.root()));
     checks.extend(INTERPRETERS.iter().map(|(runtime, names)| interpreter(runtime, names)));
     checks.push(clock());
-    checks.push(if platform::is_termux() { termux() } else { linger() });
+    if platform::is_termux() {
+        checks.extend(termux::checks(&context.home, &context.settings));
+    } else {
+        checks.push(linger());
+    }
     checks
 }
 
@@ -94,22 +98,13 @@ fn clock() -> Check {
     }
 }
 
-fn termux() -> Check {
-    Check::warning(
-        "Android",
-        "it may end apps and their processes in the background",
-        "termux-wake-lock; turn battery optimisation off for Termux; on Android 12 and later: adb shell settings put \
-         global settings_enable_monitor_phantom_procs false",
-    )
-}
-
 /// Whether the daemon may outlive the login where a service manager ends what a session started.
 fn linger() -> Check {
     if !Path::new("/run/systemd/system").exists() || geteuid().is_root() {
         return Check::ok("log-out", "nothing here ends background processes at log-out");
     }
-    let user = User::from_uid(geteuid()).ok().flatten().map(|user| user.name).unwrap_or_default();
-    if Path::new("/var/lib/systemd/linger").join(&user).exists() {
+    let user = platform::user_name().unwrap_or_default();
+    if platform::lingers(&user) {
         return Check::ok("log-out", format!("lingering is on for {user}"));
     }
     Check::warning(

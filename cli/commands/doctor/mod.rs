@@ -3,6 +3,7 @@
 mod daemon;
 mod machine;
 mod repair;
+mod termux;
 mod warm;
 
 use clap::Args;
@@ -38,7 +39,7 @@ struct Check {
     name: &'static str,
     level: Level,
     found: String,
-    /// What to do about it.
+    /// What to do about it, a step a line.
     advice: Option<String>,
 }
 
@@ -87,8 +88,8 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
                 Level::Broken => "BROKEN",
             };
             writeln!(out, "{mark:<8} {:<14} {}", check.name, check.found)?;
-            if let Some(advice) = &check.advice {
-                writeln!(out, "{:<24}-> {advice}", "")?;
+            for step in check.advice.iter().flat_map(|advice| advice.lines()) {
+                writeln!(out, "{:<24}-> {step}", "")?;
             }
         }
         writeln!(out, "{message}")

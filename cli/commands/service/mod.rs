@@ -12,8 +12,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use batch_executor::client::Connection;
+use batch_executor::platform;
 use clap::{Args, Subcommand};
-use nix::unistd::{Uid, User};
 use serde_json::json;
 
 use crate::context::{Context, OwnAnswer};
@@ -130,11 +130,10 @@ fn daemon(context: &Context, system: bool, on_demand: bool) -> Result<Daemon, Fa
         path.map_err(|path| Failure::usage(format!("the path {} is not UTF-8", path.display())))
     };
     let sudo = std::env::var("SUDO_USER").ok().filter(|_| system);
-    let own = || User::from_uid(Uid::effective()).ok().flatten().map(|user| user.name);
     Ok(Daemon {
         program: text(program)?,
         home: if context.own_home && !system { Some(text(context.home.root().to_owned())?) } else { None },
-        user: sudo.or_else(own).ok_or_else(|| Failure::usage("this user has no name"))?,
+        user: sudo.or_else(platform::user_name).ok_or_else(|| Failure::usage("this user has no name"))?,
         on_demand,
     })
 }

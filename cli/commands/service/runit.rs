@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use batch_executor::platform::WAKE_LOCK;
+
 use super::files::File;
 use super::manager::{home_folder, words};
 use super::{Daemon, Plan};
@@ -31,14 +33,15 @@ pub(super) fn of_termux(daemon: &Daemon) -> Result<Plan, Failure> {
     let folder = PathBuf::from(&prefix).join("var/service/batch-executor");
     let log = format!("#!{shell}\nexec {prefix}/share/termux-services/svlogger\n");
     let boot = format!(
-        "#!{shell}\n# The app Termux:Boot runs this when the phone has started.\n# Without the next line Android lets the phone sleep, and tasks with it; it costs battery.\n\
-         # termux-wake-lock\n. {prefix}/etc/profile.d/start-services.sh\n"
+        "#!{shell}\n# The app Termux:Boot runs this when the phone has started.\n# Without the wake lock Android lets the phone sleep, and tasks with it. The daemon holds it while it has work where\n\
+         # config.toml has `wake_lock = true`; the next line takes it for good instead, which costs battery.\n\
+         # {WAKE_LOCK}\n. {prefix}/etc/profile.d/start-services.sh\n"
     );
     let boot = File { path: Path::new(&home_folder()?).join(".termux/boot/batch-executor"), text: boot, is_run: true };
     let notes = vec![
         "termux-services must be installed (`pkg install termux-services`) and Termux started anew once.".to_owned(),
-        "For the start of the phone install the app Termux:Boot and open it once. For nights let Android not optimise the battery use of Termux, \
-         and take the `#` from `termux-wake-lock` in ~/.termux/boot/batch-executor."
+        "For the start of the phone install the app Termux:Boot and open it once. For nights set `wake_lock = true` in \
+         ~/.config/batch-executor/config.toml; `batch-executor doctor` says what else Android wants."
             .to_owned(),
     ];
     let current = PathBuf::from(&prefix).join("var/log/sv/batch-executor/current");

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use batch_executor::platform;
+
 use super::files::File;
 use super::manager::{home_folder, words};
 use super::{Daemon, Plan};
@@ -30,7 +32,7 @@ pub(super) fn of_the_user(daemon: &Daemon) -> Result<Plan, Failure> {
     }
     let name = if daemon.on_demand { "batch-executor.socket" } else { "batch-executor.service" };
     let mut notes = Vec::new();
-    if !Path::new("/var/lib/systemd/linger").join(&daemon.user).exists() {
+    if !platform::lingers(&daemon.user) {
         notes.push(format!(
             "It ends when you have logged out. `loginctl enable-linger {}` lets it run without a login, from the start of the machine on.",
             daemon.user
