@@ -168,6 +168,11 @@ impl Home {
         self.root.join("daemon.log")
     }
 
+    /// What went wrong in the keeper.
+    pub fn keeper_log(&self) -> PathBuf {
+        self.root.join("keeper.log")
+    }
+
     /// The keeper's socket.
     pub fn keeper_socket(&self) -> PathBuf {
         self.root.join("keeper.sock")

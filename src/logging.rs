@@ -15,6 +15,9 @@ use crate::home;
 use crate::journal::Journal;
 use crate::visible::visible_line;
 
+/// The size at which the keeper's log is begun anew.
+const KEEPER_LOG_BYTES: u64 = 1 << 20;
+
 /// Where the log goes.
 #[derive(Debug)]
 pub enum Destination {
@@ -49,6 +52,37 @@ pub fn init(filter: &str, destination: Destination) -> io::Result<()> {
         }
     };
     Ok(())
+}
+
+/// Sets the keeper's log up: what went wrong, in a file that is there once something has.
+pub fn init_keeper(path: PathBuf) {
+    // As for the daemon's.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_timer(ChronoUtc::new("%FT%T%.3fZ".to_owned()))
+        .with_ansi(false)
+        .with_writer(Mutex::new(Lines(Late { path, log: None })))
+        .try_init();
+}
+
+/// A log file that is made with its first line.
+struct Late {
+    path: PathBuf,
+    log: Option<Bounded>,
+}
+
+impl Write for Late {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            None => self.log.insert(Bounded::open(self.path.clone(), KEEPER_LOG_BYTES)?),
+        };
+        log.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An event a line, whatever is in its fields: paths, names and messages are others' text.

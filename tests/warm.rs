@@ -328,6 +328,8 @@ fn a_module_that_cannot_be_imported_costs_the_warmth_alone() {
     daemon.serve();
     let shown = daemon.run(&vec![python(IS_WARM); 3]);
     assert!(shown.iter().all(|task| stdout(task) == "False\n"), "{shown:?}");
+    let log = std::fs::read_to_string(daemon.home().join("keeper.log")).expect("a log");
+    assert!(log.contains("No module named 'no_such_module'"), "{log}");
     let doctor = String::from_utf8(daemon.cli(&["doctor"]).stdout).expect("text");
     assert!(doctor.contains("No module named 'no_such_module'"), "{doctor}");
 }

@@ -33,11 +33,12 @@ pub struct KeeperArgs {
 /// What [`Failure`] says.
 #[cfg(feature = "daemon")]
 pub fn run(global: &Global, args: &KeeperArgs) -> Result<u8, Failure> {
-    use batch_executor::{home::Home, keeper};
+    use batch_executor::{home::Home, keeper, logging};
 
     // A daemon that takes another one's process over has them blocked until it serves.
     nix::sys::signal::SigSet::all().thread_unblock().map_err(std::io::Error::from)?;
     let home = Home::locate(global.home.as_deref())?;
+    logging::init_keeper(home.keeper_log());
     let options = keeper::Options {
         log_cap_bytes: args.log_cap_bytes,
         floor_bytes: args.floor_bytes,
