@@ -20,9 +20,11 @@ test: setup next
 	cargo test --no-fail-fast --features failpoints --all-targets
 	cargo test --doc
 
-# The agents' server, driven by the protocol's Python SDK: the current one, and the one of the older revisions.
+# The agents' server, driven by the protocol's Python SDK: the current one, and the one of the older revisions; and the metrics,
+# read by Prometheus' own parser.
 agents: build $(TARGET)/agents/modern $(TARGET)/agents/legacy
 	$(TARGET)/agents/modern/bin/python tests/agents/scenarios.py $(TARGET)/release/batch-executor
+	$(TARGET)/agents/modern/bin/python tests/agents/metrics.py $(TARGET)/release/batch-executor
 	$(TARGET)/agents/legacy/bin/python tests/agents/scenarios.py $(TARGET)/release/batch-executor
 
 $(TARGET)/agents/%: tests/agents/%.txt

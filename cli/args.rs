@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
-    logs, man, pause, results, retry, run, selftest, service, show, start, status, stop, update, wait,
+    logs, man, metrics, pause, results, retry, run, selftest, service, show, start, status, stop, update, wait,
 };
 use crate::failure::Failure;
 
@@ -121,6 +121,8 @@ pub enum Command {
     ReadSecrets,
     /// The effective settings and where each came from
     Config(config::ConfigArgs),
+    /// How the queue stands, for Prometheus
+    Metrics(metrics::MetricsArgs),
     /// Check what the promises rest on, and say what to do
     Doctor(doctor::DoctorArgs),
     /// Break a throw-away daemon on this machine on purpose, and see whether the promises hold

@@ -29,6 +29,7 @@ use crate::server::{self, Ending, Service};
 use crate::space::Floor;
 
 mod manager;
+mod metrics_file;
 mod repair;
 mod replace;
 mod signals;
@@ -272,6 +273,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         ending = told(&service, &mut signals, &program) => ending,
         error = failed(running) => Err(error),
         () = manager::keep_informed(service.clone()) => Ok(STOP),
+        () = metrics_file::keep(service.clone()) => Ok(STOP),
         () = wake_lock::keep_awake(service.clone()) => Ok(STOP),
     };
     let ending = match ending {

@@ -1,7 +1,7 @@
 //! Room on the disk: below the floor nothing new is begun, so that what runs can still be written down.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
@@ -13,6 +13,14 @@ const LARGEST_PART: u64 = 8;
 pub struct Floor {
     folder: PathBuf,
     bytes: u64,
+}
+
+/// What is free on a folder's disk, in bytes; none: the system does not say.
+pub fn free(folder: &Path) -> Option<u64> {
+    let disk = statvfs(folder).ok()?;
+    #[expect(clippy::useless_conversion, reason = "the types differ between 32 and 64 bits")]
+    let (unit, free) = (u64::from(disk.fragment_size()), u64::from(disk.blocks_available()));
+    Some(free.saturating_mul(unit))
 }
 
 impl Floor {

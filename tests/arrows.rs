@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("home", &[]),
     ("secret", &[]),
-    ("gate", &["platform", "task", "time"]),
+    ("gate", &["platform", "space", "task", "time"]),
     ("cgroup", &["task"]),
     ("config", &["cgroup", "gate", "secret", "task"]),
     ("version", &[]),
@@ -43,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "server",
         &[
             "cgroup", "config", "defect", "executor", "export", "function", "home", "output", "platform", "protocol",
-            "queue", "sys", "task", "time", "version",
+            "queue", "space", "sys", "task", "time", "version",
         ],
     ),
 ];

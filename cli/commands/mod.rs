@@ -18,6 +18,7 @@ pub mod functions;
 pub mod keeper;
 pub mod logs;
 pub mod man;
+pub mod metrics;
 pub mod pause;
 pub mod read_secrets;
 pub mod results;
@@ -58,6 +59,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Export(args) => export::run(&context()?, &args),
         Command::Backup(args) => backup::run(&context()?, &args),
         Command::Clear(args) => clear::run(&context()?, &args),
+        Command::Metrics(args) => metrics::run(&context()?, &args),
         Command::Pause(args) => pause::pause(&context()?, &args),
         Command::Resume(args) => pause::resume(&context()?, &args),
         Command::Cancel(args) => cancel::run(&context()?, &args),

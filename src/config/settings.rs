@@ -1,6 +1,7 @@
 //! The table of settings: name, what is allowed, default. Where values come from is the room's `mod.rs`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -90,6 +91,8 @@ pub struct Settings {
     pub env_pass: Vec<String>,
     /// Where tasks get control groups of their own.
     pub cgroups: cgroup::Wanted,
+    /// Where the metrics are kept for node_exporter; none: nowhere.
+    pub metrics_file: Option<PathBuf>,
     /// A `tracing` filter.
     pub log_level: String,
     /// The size at which `HOME/daemon.log` is rotated, in bytes.
@@ -252,6 +255,16 @@ pub const SETTINGS: &[Setting] = &[
         get: |s| json!(s.cgroups.to_string()),
     },
     Setting {
+        name: "metrics_file",
+        allowed: "an absolute path, or none",
+        description: "a file of metrics for node_exporter, written when something has changed, every 15 s at most",
+        set: |s, text| {
+            or_none(text, |text| Some(PathBuf::from(text)).filter(|path| path.is_absolute()))
+                .map(|v| s.metrics_file = v)
+        },
+        get: |s| s.metrics_file.as_ref().map_or_else(|| json!("none"), |path| json!(path)),
+    },
+    Setting {
         name: "log_level",
         allowed: "a tracing filter such as info or batch_executor=debug",
         description: "what the daemon logs",
@@ -316,6 +329,7 @@ impl Default for Settings {
             max_interruptions: 5,
             env_pass: env_pass.map(str::to_owned).to_vec(),
             cgroups: cgroup::Wanted::Auto,
+            metrics_file: None,
             log_level: "info".to_owned(),
             daemon_log_bytes: 8 << 20,
             functions: BTreeMap::new(),

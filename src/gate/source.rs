@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use nix::sys::statvfs::statvfs;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
 use super::battery::{Power, hottest_zone, power};
 use super::network::network;
 use super::{Reading, Rule};
+use crate::space;
 use crate::time;
 
 /// How long a command may take. Termux's ask an Android app, which may have to be started.
@@ -57,7 +57,8 @@ impl<'h> Sources<'h> {
                 }
             }
             Rule::FreeMemory(_) => number(available_memory(), "/proc/meminfo does not say"),
-            Rule::FreeDisk(_) => number(free_disk(self.home), "the disk does not say"),
+            #[expect(clippy::cast_precision_loss, reason = "a size to compare")]
+            Rule::FreeDisk(_) => number(space::free(self.home).map(|bytes| bytes as f64), "the disk does not say"),
             Rule::Load(_) => number(load(), "/proc/loadavg cannot be read here"),
             Rule::Idle(_) => number(unused(), "no terminal is seen here"),
             Rule::Command(argv) => command(argv, self.home).await,
@@ -82,14 +83,6 @@ fn available_memory() -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024.0)
-}
-
-/// Bytes.
-#[expect(clippy::cast_precision_loss, reason = "a size to compare")]
-#[expect(clippy::useless_conversion, reason = "the types differ between 32 and 64 bits")]
-fn free_disk(home: &Path) -> Option<f64> {
-    let disk = statvfs(home).ok()?;
-    Some(u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size())) as f64)
 }
 
 fn load() -> Option<f64> {

@@ -206,6 +206,7 @@ fn action(
         "shutdown" => Action::Shutdown(Shutdown { grace: fields.seconds("grace")? }),
         "restart" => Action::Restart(Empty {}),
         "health" => Action::Health(Empty {}),
+        "metrics" => Action::Metrics(Empty {}),
         _ => return Ok(None),
     }))
 }

@@ -62,6 +62,8 @@ pub enum Action {
     Restart(Empty),
     /// What `doctor` asks the daemon: versions, database health, limits, interpreters.
     Health(Empty),
+    /// How the queue stands, as OpenMetrics text in `message`.
+    Metrics(Empty),
 }
 
 impl Action {
@@ -88,6 +90,7 @@ impl Action {
         "shutdown",
         "restart",
         "health",
+        "metrics",
     ];
 
     /// The name on the wire.
@@ -114,6 +117,7 @@ impl Action {
             Self::Shutdown(_) => "shutdown",
             Self::Restart(_) => "restart",
             Self::Health(_) => "health",
+            Self::Metrics(_) => "metrics",
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sqlx::SqliteConnection;
 
 use super::error::QueueError;
+use super::finished::Finished;
 use super::ops::insert::Recent;
 use super::outside::{Causes, Kills};
 use super::state::{State, Tally};
@@ -72,6 +73,7 @@ pub struct Memory {
     pub causes: Causes,
     /// Tasks that have left the queue since this daemon began.
     pub removed: u64,
+    pub finished: Finished,
 }
 
 /// A function's own cap and its use.
@@ -108,6 +110,7 @@ impl Memory {
             kills: Kills::default(),
             causes: Causes::load(&mut *connection).await?,
             removed: 0,
+            finished: Finished::default(),
         };
         let claimed: Vec<(TaskId, i64, i64, String)> =
             sqlx::query_as("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL")

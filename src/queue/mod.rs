@@ -13,6 +13,7 @@ mod added;
 pub mod clock;
 mod decide;
 pub mod error;
+pub mod finished;
 pub mod memory;
 mod open;
 mod open_task;

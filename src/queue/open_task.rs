@@ -104,6 +104,7 @@ impl OpenTask {
             tracing::debug!(task_id, batch_id, attempt, %outcome, error, "an attempt ended");
         }
         tx.ends += 1;
+        tx.memory.finished.took(ended.run_ms);
         self.settle(tx, decision);
         Ok(())
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::added;
 use super::clock::QueueClock;
 use super::error::QueueError;
+use super::finished::Finished;
 use super::memory::{Memory, Run};
 use super::open::WritingConnection;
 use super::open_task::Claimed;
@@ -57,6 +58,7 @@ pub struct Snapshot {
     pub shortage: Option<Shortage>,
     /// Tasks that have left the queue since this daemon began.
     pub removed: u64,
+    pub finished: Finished,
     /// Attempts that ended in each of the last seconds that saw any.
     pub recent: Recent,
 }
@@ -77,6 +79,7 @@ impl Snapshot {
             causes: memory.causes,
             shortage,
             removed: memory.removed,
+            finished: memory.finished,
             recent,
         }
     }

@@ -18,6 +18,7 @@ use crate::executor::Executor;
 use crate::home::Home;
 use crate::queue::Queue;
 
+pub use handlers::metrics_text;
 pub use listener::{bind, serve};
 
 /// What the handlers work with; shared by all connections.

@@ -84,6 +84,7 @@ impl Writes {
         if !self.tasks.is_empty() || !self.attempts.is_empty() {
             self.write_rows(tx).await?;
         }
+        self.attempts.iter().for_each(|attempt| tx.memory.finished.count(attempt.outcome));
         outside::count(tx, self.attempts.iter().filter_map(|attempt| attempt.cause)).await?;
         let mut outputs = Rows::new(
             "INSERT OR REPLACE INTO output (task_id, number, frames)

@@ -87,6 +87,22 @@ impl Queue {
         Ok(infos.collect())
     }
 
+    /// When the oldest of the tasks that are due was added, wall clock, ms.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn oldest_ready(&self) -> Result<Option<i64>, QueueError> {
+        // Within a priority ids come in the order of the additions.
+        Ok(sqlx::query_scalar(
+            "SELECT min(created_at) FROM (
+                 SELECT (SELECT created_at FROM task INDEXED BY task_ready
+                     WHERE state = 0 AND priority = level.value ORDER BY id LIMIT 1) AS created_at
+                 FROM json_each('[0,1,2,3]') AS level)",
+        )
+        .fetch_one(&self.readers)
+        .await?)
+    }
+
     /// The tally of the tasks with these ids, of a batch if one is given.
     ///
     /// # Errors

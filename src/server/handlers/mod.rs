@@ -6,6 +6,7 @@ mod change;
 mod control;
 mod export;
 mod logs;
+mod metrics;
 mod pause;
 mod results;
 mod status;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+
+pub use metrics::text as metrics_text;
 
 use super::Shared;
 use crate::executor::ExecutorError;
@@ -136,6 +139,7 @@ async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Rep
         Action::Shutdown(request) => control::shutdown(service, &request),
         Action::Restart(_) => control::restart(service).await,
         Action::Health(_) => health(service).await,
+        Action::Metrics(_) => metrics::metrics(service).await,
     }
 }
 
@@ -149,12 +153,6 @@ fn functions(service: &Shared) -> Result<Reply, Refusal> {
 async fn health(service: &Shared) -> Result<Reply, Refusal> {
     let found = service.queue.health().await?;
     let limit = |resource| nix::sys::resource::getrlimit(resource).map_or(0, |(soft, _)| soft);
-    let database = service.home.database();
-    let bytes = ["", "-wal"].iter().map(|end| {
-        let mut path = database.clone().into_os_string();
-        path.push(end);
-        std::fs::metadata(path).map_or(0, |file| file.len())
-    });
     let health = Health {
         version: VERSION.to_owned(),
         protocol: PROTOCOL,
@@ -163,7 +161,7 @@ async fn health(service: &Shared) -> Result<Reply, Refusal> {
         sqlite: found.sqlite,
         schema: found.schema,
         database: found.check,
-        database_bytes: i64::try_from(bytes.sum::<u64>()).unwrap_or(i64::MAX),
+        database_bytes: database_bytes(service),
         tally_difference: found.tally_difference,
         open_files_limit: limit(nix::sys::resource::Resource::RLIMIT_NOFILE),
         processes_limit: limit(nix::sys::resource::Resource::RLIMIT_NPROC),
@@ -183,6 +181,17 @@ async fn health(service: &Shared) -> Result<Reply, Refusal> {
         "the queue is not healthy; see data".to_owned()
     };
     Reply::new(message, &health)
+}
+
+/// The size of the queue's file and its log.
+fn database_bytes(service: &Shared) -> i64 {
+    let database = service.home.database();
+    let bytes = ["", "-wal"].iter().map(|end| {
+        let mut path = database.clone().into_os_string();
+        path.push(end);
+        std::fs::metadata(path).map_or(0, |file| file.len())
+    });
+    i64::try_from(bytes.sum::<u64>()).unwrap_or(i64::MAX)
 }
 
 /// "1 task", "2 tasks".
