@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["home", "json", "task"]),
     ("client", &["config", "home", "protocol", "task"]),
     ("function", &["attempt", "config", "home", "json", "output", "protocol", "secret", "task"]),
-    ("keeper", &["failpoint", "home", "output", "secret", "space", "sys", "task", "time", "version"]),
+    ("keeper", &["failpoint", "home", "output", "platform", "secret", "space", "sys", "task", "time", "version"]),
     ("backend", &["attempt", "config", "function", "home", "keeper", "output", "secret", "task", "version"]),
     ("export", &["failpoint", "protocol", "task"]),
     ("queue", &["attempt", "failpoint", "home", "output", "protocol", "space", "task", "time"]),

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use batch_executor::client::Connection;
+use batch_executor::platform;
 use clap::{Args, Subcommand};
 use nix::unistd::{Uid, User};
 use serde_json::json;
@@ -122,7 +123,7 @@ pub fn run(context: &Context, args: &ServiceArgs) -> Result<u8, Failure> {
 }
 
 fn daemon(context: &Context, system: bool, on_demand: bool) -> Result<Daemon, Failure> {
-    let program = batch_executor::client::this_program()
+    let program = platform::this_program()
         .and_then(std::path::absolute)
         .map_err(|error| Failure::file("find", "this program", &error))?;
     let text = |path: PathBuf| {
@@ -134,7 +135,8 @@ fn daemon(context: &Context, system: bool, on_demand: bool) -> Result<Daemon, Fa
     Ok(Daemon {
         program: text(program)?,
         home: if context.own_home && !system { Some(text(context.home.root().to_owned())?) } else { None },
-        user: sudo.or_else(own).ok_or_else(|| Failure::usage("this user has no name"))?,
+        // Managers that want a user take its number, too, where nobody knows its name.
+        user: sudo.or_else(own).unwrap_or_else(|| Uid::effective().to_string()),
         on_demand,
     })
 }
