@@ -168,3 +168,15 @@ fn where_the_kernel_runs_a_linker_the_program_finds_itself() {
     }
     ask(&["daemon", "stop"]);
 }
+
+#[test]
+fn nothing_needs_a_folder_for_temporary_files() {
+    let mut phone = on(Filter::Missing);
+    phone.set("TMPDIR", "/gone");
+    cli(&phone, &["add", "--", "true"]);
+    cli(&phone, &["add", "python", "--function", "code_execution", "-p", "runtime=python", "-p", "code=print(1)"]);
+    cli(&phone, &["start"]);
+    cli(&phone, &["wait"]);
+    assert_eq!(phone.count("completed"), 2);
+    cli(&phone, &["daemon", "stop"]);
+}
