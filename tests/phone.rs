@@ -24,6 +24,12 @@ fn data(phone: &Phone, words: &[&str]) -> Value {
     serde_json::from_str::<Value>(&said).unwrap_or_else(|error| panic!("{error}: {said}"))["data"].take()
 }
 
+fn configure(phone: &Phone, text: &str) {
+    let config = phone.path(HOME).join(".config/batch-executor/config.toml");
+    std::fs::create_dir_all(config.parent().expect("a folder")).expect("a folder");
+    std::fs::write(config, text).expect("written");
+}
+
 fn on(filter: Filter) -> Phone {
     let mut phone = Phone::new();
     phone.set_clock(0);
@@ -53,6 +59,7 @@ fn the_phone_is_one() {
 #[test]
 fn nothing_of_the_program_makes_a_call_that_android_kills_for() {
     let phone = on(Filter::Killing);
+    configure(&phone, "[runtimes.python]\nwarm = true\n");
     let batch = json!([
         {"name": "s", "function": "simulate", "params": {"duration": 0.01, "fail": 1}, "retry_delay": 0.01},
         {"name": "c", "function": "command", "params": {"argv": ["sleep", "0.01"]}},
@@ -84,8 +91,10 @@ fn nothing_of_the_program_makes_a_call_that_android_kills_for() {
     }
     cli(&phone, &["backup", "copy.db"]);
     cli(&phone, &["results"]);
-    cli(&phone, &["doctor"]);
+    let said = cli(&phone, &["doctor"]);
+    assert!(said.lines().any(|line| line.contains("warm python") && line.ends_with(" on")), "{said}");
     cli(&phone, &["demo"]);
+    cli(&phone, &["selftest", "--cycles", "1"]);
     phone.kill(|one| one.is("keeper"));
     cli(&phone, &["retry", "7"]);
     until("it failed again", || phone.count("failed") == 1);
@@ -145,10 +154,8 @@ fn where_the_kernel_runs_a_linker_the_program_finds_itself() {
         phone.linker.display()
     );
     phone.write(&linked, &script);
-    let config = phone.path(HOME).join(".config/batch-executor/config.toml");
-    std::fs::create_dir_all(config.parent().expect("a folder")).expect("a folder");
-    std::fs::write(config, format!("[secrets.word]\ncommand = [\"{PREFIX}/bin/cat\", \"{HOME}/word\"]\n"))
-        .expect("written");
+    let reader = format!("{PREFIX}/bin/cat");
+    configure(&phone, &format!("[secrets.word]\ncommand = [\"{reader}\", \"{HOME}/word\"]\n"));
     std::fs::write(phone.path(HOME).join("word"), "hidden").expect("written");
     // The daemon, started by the client; its keeper; the reader of secrets, started by the keeper; both replaced.
     let ask = |words: &[&str]| phone.says(&[&["linked"], words].concat());

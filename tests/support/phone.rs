@@ -26,8 +26,10 @@ pub const HOME: &str = "/data/data/com.termux/files/home";
 /// The user of an app.
 const APP: u32 = 10_123;
 /// All the programs that there are.
-const PROGRAMS: &[&str] =
-    &["bash", "cat", "env", "ln", "mkdir", "runsv", "runsvdir", "sh", "sleep", "sv", "svlogd", "tail", "touch", "true"];
+const PROGRAMS: &[&str] = &[
+    "bash", "cat", "env", "ln", "mkdir", "runsv", "runsvdir", "setsid", "sh", "sleep", "sv", "svlogd", "tail", "touch",
+    "true",
+];
 /// What Android denies to apps.
 const DENIED: &[&str] = &["stat", "loadavg", "uptime", "vmstat", "version", "sys/kernel/random/boot_id"];
 /// How long the phone was up when it starts here.
@@ -211,9 +213,12 @@ impl Phone {
             let output = Command::new(program).args(arguments).output().expect("it runs");
             String::from_utf8(output.stdout).expect("text").trim().to_owned()
         };
-        let code = "import sys, sysconfig; print(sys._base_executable, sysconfig.get_path('stdlib'))";
+        let code = "import _ctypes, sys, sysconfig\n\
+                    print(sys._base_executable, sysconfig.get_path('stdlib'), _ctypes.__file__)";
         let python = says("python3", &["-c", code]);
-        let (python, library) = python.split_once(' ').expect("two paths");
+        let [python, library, foreign] = python.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("no paths: {python}")
+        };
         let library = Path::new(library);
         self.show(library, format!("{PREFIX}/lib/{}", library.file_name().expect("a name").display()));
         let path = std::env::var("PATH").expect("a path");
@@ -225,10 +230,12 @@ impl Phone {
         self.python = python.into();
         programs.insert("python3", self.python.clone());
         programs.insert("batch-executor", env!("CARGO_BIN_EXE_batch-executor").into());
-        let mut libraries = BTreeSet::new();
+        // What warm Python loads has a library of its own.
+        let loaded = programs.values().cloned().chain([PathBuf::from(foreign)]);
+        let needed = loaded.map(|file| says("ldd", &[file.to_str().expect("UTF-8")])).collect::<Vec<_>>().join("\n");
+        let libraries: BTreeSet<PathBuf> =
+            needed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect();
         for (name, program) in programs {
-            let needed = says("ldd", &[program.to_str().expect("UTF-8")]);
-            libraries.extend(needed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
             self.show(program.canonicalize().expect("a program"), format!("{PREFIX}/bin/{name}"));
         }
         let linker = libraries
