@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use batch_executor::client::{Answer, Client, ClientError, Starter, passed_environment, this_program};
+use batch_executor::client::{Answer, Client, ClientError, Starter, passed_environment};
 use batch_executor::config::{Loaded, Overrides, Settings};
 use batch_executor::home::Home;
+use batch_executor::platform;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -63,7 +64,7 @@ impl Context {
     }
 
     fn starter(&self) -> Result<Starter, Failure> {
-        let program = this_program()
+        let program = platform::this_program()
             .map_err(|error| Failure::new(exit::INTERNAL, format!("cannot find this program itself: {error}")))?;
         let config = self.config.as_deref().map(std::path::absolute).transpose();
         let config = config.map_err(|error| Failure::file("find", "the working directory", &error))?;

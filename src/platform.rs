@@ -1,6 +1,7 @@
 //! What differs from one platform to the next, told apart at run time, so that all of it is compiled and tested everywhere.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::unistd::{User, geteuid};
@@ -72,6 +73,26 @@ pub fn lingers(user: &str) -> bool {
 /// This user's name, if it has one.
 pub fn user_name() -> Option<String> {
     User::from_uid(geteuid()).ok().flatten().map(|user| user.name)
+}
+
+/// Where this program is, to be started again now or later; what was installed in its place since counts.
+///
+/// # Errors
+/// When the system does not tell it.
+pub fn this_program() -> io::Result<PathBuf> {
+    through_linker().map_or_else(std::env::current_exe, Ok)
+}
+
+/// What this process runs, whatever was installed in its place since.
+pub fn running_program() -> PathBuf {
+    through_linker().unwrap_or_else(|| PathBuf::from("/proc/self/exe"))
+}
+
+/// The path of this program where the kernel runs a linker, which runs the program: on Termux from the Play store, for
+/// Android lets apps execute nothing that they have written. `/proc/self/exe` names the linker there, and termux-exec
+/// tells the program.
+fn through_linker() -> Option<PathBuf> {
+    std::env::var_os("TERMUX_EXEC__PROC_SELF_EXE").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

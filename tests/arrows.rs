@@ -34,7 +34,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["home", "json", "task"]),
     ("client", &["config", "home", "platform", "protocol", "task"]),
     ("function", &["attempt", "config", "home", "json", "output", "protocol", "secret", "task"]),
-    ("keeper", &["cgroup", "failpoint", "home", "output", "secret", "space", "sys", "task", "time", "version"]),
+    (
+        "keeper",
+        &["cgroup", "failpoint", "home", "output", "platform", "secret", "space", "sys", "task", "time", "version"],
+    ),
     ("backend", &["attempt", "cgroup", "config", "function", "home", "keeper", "output", "secret", "task", "version"]),
     ("export", &["failpoint", "protocol", "sys", "task"]),
     ("queue", &["attempt", "failpoint", "home", "output", "protocol", "space", "task", "time"]),

@@ -193,17 +193,19 @@ fn a_boot_with_a_clock_in_the_past_waits_on_and_one_later_finds_it_due() {
     daemon.until(&json!({"action": "show", "task_id": id}), |task| task["status"] == "completed");
 }
 
-/// A daemon in a time namespace whose `CLOCK_BOOTTIME` is so many seconds ahead: the machine has slept so long.
+/// A daemon in a time namespace (time_namespaces(7)) with other clocks. With `CLOCK_BOOTTIME` alone ahead the machine has slept.
 struct Slept<'d> {
     daemon: &'d Daemon,
     child: std::process::Child,
 }
 
 impl<'d> Slept<'d> {
-    fn serve(daemon: &'d Daemon, seconds: i64) -> Self {
+    /// With these clocks, each so many seconds ahead.
+    fn serve(daemon: &'d Daemon, clocks: &[(&str, i64)]) -> Self {
         let plain = daemon.command(&["daemon"]);
         let mut command = Command::new("unshare");
-        command.args(["--time", "--fork", "--boottime", &seconds.to_string()]).arg(plain.get_program()).arg("daemon");
+        command.args(["--time", "--fork"]).args(clocks.iter().map(|(clock, ahead)| format!("--{clock}={ahead}")));
+        command.arg(plain.get_program()).arg("daemon");
         command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let log = std::fs::File::create(Path::new(&daemon.work()).join("slept.err")).expect("a log");
         let child = command.current_dir(daemon.work()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
@@ -223,28 +225,45 @@ impl Drop for Slept<'_> {
 #[test]
 fn sleep_counts_for_what_is_due_and_not_for_what_runs() {
     let mut daemon = clocked();
-    let mut soon = shell("echo soon >> woke");
-    soon["delay"] = json!(3600);
-    let mut later = shell("echo later >> woke");
-    later["delay"] = json!(36_000);
+    let delayed = |delay| {
+        let mut task = shell("true");
+        task["delay"] = json!(delay);
+        task
+    };
+    let mut retried = shell("[ -e tried ] || { touch tried; exit 1; }");
+    (retried["max_retries"], retried["retry_delay"]) = (json!(1), json!(300));
     let mut running = shell("while [ ! -e gate ]; do sleep 0.01; done");
     running["timeout"] = json!(1800);
-    daemon.ok(json!({"action": "add_batch", "tasks": [soon, later, running]}));
+    let tasks = [delayed(3600), delayed(7200), retried, running];
+    daemon.ok(json!({"action": "add_batch", "tasks": tasks}));
     daemon.ok(json!({"action": "start", "max_concurrent": 2, "keep": true, "timeout": 18_000}));
+    daemon.until(&json!({"action": "show", "task_id": 3}), |task| task["retry_count"] == 1);
     daemon.running(1);
     daemon.kill();
-    let slept = Slept::serve(&daemon, 3600);
-    daemon.until(&json!({"action": "show", "task_id": 1}), |task| task["status"] == "completed");
+    // Run time alone has passed, which is no other machine's either.
+    let stood = Slept::serve(&daemon, &[("monotonic", 86_400)]);
+    let left = [1, 2, 3].map(|id| waits(&daemon, id));
+    assert!(left[0] > 3000.0 && left[1] > 6600.0 && left[2] > 200.0, "nothing is nearer: {left:?}");
+    daemon.running(1);
+    drop(stood);
+    daemon.serve();
+    daemon.running(1);
+    daemon.kill();
+
+    let slept = Slept::serve(&daemon, &[("boottime", 3600)]);
+    for due in [1, 3] {
+        daemon.until(&json!({"action": "show", "task_id": due}), |task| task["status"] == "completed");
+    }
     let left = waits(&daemon, 2);
-    assert!((1.0..=32_400.0).contains(&left), "an hour of the ten has gone: {left}");
+    assert!((1.0..=3600.0).contains(&left), "an hour of the two has gone: {left}");
     let status = daemon.ok(json!({"action": "status"}));
     assert_eq!((&status["state"], &status["counts"]["running"]), (&json!("running"), &json!(1)), "{status}");
     std::fs::write(daemon.work().join("gate"), "").expect("the gate opens");
-    let ended = daemon.until(&json!({"action": "show", "task_id": 3}), |task| task["status"] == "completed");
+    let ended = daemon.until(&json!({"action": "show", "task_id": 4}), |task| task["status"] == "completed");
     assert!(ended["execution_time"].as_f64().is_some_and(|took| took < 1800.0), "sleep is no run time: {ended}");
     drop(slept);
     // Past the deadline of five hours: what runs goes back, and the state says why.
-    let slept = Slept::serve(&daemon, 20_000);
+    let slept = Slept::serve(&daemon, &[("boottime", 20_000)]);
     let status = daemon.until(&json!({"action": "status"}), |status| status["state"] == "stopped");
     assert_eq!(status["reason"], "deadline");
     drop(slept);

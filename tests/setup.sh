@@ -14,6 +14,7 @@ need setpriv util-linux
 need ionice util-linux
 need unshare util-linux
 need mount mount
+need ldd libc-bin
 need runsvdir runit
 need groff groff-base
 need shellcheck shellcheck

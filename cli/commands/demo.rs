@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use batch_executor::client::this_program;
+use batch_executor::platform::this_program;
 use clap::Args;
 
 use crate::exit;

@@ -62,9 +62,8 @@ impl FromArgMatches for ServeArgs {
 /// What [`Failure`] says.
 #[cfg(feature = "daemon")]
 pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
-    use batch_executor::client::this_program;
     use batch_executor::config::Loaded;
-    use batch_executor::{daemon, logging};
+    use batch_executor::{daemon, logging, platform};
 
     let settings = Loaded::load(context.config.as_deref(), &args.overrides)?.settings;
     if args.check {
@@ -83,7 +82,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<u8, Failure> {
     };
     logging::init(&settings.log_level, destination)
         .map_err(|error| Failure::file("open", &context.home.log().to_string_lossy(), &error))?;
-    let program = this_program().map_err(|error| Failure::file("find", "this program", &error))?;
+    let program = platform::this_program().map_err(|error| Failure::file("find", "this program", &error))?;
     match daemon::run(daemon::Setup { home: context.home.clone(), settings, program, inherited }) {
         Ok(()) => Ok(exit::DONE),
         Err(error) => Err(Failure::new(error.exit_code(), error.to_string())),

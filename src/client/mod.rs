@@ -12,4 +12,4 @@ mod start;
 pub use connection::{Answer, Connection, Received, Until};
 pub use error::ClientError;
 pub use session::Client;
-pub use start::{Starter, passed_environment, spawn_unblocked, this_program};
+pub use start::{Starter, passed_environment, spawn_unblocked};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::SigSet;
 
 use super::connection::Connection;
@@ -133,7 +134,10 @@ impl Starter {
 
     /// Starts the daemon, by a program that becomes it or directly.
     fn spawn(&self, home: &Home, scope: Option<Command>) -> Result<Started, ClientError> {
-        let messages = tempfile::tempfile().map_err(|error| self.spawn_error(error))?;
+        // In memory: a client on a phone may know no folder for temporary files.
+        let messages =
+            memfd_create("messages", MFdFlags::MFD_CLOEXEC).map_err(|error| self.spawn_error(error.into()))?;
+        let messages = File::from(messages);
         let stderr = messages.try_clone().map_err(|error| self.spawn_error(error))?;
         let in_scope = scope.is_some();
         let mut command = scope.unwrap_or_else(|| Command::new(&self.program));
@@ -174,18 +178,6 @@ pub fn spawn_unblocked(command: &mut Command) -> io::Result<Child> {
         });
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the starting thread panicked")))
     })
-}
-
-/// The path of this program, to be started again as daemon.
-///
-/// # Errors
-/// When the system does not tell it.
-pub fn this_program() -> io::Result<PathBuf> {
-    // Where Termux runs programs through the linker, `current_exe` names the linker.
-    match std::env::var_os("TERMUX_EXEC__PROC_SELF_EXE") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => std::env::current_exe(),
-    }
 }
 
 /// This process's own values of the names in `patterns` (a final `*` matches the rest of a name).

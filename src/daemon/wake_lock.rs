@@ -19,7 +19,7 @@ use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
 use crate::server::Service;
 use crate::task::{Hold, RunState};
-use crate::time::boot_id;
+use crate::time::Boot;
 
 /// How soon something must be due for the phone to be kept awake for it: longer than the longest pause before a retry,
 /// for a phone that sleeps may not wake in time.
@@ -104,7 +104,7 @@ struct WakeLock<'h> {
 impl<'h> WakeLock<'h> {
     fn of(home: &'h Home) -> io::Result<Self> {
         let is_held = match home::read_text(&home.wake_lock()) {
-            Ok(boot) => boot == boot_id(),
+            Ok(boot) => Boot::stored(&boot).is(&Boot::this()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
@@ -140,7 +140,7 @@ impl<'h> WakeLock<'h> {
     }
 
     fn note(&mut self) -> io::Result<()> {
-        io::Write::write_all(&mut home::new_file(&self.home.wake_lock())?, boot_id().as_bytes())?;
+        io::Write::write_all(&mut home::new_file(&self.home.wake_lock())?, Boot::this().as_str().as_bytes())?;
         self.is_held = true;
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::table::BEGINS;
 use super::warm::Spare;
 use crate::home::{self, Home};
 use crate::output;
+use crate::platform;
 use crate::secret;
 use crate::sys::{self, Bound, Spawn, SpawnError};
 use crate::task::{ClaimId, IoNice, Limits, Prepared};
@@ -84,10 +85,8 @@ impl NotStarted {
 /// The process that reads a process's secrets, with the environment beneath and the names of its attempt.
 pub(super) fn secrets_reader(launch: &LaunchProcess, home: &Home) -> LaunchProcess {
     let of_attempt = |(name, _): &&(String, String)| name.starts_with("BATCH_EXECUTOR_");
-    // On Termux from the Play store the kernel runs a linker, and the variable has the program's path.
-    let program = std::env::var("TERMUX_EXEC__PROC_SELF_EXE").unwrap_or_else(|_| "/proc/self/exe".to_owned());
     LaunchProcess {
-        program,
+        program: platform::running_program().display().to_string(),
         argv: vec!["batch-executor".to_owned(), "read-secrets".to_owned()],
         cwd: home.root().display().to_string(),
         environment: launch.environment,

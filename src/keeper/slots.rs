@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::home;
 use crate::task::ClaimId;
-use crate::time;
+use crate::time::{self, Boot};
 
 const LINE: usize = 64;
 
@@ -47,7 +47,7 @@ impl SlotTable {
     pub(super) fn create(path: &Path, claims: impl Iterator<Item = (ClaimId, Option<i32>)>) -> io::Result<Self> {
         let temporary = path.with_extension("new");
         let file = home::new_file(&temporary)?;
-        file.write_all_at(line(&time::boot_id()).as_slice(), 0)?;
+        file.write_all_at(line(Boot::this().as_str()).as_slice(), 0)?;
         let mut table = Self { file, used: BTreeMap::new(), free: Vec::new() };
         for (claim, pid) in claims {
             match pid.and_then(|pid| Some((pid, start_time(pid)?))) {
@@ -86,11 +86,15 @@ fn line(text: &str) -> Vec<u8> {
     format!("{text:<width$}\n", width = LINE - 1).into_bytes()
 }
 
-/// What a keeper of this boot left; none if the table is of another boot or there is none.
+/// What a keeper of this boot left; none if the table is of another boot or there is none. Where boots can only be
+/// guessed, what lives of another's: a clock that was set looks as a boot does, and no other process has that pid and
+/// that start time.
 pub fn read(path: &Path) -> Option<Vec<Slot>> {
     let text = home::read_text(path).ok()?;
     let mut lines = text.lines();
-    if lines.next()?.trim() != time::boot_id() {
+    let written_in = Boot::stored(lines.next()?.trim());
+    let is_this_boot = written_in.is(&Boot::this());
+    if !is_this_boot && !written_in.is_guessed() {
         return None;
     }
     let slot = |line: &str| {
@@ -104,7 +108,7 @@ pub fn read(path: &Path) -> Option<Vec<Slot>> {
             started: from.parse().ok()?..=to.parse().ok()?,
         })
     };
-    Some(lines.filter_map(slot).collect())
+    Some(lines.filter_map(slot).filter(|slot| is_this_boot || slot.living().is_some()).collect())
 }
 
 /// When a process was started, in clock ticks since boot: with the pid it names a process for good. Field 22 of

@@ -6,12 +6,12 @@
 use sqlx::SqliteConnection;
 
 use super::error::QueueError;
-use crate::time;
+use crate::time::{self, Boot};
 
 /// Translates boot time to queue time in this process.
 #[derive(Debug, Clone)]
 pub struct QueueClock {
-    boot: String,
+    boot: Boot,
     /// Queue time at boot time 0 of this boot, in ms.
     offset_ms: i64,
 }
@@ -23,21 +23,18 @@ impl QueueClock {
             sqlx::query_as("SELECT queue_ms, boot, boottime_ms, wall_ms FROM clock WHERE id = 1")
                 .fetch_optional(&mut *connection)
                 .await?;
-        let boot = time::boot_id();
+        let boot = Boot::this();
         let boottime = time::boottime_ms();
-        let now = match stored {
-            None => 0,
-            Some((queue, stored_boot, stored_boottime, _)) if stored_boot == boot => {
-                queue + (boottime - stored_boottime).max(0)
-            }
-            Some((queue, _, _, wall)) => queue + (time::wall_ms() - wall).max(0),
-        };
+        let now = stored.map_or(0, |(queue, written_in, boottime_then, wall_then)| {
+            queue + passed(&Boot::stored(&written_in), &boot, boottime - boottime_then, time::wall_ms() - wall_then)
+        });
         Ok(Self { boot, offset_ms: now - boottime })
     }
 
     /// The boot that the stored row was written in, if any.
-    pub(super) async fn stored_boot(connection: &mut SqliteConnection) -> Result<Option<String>, QueueError> {
-        Ok(sqlx::query_scalar("SELECT boot FROM clock WHERE id = 1").fetch_optional(connection).await?)
+    pub(super) async fn stored_boot(connection: &mut SqliteConnection) -> Result<Option<Boot>, QueueError> {
+        let stored = sqlx::query_scalar("SELECT boot FROM clock WHERE id = 1").fetch_optional(connection).await?;
+        Ok(stored.map(|boot: String| Boot::stored(&boot)))
     }
 
     /// Now, in queue time.
@@ -61,11 +58,44 @@ impl QueueClock {
              ON CONFLICT (id) DO UPDATE SET queue_ms = ?1, boot = ?2, boottime_ms = ?3, wall_ms = ?4",
         )
         .bind(self.now())
-        .bind(&self.boot)
+        .bind(self.boot.as_str())
         .bind(time::boottime_ms())
         .bind(time::wall_ms())
         .execute(connection)
         .await?;
         Ok(())
+    }
+}
+
+/// What has passed since boot `then`, in ms, when boot time and wall clock have gone on by so much: boot time within a
+/// boot, wall clock across boots. Where boots can only be guessed, a clock that was set looks as a boot does; as long
+/// as boot time has not gone back, it is less than what has passed, whichever it was, and so nothing comes early.
+fn passed(then: &Boot, now: &Boot, boottime: i64, wall: i64) -> i64 {
+    let by_boottime = then.is(now) || (now.is_guessed() && boottime >= 0);
+    if by_boottime { boottime.max(0) } else { wall.max(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+    const YEAR: i64 = 365 * DAY;
+
+    #[test]
+    fn sleep_counts_within_a_boot_and_the_wall_clock_across_boots() {
+        let (one, other) = (Boot::stored("0b1"), Boot::stored("0b2"));
+        assert_eq!(passed(&one, &one, 5, YEAR), 5);
+        assert_eq!(passed(&one, &one, -5, YEAR), 0);
+        assert_eq!(passed(&one, &other, 5, 7), 7);
+        assert_eq!(passed(&one, &other, 5, -7), 0);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_no_boot_that_brings_things_early() {
+        let (one, set) = (Boot::stored("at-1700000000"), Boot::stored("at-1731536000"));
+        assert_eq!(passed(&one, &set, 5, YEAR + 5), 5, "set forward by a year");
+        assert_eq!(passed(&set, &one, 5, 5 - YEAR), 5, "set back by a year: nothing is parked");
+        assert_eq!(passed(&one, &set, -DAY, 7), 7, "boot time began anew: it has booted");
     }
 }

@@ -43,6 +43,7 @@ pub use open::known_schema;
 use crate::attempt::Attempt;
 use crate::home::Place;
 use crate::space::Floor;
+use crate::time::Boot;
 use clock::QueueClock;
 use error::{OpenError, QueueError};
 use memory::Memory;
@@ -99,7 +100,7 @@ impl Queue {
         let mut connection = open::writer(database).await?;
         let reading = |error| OpenError::reading(database, error);
         let stored_boot = QueueClock::stored_boot(&mut connection).await.map_err(reading)?;
-        let rebooted = stored_boot.is_some_and(|boot| boot != crate::time::boot_id());
+        let rebooted = stored_boot.is_some_and(|boot| !boot.is(&Boot::this()));
         let clock = Arc::new(QueueClock::load(&mut connection).await.map_err(reading)?);
         let memory = Memory::load(&mut connection, caps).await.map_err(reading)?;
         // The first that is written, after all that is read: a file that is damaged there stays as it is.

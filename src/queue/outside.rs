@@ -42,10 +42,12 @@ pub(super) struct Kills(Vec<Kill>);
 impl Kills {
     /// Adds kills; gives those that are now found to belong to a burst.
     fn add(&mut self, more: impl Iterator<Item = Kill>) -> Vec<Kill> {
+        let before = self.0.len();
         self.0.extend(more);
+        // Of those that came now: one before may have a later time, when the clock was set back since.
+        let newest = self.0[before..].iter().map(|kill| kill.at).max();
+        self.0.retain(|kill| newest.is_none_or(|newest| (newest - kill.at).abs() <= WINDOW_MS));
         self.0.sort_by_key(|kill| kill.at);
-        let newest = self.0.last().map_or(0, |kill| kill.at);
-        self.0.retain(|kill| newest - kill.at <= WINDOW_MS);
         self.0.drain(..self.0.len().saturating_sub(REMEMBERED));
         let mut found = Vec::new();
         if self.0.len() >= BURST {
@@ -237,6 +239,14 @@ mod tests {
         let found = kills.add([kill(12_000)].into_iter());
         assert_eq!(found.iter().map(|kill| kill.at).collect::<Vec<_>>(), [9_000, 10_001, 12_000]);
         assert_eq!(kills.add([kill(13_000)].into_iter()).len(), 1);
+    }
+
+    #[test]
+    fn a_burst_is_found_after_the_clock_was_set_back() {
+        let mut kills = Kills::default();
+        assert!(kills.add([kill(1_000_000), kill(1_000_001)].into_iter()).is_empty());
+        assert!(kills.add([kill(0)].into_iter()).is_empty(), "those before it are far away");
+        assert_eq!(kills.add([kill(1), kill(2)].into_iter()).len(), 3);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -190,12 +190,7 @@ impl Daemon {
 
     /// One request to a daemon that may end before it answers.
     pub fn ask(&self, request: &Value) -> Option<Value> {
-        let mut stream = UnixStream::connect(self.home().join("daemon.sock")).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        writeln!(stream, "{request}").ok()?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).ok()?;
-        serde_json::from_str(&line).ok()
+        ask(&self.home(), request)
     }
 
     /// One request, one response.
@@ -355,6 +350,16 @@ impl Client {
     }
 }
 
+/// One request to the daemon of a home, which may end before it answers.
+pub fn ask(home: &Path, request: &Value) -> Option<Value> {
+    let mut stream = UnixStream::connect(home.join("daemon.sock")).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    writeln!(stream, "{request}").ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    serde_json::from_str(&line).ok()
+}
+
 /// Sends a signal by name.
 pub fn signal(pid: i32, name: &str) {
     let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().expect("kill");
@@ -368,7 +373,7 @@ pub fn lives(pid: i32) -> bool {
 }
 
 /// Waits until something holds of which nobody tells.
-pub fn until(what: &str, holds: impl Fn() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "never: {what}");

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use batch_executor::client::this_program;
+use batch_executor::platform::this_program;
 use clap::Args;
 use serde_json::json;
 

@@ -122,7 +122,7 @@ pub fn run(context: &Context, args: &ServiceArgs) -> Result<u8, Failure> {
 }
 
 fn daemon(context: &Context, system: bool, on_demand: bool) -> Result<Daemon, Failure> {
-    let program = batch_executor::client::this_program()
+    let program = platform::this_program()
         .and_then(std::path::absolute)
         .map_err(|error| Failure::file("find", "this program", &error))?;
     let text = |path: PathBuf| {
@@ -133,7 +133,8 @@ fn daemon(context: &Context, system: bool, on_demand: bool) -> Result<Daemon, Fa
     Ok(Daemon {
         program: text(program)?,
         home: if context.own_home && !system { Some(text(context.home.root().to_owned())?) } else { None },
-        user: sudo.or_else(platform::user_name).ok_or_else(|| Failure::usage("this user has no name"))?,
+        // Managers that want a user take its number, too, where nobody knows its name.
+        user: sudo.or_else(platform::user_name).unwrap_or_else(|| nix::unistd::geteuid().to_string()),
         on_demand,
     })
 }
