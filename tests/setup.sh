@@ -7,6 +7,10 @@ need cc gcc
 need python3 python3
 need node nodejs
 need bash bash
+need zsh zsh
+need fish fish
+need elvish elvish
+need setsid util-linux
 need jq jq
 need nc netcat-openbsd
 need prlimit util-linux
