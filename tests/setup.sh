@@ -1,5 +1,6 @@
 #!/bin/sh
-# Looks for the programs that the tests run; as root on Debian it installs what is missing.
+# Looks for the programs that the tests run, with `packages` those of `make packages` too; as root on Debian it installs
+# what is missing.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
@@ -22,6 +23,11 @@ need runsvdir runit
 need groff groff-base
 need systemd-analyze systemd
 need systemd-socket-activate systemd
+if [ "${1-}" = packages ]; then
+    need lintian lintian
+    need debootstrap debootstrap
+    need wget wget
+fi
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
