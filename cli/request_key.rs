@@ -1,8 +1,6 @@
 //! Keys that make a request safe to send again.
 
-use std::fs::File;
-use std::io::Read;
-
+use crate::exit;
 use crate::failure::Failure;
 
 /// How the keys of this program's own requests begin.
@@ -14,9 +12,8 @@ pub const OWN: &str = "cli:";
 /// When the system gives no random bytes.
 pub fn random(kind: &str) -> Result<String, Failure> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .map_err(|error| Failure::file("read", "/dev/urandom", &error))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(exit::INTERNAL, format!("the system gives no random bytes: {error}")))?;
     Ok(format!("{kind}{:032x}", u128::from_be_bytes(bytes)))
 }
 
