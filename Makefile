@@ -1,5 +1,5 @@
 # The targets that people and CI use. `make test` sets up what the tests need.
-.PHONY: build test lint setup next android agents torture bench bench-quick deny fuzz ci-full clean
+.PHONY: build test lint setup next android agents torture bench bench-quick deny fuzz sbom dist deb static archive packages ci-full clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -54,8 +54,51 @@ torture: setup next build
 deny: target/tools/bin/cargo-deny
 	target/tools/bin/cargo-deny --all-features check bans licenses sources
 
-target/tools/bin/cargo-deny:
-	cargo install cargo-deny --locked --root target/tools
+# What is in the program: each crate with version, licence and hash (CycloneDX).
+DIST := target/dist
+sbom: target/tools/bin/cargo-cyclonedx
+	mkdir -p $(DIST)
+	target/tools/bin/cargo-cyclonedx cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --override-filename batch-executor.cdx
+	sed 's,path+file://[^\#]*\#,,' batch-executor.cdx.json >$(DIST)/batch-executor.cdx.json
+	rm batch-executor.cdx.json
+
+target/tools/bin/cargo-%:
+	cargo install cargo-$* --locked --root target/tools
+
+# What goes into packages beside the program, made by the program.
+dist: build sbom
+	rm -rf $(DIST)/man $(DIST)/completions $(DIST)/systemd
+	mkdir -p $(DIST)/completions $(DIST)/systemd
+	$(TARGET)/release/batch-executor man $(DIST)/man
+	for shell in bash:batch-executor.bash zsh:_batch-executor fish:batch-executor.fish elvish:batch-executor.elv \
+		powershell:_batch-executor.ps1; do \
+		$(TARGET)/release/batch-executor completions $${shell%%:*} >$(DIST)/completions/$${shell#*:} || exit 1; \
+	done
+	sed 's,%h/.cargo/bin/,/usr/bin/,' systemd/batch-executor.service >$(DIST)/systemd/batch-executor.service
+
+# A package for Debian and Ubuntu, in target/dist.
+deb: dist target/tools/bin/cargo-deb
+	rm -f $(DIST)/*.deb
+	target/tools/bin/cargo-deb --no-build --output $(DIST)/
+
+# A program that needs no library of the system. Recipes for musl and Android: docs/packaging.md.
+STATIC := x86_64-unknown-linux-gnu
+static:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $(STATIC)
+
+# The static program with what goes beside it, named as cargo-binstall looks for it.
+ARCHIVE = batch-executor-$(STATIC)-v$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+archive: static dist
+	rm -rf $(DIST)/$(ARCHIVE) $(DIST)/*.tgz
+	mkdir -p $(DIST)/$(ARCHIVE)
+	cp $(TARGET)/$(STATIC)/release/batch-executor LICENSE-* README.md CHANGELOG.md $(DIST)/batch-executor.cdx.json $(DIST)/$(ARCHIVE)/
+	cp -r $(DIST)/man $(DIST)/completions systemd $(DIST)/$(ARCHIVE)/
+	tar -czf $(DIST)/$(ARCHIVE).tgz --owner=0 --group=0 -C $(DIST) $(ARCHIVE)
+
+# All of them as people get them, on a clean Debian and on an empty root (needs root).
+packages: setup deb archive next
+	@tests/setup.sh packages
+	tests/packages/run.sh
 
 # Each fuzz target for FUZZ_SECONDS (needs a nightly toolchain); `make test` runs them near their corpus without it.
 FUZZ_SECONDS ?= 120
@@ -73,9 +116,10 @@ bench: build
 bench-quick: build
 	python3 benches/bench.py --quick
 
-# All of CI, the torture, and the acceptance scenarios ten times on a quiet machine and three times beside two busy loops.
+# All of CI, the packages, the torture, and the acceptance scenarios ten times on a quiet machine and three times beside two busy loops.
 ci-full:
 	.ci/run
+	$(MAKE) packages
 	$(MAKE) torture
 	@if [ -f ../shared/accept/seed.py ]; then \
 		for i in 1 2 3 4 5 6 7 8 9 10; do python3 ../shared/accept/seed.py || exit 1; done; \

@@ -33,7 +33,7 @@ Exit codes: 0 done, 1 a task failed or was cancelled (run, wait), 2 wrong usage,
 
 /// A persistent job daemon: hand it a million tasks, say how many may run at once, go to bed.
 #[derive(Debug, Parser)]
-#[command(name = "batch-executor", version = batch_executor::version::VERSION, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "batch-executor", version = batch_executor::version::VERSION, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

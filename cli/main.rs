@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod context;
 mod exit;
 mod failure;
@@ -29,6 +30,9 @@ use crate::screen::{Screen, say};
 const HELP: &str = "batch-executor --help";
 
 fn main() -> ExitCode {
+    if complete::answered() {
+        return ExitCode::from(exit::DONE);
+    }
     let cli = match Cli::typed() {
         Ok(cli) => cli,
         Err(error) => return misused(&error),

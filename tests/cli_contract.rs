@@ -329,23 +329,6 @@ fn what_goes_with_a_task_is_what_was_named() {
 }
 
 #[test]
-fn completions_offer_what_people_type() {
-    let daemon = Daemon::home_only();
-    for shell in ["bash", "zsh", "fish"] {
-        let script = stdout(&daemon.cli(&["completions", shell]));
-        for command in ["add-batch", "max-concurrent", "restart"] {
-            assert!(script.contains(command), "{shell} lacks {command}");
-        }
-        for hidden in ["keeper", "detached", "inherited"] {
-            assert!(!script.contains(hidden), "{shell} offers {hidden}");
-        }
-    }
-    let bash = stdout(&daemon.cli(&["completions", "bash"]));
-    let check = std::process::Command::new("bash").args(["-n", "-c", &bash]).output().expect("bash");
-    assert!(check.status.success(), "{check:?}");
-}
-
-#[test]
 fn every_command_has_a_page_in_the_manual() {
     let daemon = Daemon::home_only();
     assert!(daemon.cli(&["man", "pages"]).status.success());

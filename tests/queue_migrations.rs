@@ -92,9 +92,26 @@ fn just_left() -> String {
     format!("UPDATE clock SET wall_ms = {now};")
 }
 
+/// The queues that programs of earlier schemas left: the names of their files and the statements that make them.
+fn earlier_queues() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrations");
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let dumps = files.filter(|file| file.extension().is_some_and(|extension| extension == "sql"));
+    dumps.map(|file| (file.display().to_string(), std::fs::read_to_string(file).expect("statements"))).collect()
+}
+
 #[test]
-fn a_queue_of_schema_1_is_all_there_and_goes_on() {
-    let mut daemon = home_with(&format!("{SCHEMA_1}; {}", just_left()));
+fn a_queue_of_any_earlier_schema_is_all_there_and_goes_on() {
+    let queues = earlier_queues();
+    assert!(queues.len() > 4, "{queues:?}");
+    for (name, statements) in queues {
+        eprintln!("{name}");
+        goes_on(&statements);
+    }
+}
+
+fn goes_on(statements: &str) {
+    let mut daemon = home_with(&format!("{statements}; {}", just_left()));
     daemon.serve();
     let status = daemon.ok(json!({"action": "status"}));
     assert_eq!((&status["state"], &status["max_concurrent"]), (&json!("running"), &json!(2)), "the run goes on");

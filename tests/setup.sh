@@ -1,5 +1,6 @@
 #!/bin/sh
-# Looks for the programs that the tests run; as root on Debian it installs what is missing.
+# Looks for the programs that the tests run, with `packages` those of `make packages` too; as root on Debian it installs
+# what is missing.
 set -eu
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
@@ -7,6 +8,10 @@ need cc gcc
 need python3 python3
 need node nodejs
 need bash bash
+need zsh zsh
+need fish fish
+need elvish elvish
+need setsid util-linux
 need jq jq
 need nc netcat-openbsd
 need prlimit util-linux
@@ -20,6 +25,11 @@ need groff groff-base
 need shellcheck shellcheck
 need systemd-analyze systemd
 need systemd-socket-activate systemd
+if [ "${1-}" = packages ]; then
+    need lintian lintian
+    need debootstrap debootstrap
+    need wget wget
+fi
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

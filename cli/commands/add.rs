@@ -63,7 +63,7 @@ pub struct AddArgs {
 pub fn run(context: &Context, args: &AddArgs) -> Result<u8, Failure> {
     let mut request = task(args)?;
     // A key of our own makes it safe to send again after a broken connection.
-    let key = args.request_key.clone().map_or_else(|| request_key::random(request_key::OWN), Ok)?;
+    let key = args.request_key.clone().unwrap_or_else(|| request_key::random(request_key::OWN));
     request.insert("request_key".to_owned(), json!(key));
     request.insert("environment".to_owned(), json!(context.environment(&args.environment)?));
     let answer = context.ask_until_answered("add", request)?;

@@ -99,7 +99,7 @@ pub fn run(context: &Context, args: &AddBatchArgs) -> Result<u8, Failure> {
     insert(&mut fields, "request_key", args.request_key.as_deref());
     let environment = context.environment(&args.batch.environment)?;
     let input = Input::open(&args.file, args.format)?;
-    let mut plan = Plan::new(&input, fields, &environment, request_key::random(request_key::OWN)?);
+    let mut plan = Plan::new(&input, fields, &environment, request_key::random(request_key::OWN));
     args.batch.complete(&mut plan)?;
     let mut client = context.client()?;
     client.connection()?;

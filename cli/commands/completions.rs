@@ -1,9 +1,9 @@
 //! `completions`: a script for a shell. Needs neither home nor configuration.
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::args::Cli;
+use crate::complete;
 use crate::exit;
 use crate::failure::Failure;
 use crate::screen::Screen;
@@ -14,7 +14,9 @@ use crate::screen::Screen;
 Examples:
   batch-executor completions bash > ~/.local/share/bash-completion/completions/batch-executor
   batch-executor completions zsh > \"${fpath[1]}/_batch-executor\"
-  batch-executor completions fish > ~/.config/fish/completions/batch-executor.fish")]
+  batch-executor completions fish > ~/.config/fish/completions/batch-executor.fish
+
+The script asks this program, so that it offers the tasks, batches and functions of the running daemon. It starts none.")]
 pub struct CompletionsArgs {
     shell: Shell,
 }
@@ -24,17 +26,14 @@ pub struct CompletionsArgs {
 /// # Errors
 /// When standard output cannot be written.
 pub fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
-    // Made in memory first: the generator panics where it cannot write.
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut for_people(&Cli::command()), "batch-executor", &mut script);
     let mut out = Screen::out();
-    out.data().write_all(&script)?;
+    out.data().write_all(&complete::script(args.shell)?)?;
     out.flush()?;
     Ok(exit::DONE)
 }
 
-/// The definition without what is hidden, which the generators would offer.
-pub(super) fn for_people(definition: &Command) -> Command {
+/// The definition without what is hidden, which completions and the manual would offer.
+pub fn for_people(definition: &Command) -> Command {
     let about = definition.get_about().cloned().unwrap_or_default();
     let after = definition.get_after_help().cloned().unwrap_or_default();
     Command::new(definition.get_name().to_owned())

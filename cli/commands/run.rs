@@ -102,7 +102,7 @@ fn plan(context: &Context, args: &RunArgs, input: &Input) -> Result<Plan, Failur
     let environment = context.environment(&args.batch.environment)?;
     let mut key = format!("run:{}", input.fingerprint()?);
     if args.again {
-        key = format!("{key}:{}", request_key::random(request_key::OWN)?);
+        key = format!("{key}:{}", request_key::random(request_key::OWN));
     }
     let mut plan = Plan::new(input, args.batch.fields()?, &environment, key);
     args.batch.complete(&mut plan)?;

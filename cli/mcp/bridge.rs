@@ -101,7 +101,7 @@ impl Call {
                 self.request.insert("environment".to_owned(), json!(environment));
             }
             if is_absent(&self.request, "request_key") {
-                self.request.insert("request_key".to_owned(), crate::request_key::random(AUTO_KEY)?.into());
+                self.request.insert("request_key".to_owned(), crate::request_key::random(AUTO_KEY).into());
             }
         }
         Ok(())

@@ -1,0 +1,209 @@
+PRAGMA auto_vacuum = 2;
+PRAGMA application_id = 1113671032;
+BEGIN TRANSACTION;
+CREATE TABLE _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+);
+INSERT INTO "_sqlx_migrations" VALUES(1,'queue','2026-11-27 15:32:12',1,X'F1334CD603D25FF1CB66FE9720D341F16F9EC4B11E5327D6F2A7A5057137A5884280495010186FD77AC98D321C3AAAC1',7728471);
+INSERT INTO "_sqlx_migrations" VALUES(2,'reads','2026-11-27 15:32:12',1,X'F0A73FB81F5DB7F83B44F5BF50E8BC086253A25E94DEE02BB4053B3AFD4E683BA35D41BF804E70C791937C35B9736BF8',1704125);
+INSERT INTO "_sqlx_migrations" VALUES(3,'suspects','2026-11-27 15:32:12',1,X'DADC9C5CB058116A1939FF27E3FD5159BBD1D66C397C9EEB1C276A6C6FA826F9B4AE7C9A3E5BBD970D133CA2CA57408C',760827);
+CREATE TABLE attempt (
+    task_id     INTEGER NOT NULL,
+    number      INTEGER NOT NULL,
+    started_at  INTEGER,
+    finished_at INTEGER,
+    outcome     INTEGER NOT NULL,
+    cause       INTEGER,
+    error       TEXT,
+    exit_code   INTEGER,
+    signal      INTEGER,
+    cpu_us      INTEGER,
+    max_rss     INTEGER,
+    result      TEXT,                        -- JSON; null: the plain process result, made from exit code and output
+    process     INTEGER NOT NULL DEFAULT 0,  -- 1: has a plain process result
+    spilled     INTEGER NOT NULL DEFAULT 0,  -- 1: the output is a file under HOME/output/
+    dropped     INTEGER NOT NULL DEFAULT 0,  -- bytes of output that were not kept
+    PRIMARY KEY (task_id, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "attempt" VALUES(1,1,1795793532662,1795793532667,0,NULL,NULL,NULL,NULL,NULL,NULL,'{"duration":0.0,"status":"simulated"}',0,0,0);
+INSERT INTO "attempt" VALUES(2,1,1795793532662,1795793532667,0,NULL,NULL,0,NULL,1939,18108416,NULL,1,0,0);
+INSERT INTO "attempt" VALUES(3,1,1795793532667,1795793532839,0,NULL,NULL,0,NULL,59467,18419712,'{"twice":42}',1,0,0);
+INSERT INTO "attempt" VALUES(4,1,1795793532673,1795793532697,1,NULL,'exit code 3: no',3,NULL,1892,18419712,NULL,1,0,0);
+INSERT INTO "attempt" VALUES(5,1,1795793532697,1795793532701,1,NULL,'simulated failure',NULL,NULL,NULL,NULL,NULL,0,0,0);
+INSERT INTO "attempt" VALUES(5,2,1795793532718,1795793532719,0,NULL,NULL,NULL,NULL,NULL,NULL,'{"duration":0.0,"status":"simulated"}',0,0,0);
+INSERT INTO "attempt" VALUES(6,1,1795793532882,1795793532902,3,6,NULL,NULL,15,3143,18419712,NULL,1,0,0);
+INSERT INTO "attempt" VALUES(7,1,1795793532933,1795793532939,1,NULL,'exit code 1',1,NULL,1780,18419712,NULL,1,0,0);
+CREATE TABLE batch (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    name       TEXT,
+    created_at INTEGER NOT NULL,
+    expecting  INTEGER NOT NULL DEFAULT 0,  -- 1: further parts will follow
+    queued     INTEGER NOT NULL DEFAULT 0,
+    running    INTEGER NOT NULL DEFAULT 0,
+    completed  INTEGER NOT NULL DEFAULT 0,
+    failed     INTEGER NOT NULL DEFAULT 0,
+    cancelled  INTEGER NOT NULL DEFAULT 0,
+    run_ms     INTEGER NOT NULL DEFAULT 0   -- of its completed and failed tasks
+) STRICT;
+INSERT INTO "batch" VALUES(1,'night',1795793532618,0,0,0,4,1,0,208);
+INSERT INTO "batch" VALUES(2,NULL,1795793532861,0,0,0,0,0,1,0);
+INSERT INTO "batch" VALUES(3,NULL,1795793532927,0,1,0,0,0,0,0);
+INSERT INTO "batch" VALUES(4,NULL,1795793532978,0,0,1,0,0,0,0);
+INSERT INTO "batch" VALUES(5,NULL,1795793532988,0,0,1,0,0,0,0);
+INSERT INTO "batch" VALUES(6,NULL,1795793533073,0,1,0,0,0,0,0);
+INSERT INTO "batch" VALUES(7,NULL,1795793533087,0,3,0,0,0,0,0);
+CREATE TABLE clock (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    queue_ms    INTEGER NOT NULL,
+    boot        TEXT NOT NULL,
+    boottime_ms INTEGER NOT NULL,
+    wall_ms     INTEGER NOT NULL
+) STRICT;
+INSERT INTO "clock" VALUES(1,0,'5f0c7d3e-0000-4000-8000-000000000001',52328064,1795793532477);
+CREATE TABLE context (
+    id          INTEGER PRIMARY KEY,
+    hash        BLOB NOT NULL UNIQUE,
+    cwd         TEXT NOT NULL,
+    environment TEXT NOT NULL
+) STRICT;
+INSERT INTO "context" VALUES(1,X'6C97B0224694C5D66F38AF40CE2BECCB2322DC1B9C8866669127DBB5FD01146D','/','{}');
+CREATE TABLE executor (
+    id             INTEGER PRIMARY KEY CHECK (id = 1),
+    state          INTEGER NOT NULL,
+    reason         TEXT,
+    max_concurrent INTEGER NOT NULL,
+    keep           INTEGER NOT NULL,
+    deadline       INTEGER,           -- queue time
+    max_failures   INTEGER,
+    failures       INTEGER NOT NULL,  -- tasks failed since it was started
+    next_claim     INTEGER NOT NULL
+) STRICT;
+INSERT INTO "executor" VALUES(1,1,NULL,2,1,NULL,NULL,1,14);
+CREATE TABLE output (
+    task_id INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    frames  BLOB NOT NULL,
+    PRIMARY KEY (task_id, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "output" VALUES(2,1,X'01040000006F75740A02040000006572720A');
+INSERT INTO "output" VALUES(3,1,X'030D0000007B227477696365223A2034327D');
+INSERT INTO "output" VALUES(4,1,X'02030000006E6F0A');
+CREATE TABLE request_key (
+    key        TEXT PRIMARY KEY,
+    hash       BLOB NOT NULL,
+    batch_id   INTEGER NOT NULL,
+    answer     TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+INSERT INTO "request_key" VALUES('key',X'AE031608A5D906B2090705216E7295E80C7E4A369D67F74A213D723F9E19BB55',7,'{"batch_id":7,"first":11,"last":13,"position":1,"queued":5,"errors":[{"index":3,"error":"`function` is missing"}]}',1795793533087);
+CREATE TABLE stale_file (
+    path TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+CREATE TABLE suspect (
+    task_id INTEGER PRIMARY KEY
+) STRICT;
+CREATE TABLE tally (
+    state    INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    tasks    INTEGER NOT NULL,
+    run_ms   INTEGER NOT NULL,
+    PRIMARY KEY (state, priority)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "tally" VALUES(0,0,0,0);
+INSERT INTO "tally" VALUES(0,1,2,0);
+INSERT INTO "tally" VALUES(0,2,1,0);
+INSERT INTO "tally" VALUES(0,3,0,0);
+INSERT INTO "tally" VALUES(1,0,0,0);
+INSERT INTO "tally" VALUES(1,1,2,0);
+INSERT INTO "tally" VALUES(1,2,0,0);
+INSERT INTO "tally" VALUES(1,3,0,0);
+INSERT INTO "tally" VALUES(2,0,0,0);
+INSERT INTO "tally" VALUES(2,1,2,0);
+INSERT INTO "tally" VALUES(2,2,0,0);
+INSERT INTO "tally" VALUES(2,3,0,0);
+INSERT INTO "tally" VALUES(3,0,0,0);
+INSERT INTO "tally" VALUES(3,1,4,184);
+INSERT INTO "tally" VALUES(3,2,0,0);
+INSERT INTO "tally" VALUES(3,3,0,0);
+INSERT INTO "tally" VALUES(4,0,0,0);
+INSERT INTO "tally" VALUES(4,1,1,24);
+INSERT INTO "tally" VALUES(4,2,0,0);
+INSERT INTO "tally" VALUES(4,3,0,0);
+INSERT INTO "tally" VALUES(5,0,0,0);
+INSERT INTO "tally" VALUES(5,1,1,20);
+INSERT INTO "tally" VALUES(5,2,0,0);
+INSERT INTO "tally" VALUES(5,3,0,0);
+CREATE TABLE task (
+    id                   INTEGER PRIMARY KEY AUTOINCREMENT,
+    batch_id             INTEGER NOT NULL,
+    name                 TEXT NOT NULL,
+    function             TEXT NOT NULL,
+    priority             INTEGER NOT NULL,
+    state                INTEGER NOT NULL,            -- 0 ready, 1 waiting, 2 running, 3 completed, 4 failed, 5 cancelled
+    ready_at             INTEGER,                     -- queue time; while waiting
+    claim                INTEGER,                     -- while an attempt is with the backend
+    cancel_requested     INTEGER NOT NULL DEFAULT 0,  -- any end of the open attempt gives cancelled
+    attempts             INTEGER NOT NULL DEFAULT 0,  -- attempts begun
+    retry_count          INTEGER NOT NULL DEFAULT 0,
+    interruptions        INTEGER NOT NULL DEFAULT 0,
+    max_retries          INTEGER NOT NULL,
+    retry_delay_ms       INTEGER NOT NULL,
+    timeout_ms           INTEGER,
+    permanent_exit_codes TEXT,                        -- JSON array
+    created_at           INTEGER NOT NULL,
+    first_started_at     INTEGER,
+    started_at           INTEGER,
+    finished_at          INTEGER,
+    run_ms               INTEGER,
+    reason               TEXT
+) STRICT;
+INSERT INTO "task" VALUES(1,1,'simulated','simulate',1,3,NULL,NULL,0,1,0,0,3,1000,NULL,NULL,1795793532618,1795793532662,1795793532662,1795793532667,5,NULL);
+INSERT INTO "task" VALUES(2,1,'said','code_execution',1,3,NULL,NULL,0,1,0,0,0,1000,NULL,NULL,1795793532618,1795793532662,1795793532662,1795793532667,5,NULL);
+INSERT INTO "task" VALUES(3,1,'valued','custom_function',1,3,NULL,NULL,0,1,0,0,3,1000,NULL,NULL,1795793532618,1795793532667,1795793532667,1795793532839,172,NULL);
+INSERT INTO "task" VALUES(4,1,'failed','code_execution',1,4,NULL,NULL,0,1,0,0,0,1000,NULL,NULL,1795793532618,1795793532673,1795793532673,1795793532697,24,'no retries allowed');
+INSERT INTO "task" VALUES(5,1,'retried','simulate',1,3,NULL,NULL,0,2,1,0,3,0,NULL,NULL,1795793532618,1795793532697,1795793532718,1795793532719,2,NULL);
+INSERT INTO "task" VALUES(6,2,'cancelled','code_execution',1,5,NULL,NULL,0,1,0,0,0,1000,NULL,NULL,1795793532861,1795793532882,1795793532882,1795793532902,20,'cancelled by request');
+INSERT INTO "task" VALUES(7,3,'waits for its retry','code_execution',1,1,95401177,NULL,0,1,1,0,2,100000000,NULL,NULL,1795793532927,1795793532933,1795793532933,1795793532939,5,NULL);
+INSERT INTO "task" VALUES(8,4,'runs','code_execution',1,2,NULL,9,0,1,0,0,0,1000,NULL,NULL,1795793532978,1795793532985,1795793532985,NULL,NULL,NULL);
+INSERT INTO "task" VALUES(9,5,'runs too','code_execution',1,2,NULL,10,0,1,0,0,0,1000,NULL,NULL,1795793532988,1795793533033,1795793533033,NULL,NULL,NULL);
+INSERT INTO "task" VALUES(10,6,'delayed','simulate',1,1,100000596,NULL,0,0,0,0,3,1000,NULL,NULL,1795793533073,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "task" VALUES(11,7,'high','simulate',2,0,NULL,11,0,0,0,0,3,1000,NULL,NULL,1795793533087,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "task" VALUES(12,7,'Task 2','simulate',1,0,NULL,12,0,0,0,0,3,1000,NULL,NULL,1795793533087,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "task" VALUES(13,7,'Task 3','later',1,0,NULL,13,0,0,0,0,3,1000,NULL,NULL,1795793533087,NULL,NULL,NULL,NULL,NULL);
+CREATE TABLE task_input (
+    task_id    INTEGER PRIMARY KEY,
+    params     TEXT NOT NULL,
+    context_id INTEGER NOT NULL
+) STRICT;
+INSERT INTO "task_input" VALUES(1,'{"duration":0}',1);
+INSERT INTO "task_input" VALUES(2,'{"code":"echo out; echo err >&2","runtime":"terminal"}',1);
+INSERT INTO "task_input" VALUES(3,'{"args":{"n":21},"code":"def process(n): return {''twice'': 2 * n}"}',1);
+INSERT INTO "task_input" VALUES(4,'{"code":"echo no >&2; exit 3","runtime":"terminal"}',1);
+INSERT INTO "task_input" VALUES(5,'{"duration":0,"fail":1}',1);
+INSERT INTO "task_input" VALUES(6,'{"code":"sleep 60","runtime":"terminal"}',1);
+INSERT INTO "task_input" VALUES(7,'{"code":"exit 1","runtime":"terminal"}',1);
+INSERT INTO "task_input" VALUES(8,'{"code":"echo running; exec sleep 600","runtime":"terminal"}',1);
+INSERT INTO "task_input" VALUES(9,'{"code":"exec sleep 600","runtime":"terminal"}',1);
+INSERT INTO "task_input" VALUES(10,'{"duration":0}',1);
+INSERT INTO "task_input" VALUES(11,'{"duration":0}',1);
+INSERT INTO "task_input" VALUES(12,'{"duration":0}',1);
+INSERT INTO "task_input" VALUES(13,'{}',1);
+CREATE INDEX task_ready ON task (priority DESC, id) WHERE state = 0;
+CREATE INDEX task_waiting ON task (ready_at) WHERE state = 1;
+CREATE UNIQUE INDEX task_claimed ON task (claim) WHERE claim IS NOT NULL;
+CREATE INDEX task_running ON task (id) WHERE state = 2;
+CREATE INDEX task_ended ON task (state, finished_at) WHERE state >= 3;
+CREATE INDEX task_batch ON task (batch_id, id);
+CREATE INDEX request_key_age ON request_key (created_at);
+CREATE INDEX task_ended_id ON task (state, id) WHERE state >= 3;
+CREATE INDEX task_waiting_id ON task (id) WHERE state = 1;
+CREATE INDEX task_batch_ended ON task (batch_id, state, finished_at) WHERE state >= 3;
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('batch',7);
+INSERT INTO "sqlite_sequence" VALUES('task',13);
+COMMIT;
