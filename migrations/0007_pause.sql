@@ -5,6 +5,8 @@ ALTER TABLE task ADD COLUMN paused INTEGER;
 
 -- 1: what is added to the batch is paused too.
 ALTER TABLE batch ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+-- Read by `resume` of the executor, which says which batches are paused.
+CREATE INDEX batch_paused ON batch (id) WHERE paused = 1;
 
 -- Set while the executor is paused: what became of what ran then (codes of `Hold` in src/task.rs).
 ALTER TABLE executor ADD COLUMN paused INTEGER;

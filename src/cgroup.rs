@@ -8,12 +8,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use nix::unistd::{AccessFlags, access};
+
 use crate::task::{ClaimId, Limits};
 
 /// The file system's name in mountinfo (proc_pid_mountinfo(5)).
 const FILE_SYSTEM: &str = "cgroup2";
-/// The folder of the tasks' groups.
-const TASKS: &str = "tasks";
+/// What the folder of the tasks' groups begins with; the home's number follows, for homes may share a group.
+const TASKS: &str = "tasks-";
 /// The subgroup that systemd makes for the daemon (`DelegateSubgroup=daemon`): what is above is free of processes.
 const SUBGROUP: &str = "daemon";
 /// What can be limited, where it is delegated.
@@ -63,24 +65,29 @@ pub struct Delegated {
 }
 
 impl Delegated {
-    /// What there is for this process.
+    /// What there is for the tasks of this home.
     ///
     /// # Errors
     /// Why there are none, in a few words.
-    pub fn find(wanted: &Wanted) -> Result<Self, String> {
+    pub fn find(wanted: &Wanted, home: &Path) -> Result<Self, String> {
         let (base, has_processes) = match wanted {
             Wanted::Off => return Err("switched off (setting `cgroups`)".to_owned()),
             Wanted::At(path) => (path.clone(), false),
             Wanted::Auto => own().ok_or("this process's own control group is not delegated to this user")?,
         };
-        let tasks = base.join(TASKS);
-        if let Err(error) = fs::create_dir(&tasks)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(format!("`{}` cannot be made: {error}", tasks.display()));
-        }
-        if !tasks.join("cgroup.procs").exists() {
+        if !base.join(MEMBERS).exists() {
             return Err(format!("`{}` is no folder of control groups (version 2)", base.display()));
+        }
+        let number = fs::metadata(home).map_err(|error| format!("the home is not there: {error}"))?.ino();
+        let tasks = base.join(format!("{TASKS}{number}"));
+        make(&tasks).map_err(|error| format!("`{}` cannot be made: {error}", tasks.display()))?;
+        if let Some(above) = common(&tasks).filter(|above| access(&above.join(MEMBERS), AccessFlags::W_OK).is_err()) {
+            drop(fs::remove_dir(&tasks));
+            return Err(format!(
+                "`{}` cannot be entered from this process's own control group: that takes the right to write `{}`",
+                base.display(),
+                above.join(MEMBERS).display()
+            ));
         }
         // A group with processes may not hand controllers on (cgroups(7)); one that cannot be handed on is done without.
         for group in [&base, &tasks].into_iter().filter(|_| !has_processes) {
@@ -109,18 +116,40 @@ impl Delegated {
     }
 }
 
-/// The group of this process, if it is this user's, or that above where systemd has made one for the daemon; and whether it has
-/// processes. Root may write everywhere, so that says nothing: it names one.
-fn own() -> Option<(PathBuf, bool)> {
+/// The file of a group's processes.
+const MEMBERS: &str = "cgroup.procs";
+
+fn make(group: &Path) -> io::Result<()> {
+    match fs::create_dir(group) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        done => done,
+    }
+}
+
+/// The group of this process.
+fn current() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let mount = mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         (after.split(' ').next()? == FILE_SYSTEM).then(|| before.split(' ').nth(4).map(PathBuf::from))?
     })?;
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = mount.join(groups.lines().find_map(|line| line.strip_prefix("0::/"))?);
+    Some(mount.join(groups.lines().find_map(|line| line.strip_prefix("0::/"))?))
+}
+
+/// The lowest group above both this process's own and another: whoever moves between the two needs the right to write its
+/// members (cgroups(7)).
+fn common(group: &Path) -> Option<PathBuf> {
+    let own = current()?;
+    own.ancestors().find(|above| group.starts_with(above)).map(Path::to_owned)
+}
+
+/// The group of this process, if it is this user's, or that above where systemd has made one for the daemon; and whether it has
+/// processes. Root may write everywhere, so that says nothing: it names one.
+fn own() -> Option<(PathBuf, bool)> {
+    let own = current()?;
     let uid = nix::unistd::geteuid();
-    let is_ours = |group: &Path| fs::metadata(group.join("cgroup.procs")).is_ok_and(|meta| meta.uid() == uid.as_raw());
+    let is_ours = |group: &Path| fs::metadata(group.join(MEMBERS)).is_ok_and(|meta| meta.uid() == uid.as_raw());
     if uid.is_root() || !is_ours(&own) {
         return None;
     }
@@ -142,6 +171,15 @@ impl Group {
         Self { path: tasks.join(claim.to_string()) }
     }
 
+    /// The group at a path that [`Self::path`] gave.
+    pub const fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Those that there are, with their claims.
     pub fn all(tasks: &Path) -> Vec<(ClaimId, Self)> {
         let entries = fs::read_dir(tasks).into_iter().flatten().flatten();
@@ -153,37 +191,34 @@ impl Group {
             .collect()
     }
 
-    /// Makes it, with its limits as far as they can be had; whoever writes `0` to what is given is in it.
+    /// Makes it, with its limits; whoever writes `0` to what is given is in it. `memory` is each process's own where there is no
+    /// controller for it.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be made or limited so.
     pub fn make(&self, limits: &Limits) -> io::Result<File> {
-        if let Err(error) = fs::create_dir(&self.path)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(error);
-        }
-        // A file that is not there is a controller that is not: what cannot be done without was looked at before.
-        let set = |file: &str, value: String| drop(fs::write(self.path.join(file), value));
-        if let Some(bytes) = limits.memory {
-            set("memory.max", bytes.to_string());
-            set("memory.swap.max", "0".to_owned());
-            set("memory.oom.group", "1".to_owned());
+        make(&self.path)?;
+        let set = |file: &str, value: String| fs::write(self.path.join(file), value);
+        if let Some(bytes) = limits.memory.filter(|_| self.path.join("memory.max").exists()) {
+            set("memory.max", bytes.to_string())?;
+            set("memory.oom.group", "1".to_owned())?;
+            // Not there without swap accounting.
+            drop(set("memory.swap.max", "0".to_owned()));
         }
         if let Some(count) = limits.processes {
-            set("pids.max", count.to_string());
+            set("pids.max", count.to_string())?;
         }
         if let Some(cpus) = limits.cpus {
-            set("cpu.max", format!("{} {PERIOD}", u64::from(cpus) * PERIOD / 1000));
+            set("cpu.max", format!("{} {PERIOD}", u64::from(cpus) * PERIOD / 1000))?;
         }
-        File::options().write(true).open(self.path.join("cgroup.procs"))
+        File::options().write(true).open(self.path.join(MEMBERS))
     }
 
     /// Ends every process in it (SIGKILL); before Linux 5.14 one by one.
     pub fn kill(&self) {
         if fs::write(self.path.join("cgroup.kill"), "1").is_err() {
-            let members = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-            for pid in members.lines().filter_map(|line| line.parse().ok()) {
+            let members = fs::read_to_string(self.path.join(MEMBERS)).unwrap_or_default();
+            for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
                 // It may have ended by itself.
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
             }
@@ -199,11 +234,25 @@ impl Group {
         file.write_all(if on { b"1" } else { b"0" })
     }
 
-    /// Removes it; false while a process in it is not dead yet.
+    /// Removes it, with those that the task has made within it; false while a process in it is not dead yet.
     pub fn remove(&self) -> bool {
-        match fs::remove_dir(&self.path) {
+        match remove_dir(&self.path) {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
+    }
+}
+
+fn remove_dir(group: &Path) -> io::Result<()> {
+    match fs::remove_dir(group) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            for entry in
+                fs::read_dir(group)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            {
+                remove_dir(&entry.path())?;
+            }
+            fs::remove_dir(group)
+        }
+        done => done,
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::backend::{Options, base_environment};
-use crate::cgroup::Delegated;
+use crate::cgroup::{Delegated, Wanted};
 use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::home::{self, Home, HomeError, Place};
@@ -211,10 +211,13 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
     let grace = milliseconds(settings.grace);
     let floor = Floor::new(home.root().to_owned(), settings.min_free_bytes);
     let opened = Queue::open(&home.database(), &home.output_dir(), &caps, floor.clone()).await?;
-    let cgroups = Delegated::find(&settings.cgroups);
+    let cgroups = Delegated::find(&settings.cgroups, home.root());
     match &cgroups {
         Ok(found) => {
             tracing::info!(folder = %found.tasks.display(), controllers = ?found.controllers, "each task gets a control group")
+        }
+        Err(why) if matches!(settings.cgroups, Wanted::At(_)) => {
+            tracing::warn!(why, "tasks get no control groups, though the configuration names a folder");
         }
         Err(why) => tracing::debug!(why, "tasks get no control groups"),
     }

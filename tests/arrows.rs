@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend", &["attempt", "cgroup", "config", "function", "home", "keeper", "output", "secret", "task", "version"]),
     ("export", &["failpoint", "protocol", "sys", "task"]),
     ("queue", &["attempt", "failpoint", "home", "output", "protocol", "space", "task", "time"]),
-    ("executor", &["attempt", "backend", "failpoint", "gate", "queue", "space", "task", "time"]),
+    ("executor", &["attempt", "backend", "failpoint", "gate", "protocol", "queue", "space", "task", "time"]),
     (
         "server",
         &[

@@ -27,16 +27,20 @@ impl Delegated {
         Daemon::start_with(&[("BATCH_EXECUTOR_CGROUPS", &self.0.display().to_string())])
     }
 
-    /// The groups of attempts.
+    /// The groups of attempts, of every home.
     fn groups(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.0.join("tasks")).expect("a folder").map(|entry| entry.expect("an entry"));
-        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+        folders(&self.0).iter().flat_map(|tasks| folders(tasks)).collect()
     }
+}
+
+fn folders(within: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(within).expect("a folder").map(|entry| entry.expect("an entry"));
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 impl Drop for Delegated {
     fn drop(&mut self) {
-        for folder in [self.0.join("tasks"), self.0.clone()] {
+        for folder in folders(&self.0).into_iter().chain([self.0.clone()]) {
             drop(std::fs::remove_dir(folder));
         }
     }
@@ -168,10 +172,45 @@ fn the_daemons_own_group_is_taken_where_it_is_its_users() {
     assert_eq!(found, "each task has its own: ended and suspended as one");
     let task = &daemon.run(&[shell("grep ^0: /proc/self/cgroup")])[0];
     let group = task["result"]["stdout"].as_str().expect("a group").trim();
-    assert!(group.ends_with("/unit/tasks/1"), "{group}");
+    assert!(group.contains("/unit/tasks-") && group.ends_with("/1"), "{group}");
     daemon.stop();
     until("the keeper leaves", || std::fs::read_to_string(own.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty()));
-    for folder in [own.join("tasks"), own] {
+    for folder in folders(&own).into_iter().chain([own]) {
         std::fs::remove_dir(folder).expect("an empty group");
     }
+}
+
+#[test]
+fn homes_that_share_a_folder_leave_each_other_alone() {
+    let delegated = Delegated::new();
+    let (one, other) = (delegated.daemon(), delegated.daemon());
+    let waits = "until [ -e go ]; do sleep 0.01; done; mkdir -p $(sed -n s,0::,/sys/fs/cgroup/unified,p /proc/self/cgroup)/own/within || :";
+    one.ok(json!({"action": "add_batch", "tasks": [shell(waits)]}));
+    one.ok(json!({"action": "start"}));
+    one.running(1);
+    assert_eq!(other.run(&[shell("true")])[0]["status"], "completed");
+    let mut more = delegated.daemon();
+    more.kill();
+    more.serve();
+    std::fs::write(one.work().join("go"), "").expect("written");
+    assert_eq!(one.wait()["counts"]["completed"], 1);
+    until("the groups are gone, also those that a task has made", || delegated.groups().is_empty());
+}
+
+#[test]
+fn a_folder_that_this_process_cannot_move_into_is_done_without() {
+    let delegated = Delegated::new();
+    let daemon_of_nobody = || {
+        let mut daemon = Daemon::home_with(&[("BATCH_EXECUTOR_CGROUPS", &delegated.0.display().to_string())]);
+        let root = daemon.home().parent().expect("a root").to_owned();
+        let chown = ["-R", USER, &root.display().to_string(), &delegated.0.display().to_string()].map(str::to_owned);
+        assert!(std::process::Command::new("chown").args(chown).status().expect("chown").success());
+        let reuid = format!("--reuid={USER}");
+        daemon.serve_by(&["setpriv", &reuid, "--regid=65534", "--clear-groups"]);
+        daemon
+    };
+    let daemon = daemon_of_nobody();
+    let said = daemon.ok(json!({"action": "health"}))["cgroups"].as_str().expect("text").to_owned();
+    assert!(said.contains("cannot be entered from this process's own control group"), "{said}");
+    assert_eq!(daemon.run(&[shell("true")])[0]["status"], "completed");
 }

@@ -307,3 +307,104 @@ fn a_gate_that_hangs_does_not_hold_up_the_daemons_end() {
     signal(daemon.pid(), "TERM");
     assert_eq!(daemon.ended(), Some(0));
 }
+
+#[test]
+fn what_a_gate_suspended_goes_on_when_no_gate_suspends_any_more() {
+    let mut daemon = behind_a_door("pause");
+    open(&daemon, true);
+    daemon.serve();
+    let task = shell("echo $$ > pid.new; mv pid.new pid; until [ -e done ]; do sleep 0.02; done");
+    daemon.ok(json!({"action": "add_batch", "tasks": [task]}));
+    daemon.ok(json!({"action": "start"}));
+    let pid = pid_of_task(&daemon);
+    open(&daemon, false);
+    support::until("it is suspended", || is_stopped(pid));
+    let reason = daemon.ok(json!({"action": "show", "task_id": 1}))["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.starts_with("suspended: gate `door` (nobody opens) closed since"), "{reason}");
+    daemon.kill();
+    configure(&daemon, "load = 100000");
+    daemon.serve();
+    support::until("it goes on", || !is_stopped(pid));
+    std::fs::write(daemon.work().join("done"), "").expect("written");
+    assert_eq!(daemon.wait()["counts"]["completed"], 1);
+}
+
+#[test]
+fn a_resume_starts_nothing_behind_a_gate() {
+    let mut daemon = behind_a_door("leave");
+    open(&daemon, true);
+    daemon.serve();
+    let tasks: Vec<Value> = (0..20).map(|n| shell(&format!("echo {n} >> ran; sleep 0.2"))).collect();
+    daemon.ok(json!({"action": "add_batch", "tasks": tasks}));
+    daemon.ok(json!({"action": "start", "max_concurrent": 2}));
+    daemon.running(2);
+    daemon.ok(json!({"action": "pause", "running": "leave"}));
+    open(&daemon, false);
+    daemon.running(0);
+    let ran = std::fs::read_to_string(daemon.work().join("ran")).expect("marks");
+    // Many times the gate's interval, so that what it said before is of no use.
+    std::thread::sleep(Duration::from_millis(300));
+    daemon.ok(json!({"action": "resume"}));
+    until_open(&daemon, false);
+    assert_eq!(std::fs::read_to_string(daemon.work().join("ran")).expect("marks"), ran);
+    open(&daemon, true);
+    assert_eq!(daemon.wait()["counts"]["completed"], 20);
+}
+
+#[test]
+fn a_command_is_bounded_in_its_words_and_leaves_nothing_behind() {
+    let mut daemon = with_gates("");
+    let work = daemon.work().display().to_string();
+    let code = format!(
+        "sleep 600 & echo $! > {work}/left.new; mv {work}/left.new {work}/left; head -c 50000000 /dev/zero | tr '\\\\0' x; echo; env > {work}/env; echo the last word; exit 1"
+    );
+    configure(&daemon, &format!("loud = {{ command = [\"sh\", \"-c\", \"{code}\"], every = 3600 }}"));
+    daemon.set("NOTIFY_SOCKET", "/nowhere");
+    daemon.serve();
+    let peak = |daemon: &Daemon| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak").to_owned();
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kB")
+    };
+    let before = peak(&daemon);
+    daemon.ok(json!({"action": "add_batch", "tasks": [shell("true")]}));
+    daemon.ok(json!({"action": "start"}));
+    let status = until_open(&daemon, false);
+    assert_eq!(status["gates"][0]["found"], "the last word");
+    assert!(peak(&daemon) < before + 20_000, "50 MB were said: {} kB, {before} before", peak(&daemon));
+    let left = std::fs::read_to_string(daemon.work().join("left")).expect("a pid").trim().parse().expect("a number");
+    support::until("what it left has ended", || !support::lives(left));
+    let environment = std::fs::read_to_string(daemon.work().join("env")).expect("an environment");
+    assert!(!environment.contains("NOTIFY_SOCKET"), "{environment}");
+}
+
+#[test]
+fn a_gate_that_answers_late_holds_up_no_other() {
+    let mut daemon = with_gates("");
+    let work = daemon.work().display().to_string();
+    nix::unistd::mkfifo(&daemon.work().join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    configure(
+        &daemon,
+        &format!(
+            "slow = {{ command = [\"cat\", \"{work}/fifo\"], every = 3600 }}
+            quick = {{ command = [\"test\", \"-e\", \"{work}/open\"], every = 0.05 }}"
+        ),
+    );
+    daemon.serve();
+    daemon.ok(json!({"action": "add_batch", "tasks": [shell("true")]}));
+    daemon.ok(json!({"action": "start"}));
+    let quick = |open: bool| {
+        let request: Value = serde_json::from_str(STATUS).expect("JSON");
+        daemon.until(&request, |status| status["gates"][0]["open"] == open);
+    };
+    quick(false);
+    open(&daemon, true);
+    quick(true);
+    assert_eq!(
+        daemon.ok(json!({"action": "show", "task_id": 1}))["status"],
+        "queued",
+        "the other is not looked at yet"
+    );
+    std::fs::write(daemon.work().join("fifo"), "go").expect("somebody reads");
+    assert_eq!(daemon.wait()["counts"]["completed"], 1);
+}

@@ -258,3 +258,57 @@ fn a_batch_of_tens_of_thousands_is_put_aside_and_does_not_slow_the_others() {
     daemon.ok(json!({"action": "resume", "batch_id": batch}));
     assert_eq!(daemon.wait()["counts"]["completed"], 12_001);
 }
+
+#[test]
+fn a_stop_lets_a_task_that_is_suspended_by_itself_finish() {
+    let daemon = Daemon::start();
+    add(&daemon, &[shell(TICKER)]);
+    daemon.ok(json!({"action": "start"}));
+    let pid = pid_of_ticker(&daemon);
+    daemon.ok(json!({"action": "pause", "task_id": 1}));
+    stops(pid);
+    daemon.ok(json!({"action": "stop"}));
+    until("it goes on", || !is_stopped(pid));
+    assert_eq!(show(&daemon, 1)["reason"], "runs to its end; paused after");
+    touch(&daemon, "done");
+    daemon.until(&json!({"action": "status"}), |status| status["state"] == "stopped");
+    assert_eq!(show(&daemon, 1)["status"], "completed");
+}
+
+#[test]
+fn a_task_that_is_being_ended_is_not_paused() {
+    let daemon = Daemon::start_with(&[("BATCH_EXECUTOR_GRACE", "3600")]);
+    add(&daemon, &[shell("trap '' TERM; echo $$ > pid.new; mv pid.new pid; while :; do sleep 0.02; done")]);
+    daemon.ok(json!({"action": "start"}));
+    pid_of_ticker(&daemon);
+    daemon.ok(json!({"action": "cancel", "task_id": 1}));
+    let paused = daemon.call(&json!({"action": "pause", "task_id": 1}));
+    assert_eq!(paused["message"], "0 tasks paused; 1 not paused: is being ended.");
+}
+
+#[test]
+fn what_is_tried_again_within_a_paused_batch_is_paused_and_keeps_its_delay() {
+    let daemon = Daemon::start();
+    let mut failing = shell("exit 1");
+    failing["retry_delay"] = json!(3000);
+    let batch = add(&daemon, &[shell("true"), failing, shell(TICKER)]);
+    daemon.ok(json!({"action": "pause", "batch_id": batch}));
+    daemon.ok(json!({"action": "cancel", "task_id": 1}));
+    daemon.ok(json!({"action": "retry", "task_id": 1}));
+    assert_eq!(show(&daemon, 1)["reason"], "paused");
+    daemon.ok(json!({"action": "resume", "task_ids": [2, 3]}));
+    daemon.ok(json!({"action": "start", "keep": true}));
+    pid_of_ticker(&daemon);
+    daemon.until(&json!({"action": "show", "task_id": 2}), |task| task["retry_count"] == 1);
+    daemon.ok(json!({"action": "pause", "task_id": 2}));
+    daemon.ok(json!({"action": "resume", "task_id": 2}));
+    let reason = show(&daemon, 2)["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.starts_with("retry in "), "{reason}");
+    let resumed = daemon.call(&json!({"action": "resume"}));
+    assert_eq!(resumed["warnings"], json!(["paused all the same: batch 1; `resume` with batch_id lets it go on"]));
+    let late = daemon.call(&json!({"action": "add_batch", "batch_id": batch, "tasks": [shell("true")]}));
+    assert_eq!(
+        late["warnings"],
+        json!(["batch 1 is paused, so these tasks are, too: `resume` with batch_id 1 lets them go on"])
+    );
+}

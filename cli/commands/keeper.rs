@@ -1,7 +1,5 @@
 //! `keeper`: the process that owns the tasks' processes. Started by the daemon, never by a person.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use crate::args::Global;
@@ -16,9 +14,6 @@ pub struct KeeperArgs {
     /// What must stay free on the disk, in bytes
     #[arg(long, default_value_t = 64 << 20)]
     floor_bytes: u64,
-    /// Where each attempt gets a control group of its own
-    #[arg(long)]
-    cgroups: Option<PathBuf>,
     /// How long it waits for the next daemon before it stores what nobody took and leaves, in ms
     #[arg(long, default_value_t = 30_000)]
     patience_ms: i64,
@@ -42,7 +37,6 @@ pub fn run(global: &Global, args: &KeeperArgs) -> Result<u8, Failure> {
     let options = keeper::Options {
         log_cap_bytes: args.log_cap_bytes,
         floor_bytes: args.floor_bytes,
-        cgroups: args.cgroups.clone(),
         patience_ms: args.patience_ms,
         adopt: args.adopt,
     };

@@ -130,6 +130,7 @@ fn start(context: &Context, client: &mut Client, args: &RunArgs) -> Result<(), F
     insert(&mut parameters, "timeout", args.timeout.as_ref());
     let answer = accepted(client.call_until_answered(&request("start", parameters)?))?;
     context.tell(&answer.response.message);
+    context.warn(answer.response.warnings.as_deref().unwrap_or_default());
     Ok(())
 }
 

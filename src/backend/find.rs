@@ -1,6 +1,5 @@
 //! Finding the living keeper, or starting one.
 
-use std::ffi::OsStr;
 use std::io;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -89,8 +88,6 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<(), BackendError> {
     tokio::task::spawn_blocking(move || remains::clear(&home))
         .await
         .map_err(|error| BackendError::Io(io::Error::other(error)))??;
-    let groups = options.cgroups.iter().map(|delegated| delegated.tasks.as_os_str());
-    let cgroups = groups.flat_map(|folder| [OsStr::new("--cgroups"), folder]);
     let mut child = tokio::process::Command::new(&options.program)
         .arg("keeper")
         .arg("--home")
@@ -99,7 +96,6 @@ pub(super) async fn start(options: &Arc<Options>) -> Result<(), BackendError> {
         .arg(options.log_cap_bytes.to_string())
         .arg("--floor-bytes")
         .arg(options.floor_bytes.to_string())
-        .args(cgroups)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

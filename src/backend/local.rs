@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::find::{Keeper, start};
 use super::launch::launch_of;
 use super::verdict::judged;
-use super::{BackendError, Found, Gone, Options, Signal, remains};
+use super::{BackendError, Found, Gone, Options, Signal, Suspended, remains};
 use crate::attempt::Attempt;
 use crate::cgroup::Delegated;
 use crate::config::Declared;
@@ -37,6 +37,7 @@ enum Answer {
     Done,
     Claims(Vec<ClaimId>),
     Ending(Vec<(ClaimId, EndAnswer)>),
+    Suspended(Suspended),
 }
 
 /// Who waits for an answer, by request; none when there will be no more answers.
@@ -95,6 +96,10 @@ impl Local {
             keeper_pid: welcome.pid,
             keeper_protocol: welcome.protocol,
         };
+        if local.can_suspend() {
+            let tasks = local.options.cgroups.as_ref().map(|delegated| delegated.tasks.clone());
+            local.send(&ToKeeper::Groups { tasks });
+        }
         tokio::spawn(write(writing, outgoing, handed_over));
         tokio::spawn(read(local.options.clone(), local.answers.clone(), reading, inbox, signals));
         Ok((local, found, received))
@@ -223,7 +228,7 @@ impl Local {
     ) -> Result<Vec<(ClaimId, EndAnswer)>, Gone> {
         match self.ask(|request| ToKeeper::End { request, claims, order, grace_ms }).await? {
             Answer::Ending(answers) => Ok(answers),
-            Answer::Done | Answer::Claims(_) => Ok(Vec::new()),
+            Answer::Done | Answer::Claims(_) | Answer::Suspended(_) => Ok(Vec::new()),
         }
     }
 
@@ -232,16 +237,18 @@ impl Local {
         self.keeper_protocol >= WITH_SUSPEND
     }
 
-    /// Suspends attempts for a reason, or lets them go on as far as it is the last one; none: all that run. Gives those of
-    /// them that run.
+    /// Suspends attempts for a reason, or lets them go on as far as it is the last one; none: all that run.
     ///
     /// # Errors
     /// When the keeper is gone.
-    pub async fn suspend(&self, claims: Option<Vec<ClaimId>>, by: SuspendedBy, on: bool) -> Result<Vec<ClaimId>, Gone> {
+    pub async fn suspend(&self, claims: Option<Vec<ClaimId>>, by: SuspendedBy, on: bool) -> Result<Suspended, Gone> {
         if !self.can_suspend() {
-            return Ok(Vec::new());
+            return Ok(Suspended::default());
         }
-        self.ask(|request| ToKeeper::Suspend { request, claims, by, on }).await.map(self::claims)
+        match self.ask(|request| ToKeeper::Suspend { request, claims, by, on }).await? {
+            Answer::Suspended(suspended) => Ok(suspended),
+            Answer::Done | Answer::Claims(_) | Answer::Ending(_) => Ok(Suspended::default()),
+        }
     }
 
     /// From now on the attempt's output is in its file at once, and its growth is told.
@@ -291,7 +298,7 @@ impl Local {
 fn claims(answer: Answer) -> Vec<ClaimId> {
     match answer {
         Answer::Claims(claims) => claims,
-        Answer::Done | Answer::Ending(_) => Vec::new(),
+        Answer::Done | Answer::Ending(_) | Answer::Suspended(_) => Vec::new(),
     }
 }
 
@@ -339,8 +346,9 @@ async fn read(
                 None
             }
             Ok(Some(FromKeeper::Done { request })) => Some((request, Answer::Done)),
-            Ok(Some(FromKeeper::Yielded { request, claims } | FromKeeper::Suspended { request, claims })) => {
-                Some((request, Answer::Claims(claims)))
+            Ok(Some(FromKeeper::Yielded { request, claims })) => Some((request, Answer::Claims(claims))),
+            Ok(Some(FromKeeper::Suspended { request, held, ending })) => {
+                Some((request, Answer::Suspended(Suspended { held, ending })))
             }
             Ok(Some(FromKeeper::Ending { request, answers })) => Some((request, Answer::Ending(answers))),
             Ok(Some(FromKeeper::Grew { claim })) => {

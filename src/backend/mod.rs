@@ -25,6 +25,15 @@ use crate::task::ClaimId;
 
 pub use local::Local;
 
+/// What came of suspending attempts.
+#[derive(Debug, Default)]
+pub struct Suspended {
+    /// Those that run.
+    pub held: Vec<ClaimId>,
+    /// Those that are being ended, and go on.
+    pub ending: Vec<ClaimId>,
+}
+
 /// What the local backend needs to know.
 #[derive(Debug)]
 pub struct Options {

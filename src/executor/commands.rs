@@ -8,7 +8,7 @@ use tokio::sync::{MutexGuard, watch};
 
 use super::events::STORAGE_RETRY;
 use super::{Executor, ExecutorError};
-use crate::backend::{EndAnswer, Gone, Local};
+use crate::backend::{EndAnswer, Gone, Local, SuspendedBy};
 use crate::queue::error::QueueError;
 use crate::queue::ops::LISTED;
 use crate::queue::ops::cancel::{Cancel, CancelOutcome};
@@ -90,6 +90,7 @@ impl Executor {
         let stop = Stop { reason, yielded: yielded.clone() };
         self.inner.queue.write(stop).await.inspect_err(|_| self.give_back(yielded))?;
         // What is to end must go on.
+        self.with_backend(|backend| async move { backend.suspend(None, SuspendedBy::Task, false).await }).await?;
         self.keep_to_pause().await?;
         self.release_waiting().await
     }

@@ -83,7 +83,8 @@ impl Executor {
         ] {
             drop(backend.suspend(claims, by, on).await);
         }
-        if inner.rules.gates.is_empty() {
+        // Where no gate suspends any more nobody looks after what one has.
+        if !inner.rules.gates.iter().any(|gate| gate.running == Hold::Pause) {
             drop(backend.suspend(None, SuspendedBy::Gate, false).await);
         }
         tracing::info!(keeper = backend.keeper_pid, adopted = found.adopted, "the keeper is connected");

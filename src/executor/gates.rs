@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::alarm::WallAlarm;
@@ -42,6 +43,7 @@ struct Watched {
     since: i64,
     /// When it is to be looked at next; none: whenever another is.
     due: Option<Instant>,
+    is_looked_at: bool,
 }
 
 impl Executor {
@@ -71,43 +73,58 @@ impl Executor {
 
     /// Runs until the queue is closed; with `shut`, for nothing starts before the first look.
     pub(super) async fn run_gates(self, shut: Closed) {
+        let options = &self.inner.options;
+        let sources =
+            Arc::new(Sources { home: options.home.root().to_owned(), environment: options.base_environment.clone() });
         let mut watched: Vec<Watched> = self.inner.rules.gates.iter().map(Watched::new).collect();
         let holds = self.inner.rules.gates.iter().any(|gate| gate.running != Hold::Leave);
         let mut commits = self.inner.queue.commits();
         let mut shut = Some(shut);
         // What the keeper was told to do with what runs; a keeper may come from an earlier daemon.
         let mut told = None;
+        let mut looks = JoinSet::new();
         while commits.wait_for(|snapshot| matters(snapshot, holds)).await.is_ok() {
-            self.look(&mut watched).await;
+            let now = Instant::now();
+            for (place, gate) in watched.iter_mut().enumerate().filter(|(_, gate)| gate.is_due(now)) {
+                let (sources, rule) = (sources.clone(), gate.gate.clone());
+                // The clock answers at once.
+                if matches!(rule.rule, Rule::Window(_)) {
+                    gate.judge(&sources.read(&rule.rule).await);
+                    continue;
+                }
+                gate.is_looked_at = true;
+                looks.spawn(async move { (place, sources.read(&rule.rule).await) });
+            }
+            tokio::select! {
+                Some(look) = looks.join_next() => {
+                    if let Ok((place, reading)) = look {
+                        watched[place].judge(&reading);
+                    }
+                }
+                () = next_look(&watched) => {}
+            }
             let verdict = self.publish(&watched);
-            if told != Some(verdict) {
+            // Nothing is known before each has been looked at, but one that is closed is closed.
+            let all_looked_at = watched.iter().all(|gate| gate.verdict.is_some());
+            if told != Some(verdict) && (all_looked_at || verdict.is_some()) {
                 match self.obey(verdict, told, &mut shut).await {
                     Ok(()) => told = Some(verdict),
                     Err(ExecutorError::ShuttingDown) => return,
                     Err(error) => {
                         tracing::error!(err = %error, "what the gates say could not be carried out; trying again");
                         tokio::time::sleep(STORAGE_RETRY).await;
-                        continue;
                     }
                 }
             }
-            next_look(&watched).await;
-            // What was found is not worth anything by now; while nothing waits nothing new is looked for.
+            // What was found is worth nothing by the time that something waits again, and nobody looks until then.
+            let is_stale = watched.iter().any(|gate| gate.due.is_some_and(|due| due <= Instant::now()));
             let idle = !matters(&commits.borrow_and_update(), holds);
-            if idle && told == Some(None) {
+            if idle && is_stale && told == Some(None) {
                 shut = Some(self.inner.queue.close_gate());
+                self.inner.shut.send_replace(true);
+                self.set_cap().await;
                 told = Some(Some(Hold::Leave));
             }
-        }
-    }
-
-    /// Looks at those that are due.
-    async fn look(&self, watched: &mut [Watched]) {
-        let now = Instant::now();
-        let mut sources = Sources::new(self.inner.options.home.root());
-        for gate in watched.iter_mut().filter(|gate| gate.due.is_none_or(|due| due <= now)) {
-            let reading = sources.read(&gate.gate.rule).await;
-            gate.judge(&reading);
         }
     }
 
@@ -119,8 +136,9 @@ impl Executor {
             since: gate.since,
         });
         self.inner.gates.send_replace(Arc::new(standings.collect()));
-        self.inner.queue.say_why(self.closed_gate());
-        self.closed_hold()
+        let hold = self.closed_hold();
+        self.inner.queue.say_why(self.closed_gate().map(|gate| (gate, hold == Some(Hold::Pause))));
+        hold
     }
 
     async fn obey(
@@ -150,10 +168,22 @@ impl Executor {
 
 impl Watched {
     fn new(gate: &Gate) -> Self {
-        Self { gate: Arc::new(gate.clone()), verdict: None, said_yes: true, since: time::wall_ms(), due: None }
+        Self {
+            gate: Arc::new(gate.clone()),
+            verdict: None,
+            said_yes: true,
+            since: time::wall_ms(),
+            due: None,
+            is_looked_at: false,
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        !self.is_looked_at && self.due.is_none_or(|due| due <= now)
     }
 
     fn judge(&mut self, reading: &Reading) {
+        self.is_looked_at = false;
         let before = self.verdict.take();
         let was_open = before.as_ref().is_none_or(|verdict| verdict.open);
         let verdict = self.gate.rule.judge(reading, was_open, self.said_yes);
@@ -191,7 +221,7 @@ async fn next_look(watched: &[Watched]) {
         _ => None,
     });
     let edge = windows.min();
-    let due = watched.iter().filter_map(|gate| gate.due).min();
+    let due = watched.iter().filter(|gate| !gate.is_looked_at).filter_map(|gate| gate.due).min();
     let clock = async {
         match edge.map(WallAlarm::at) {
             Some(Ok(mut alarm)) => alarm.rings().await,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Executor, ExecutorError};
-use crate::backend::SuspendedBy;
+use crate::backend::{Suspended, SuspendedBy};
 use crate::failpoint;
+use crate::protocol::NotDone;
 use crate::queue::ops::LISTED;
 use crate::queue::ops::pause::{Pause, PauseOutcome, PauseRun};
 use crate::queue::ops::select::Selection;
@@ -26,9 +27,8 @@ impl Executor {
         self.hold(hold, SuspendedBy::Executor).await?;
         failpoint::reach("before-pause");
         let paused = self.inner.queue.write(PauseRun { hold: Some(hold) }).await;
-        if paused.is_err() {
-            self.keep_to_pause().await?;
-        }
+        // Also where it was written: the cap may have been set meanwhile.
+        self.keep_to_pause().await?;
         Ok(paused?)
     }
 
@@ -67,6 +67,7 @@ impl Executor {
     /// # Errors
     /// When the queue cannot be written.
     pub async fn pause_tasks(&self, selection: Selection, hold: Hold) -> Result<PauseOutcome, ExecutorError> {
+        let _turn = self.turn().await?;
         let mut total = PauseOutcome::default();
         let mut from = Some(selection);
         while let Some(selection) = from {
@@ -81,6 +82,7 @@ impl Executor {
     /// # Errors
     /// When the queue cannot be written.
     pub async fn resume_tasks(&self, selection: Selection) -> Result<PauseOutcome, ExecutorError> {
+        let _turn = self.turn().await?;
         let mut total = PauseOutcome::default();
         let mut from = Some(selection);
         while let Some(selection) = from {
@@ -108,8 +110,6 @@ impl Executor {
         let mut next = None;
         let mut to_end = Vec::new();
         loop {
-            let mut commits = self.inner.queue.commits();
-            commits.borrow_and_update();
             let written = self.inner.queue.write(work.clone()).await;
             if written.is_err() {
                 self.give_back(std::mem::take(&mut work.yielded));
@@ -118,6 +118,7 @@ impl Executor {
             }
             let mut outcome = written?;
             let (claimed, running) = (std::mem::take(&mut outcome.claimed), std::mem::take(&mut outcome.running));
+            let seq = outcome.seq;
             next = next.or(outcome.next);
             add(total, outcome);
             if hold == Hold::End {
@@ -135,12 +136,23 @@ impl Executor {
                 })
                 .await?;
             let claims: Vec<ClaimId> = running.iter().map(|(_, claim)| *claim).collect();
-            let held = if hold == Hold::Pause { self.suspend_tasks(&claims, true).await? } else { claims };
+            let Suspended { held, ending } = match hold {
+                Hold::Pause => self.suspend_tasks(&claims, true).await?,
+                Hold::Leave | Hold::End => Suspended { held: claims, ending: Vec::new() },
+            };
+            let (ending, running): (Vec<_>, Vec<_>) =
+                running.into_iter().partition(|(_, claim)| ending.contains(claim));
+            let not = ending.into_iter().map(|(task_id, _)| NotDone { task_id, reason: "is being ended".to_owned() });
+            total.not_changed.extend(not);
             work.held = running.iter().filter(|(_, claim)| held.contains(claim)).copied().collect();
-            work.selection = Selection::Tasks(claimed.into_iter().chain(running).map(|(task, _)| task).collect());
+            let left: Vec<TaskId> = claimed.into_iter().chain(running).map(|(task, _)| task).collect();
+            if left.is_empty() {
+                break;
+            }
+            work.selection = Selection::Tasks(left);
             if work.yielded.is_empty() && work.held.is_empty() {
                 // Their starts, or their ends, are on their way into the queue.
-                self.next_commit(&mut commits).await?;
+                self.commit_after(seq).await?;
             }
         }
         if !to_end.is_empty() {
@@ -154,7 +166,16 @@ impl Executor {
         Ok(next)
     }
 
-    async fn suspend_tasks(&self, claims: &[ClaimId], on: bool) -> Result<Vec<ClaimId>, ExecutorError> {
+    /// Waits for a commit after this one.
+    async fn commit_after(&self, seq: u64) -> Result<(), ExecutorError> {
+        let mut commits = self.inner.queue.commits();
+        while commits.borrow_and_update().seq <= seq {
+            self.next_commit(&mut commits).await?;
+        }
+        Ok(())
+    }
+
+    async fn suspend_tasks(&self, claims: &[ClaimId], on: bool) -> Result<Suspended, ExecutorError> {
         if !self.backend().await?.can_suspend() {
             return Err(ExecutorError::OldKeeper);
         }

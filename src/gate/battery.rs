@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::source::asked;
+use super::command::Place;
 use crate::platform;
 
 /// What is known of the machine's power.
@@ -26,9 +26,9 @@ struct Status {
 }
 
 /// Of this machine. Android shows apps nothing of it in `/sys`, but Termux asks the system for it.
-pub(super) async fn power() -> Power {
+pub(super) async fn power(place: Place<'_>) -> Power {
     if platform::is_termux()
-        && let Some(status) = asked::<Status>(&["termux-battery-status"]).await
+        && let Some(status) = place.asked::<Status>(&["termux-battery-status"]).await
     {
         return Power {
             percent: status.percentage,

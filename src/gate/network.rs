@@ -6,16 +6,16 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::Reading;
-use super::source::{asked, said};
+use super::command::Place;
 use crate::platform;
 
 /// The kernel's flags of a route: it is usable (route(8)).
 const UP: u32 = 1;
 
 /// `unmetered`: one whose traffic is paid for does not count.
-pub(super) async fn network(unmetered: bool) -> Reading {
+pub(super) async fn network(unmetered: bool, place: Place<'_>) -> Reading {
     if platform::is_termux() {
-        return of_a_phone(unmetered).await;
+        return of_a_phone(unmetered, place).await;
     }
     let interfaces = match default_interfaces(Path::new("/proc/net")) {
         Ok(interfaces) => interfaces,
@@ -25,7 +25,7 @@ pub(super) async fn network(unmetered: bool) -> Reading {
         return Reading::No("no network: there is no default route".to_owned());
     }
     for interface in &interfaces {
-        if !unmetered || !is_metered(interface).await {
+        if !unmetered || !is_metered(interface, place).await {
             return Reading::Yes;
         }
     }
@@ -44,8 +44,8 @@ struct Telephony {
 }
 
 /// Android hides the routes. Wi-Fi counts as unmetered: whether it is another phone's is not told.
-async fn of_a_phone(unmetered: bool) -> Reading {
-    let Some(wifi) = asked::<Wifi>(&["termux-wifi-connectioninfo"]).await else {
+async fn of_a_phone(unmetered: bool, place: Place<'_>) -> Reading {
+    let Some(wifi) = place.asked::<Wifi>(&["termux-wifi-connectioninfo"]).await else {
         return Reading::Unknown("`termux-wifi-connectioninfo` does not answer: install Termux:API".to_owned());
     };
     if wifi.supplicant_state.as_deref() == Some("COMPLETED") {
@@ -54,7 +54,7 @@ async fn of_a_phone(unmetered: bool) -> Reading {
     if unmetered {
         return Reading::No("not on Wi-Fi".to_owned());
     }
-    match asked::<Telephony>(&["termux-telephony-deviceinfo"]).await.and_then(|phone| phone.data_state) {
+    match place.asked::<Telephony>(&["termux-telephony-deviceinfo"]).await.and_then(|phone| phone.data_state) {
         Some(state) if state == "connected" => Reading::Yes,
         _ => Reading::No("no network".to_owned()),
     }
@@ -87,8 +87,8 @@ fn default_interfaces(proc_net: &Path) -> std::io::Result<Vec<String>> {
 }
 
 /// As `NetworkManager` says; where it is not asked, modems are.
-async fn is_metered(interface: &str) -> bool {
-    match said(&["nmcli", "-g", "GENERAL.METERED", "device", "show", interface]).await {
+async fn is_metered(interface: &str, place: Place<'_>) -> bool {
+    match place.said(&["nmcli", "-g", "GENERAL.METERED", "device", "show", interface]).await {
         Some(metered) if !metered.trim().is_empty() => metered.starts_with("yes"),
         _ => {
             let event = fs::read_to_string(format!("/sys/class/net/{interface}/uevent")).unwrap_or_default();

@@ -1,54 +1,47 @@
 //! Readings of this machine, for the gates.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
-use tokio::process::Command;
-
-use super::battery::{Power, hottest_zone, power};
+use super::battery::{hottest_zone, power};
+use super::command::Place;
 use super::network::network;
 use super::{Reading, Rule};
 use crate::space;
 use crate::time;
 
-/// How long a command may take. Termux's ask an Android app, which may have to be started.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// What is shown of what a command said.
-const SHOWN: usize = 200;
+const SHOWN: usize = 80;
 
-/// Where one look at the gates reads; what several of them need is read once.
-pub struct Sources<'h> {
-    home: &'h Path,
-    power: Option<Power>,
+/// Where the gates read.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Where the disk is, and where commands run.
+    pub home: PathBuf,
+    /// What commands get.
+    pub environment: BTreeMap<String, String>,
 }
 
-impl<'h> Sources<'h> {
-    /// For one look; `home` is where the disk is, and where commands run.
-    pub const fn new(home: &'h Path) -> Self {
-        Self { home, power: None }
-    }
-
+impl Sources {
     /// What there is to say to a rule.
-    pub async fn read(&mut self, rule: &Rule) -> Reading {
+    pub async fn read(&self, rule: &Rule) -> Reading {
+        let place = Place { cwd: &self.home, environment: &self.environment };
         match rule {
-            Rule::Battery(_) => number(self.power().await.percent, "no battery is seen here"),
-            Rule::Charging => match self.power().await.plugged {
+            Rule::Battery(_) => number(power(place).await.percent, "no battery is seen here"),
+            Rule::Charging => match power(place).await.plugged {
                 Some(true) => Reading::Yes,
                 Some(false) => Reading::No("not charging".to_owned()),
                 None => Reading::Unknown("neither a battery nor a charger is seen here".to_owned()),
             },
             Rule::Temperature(_) => {
-                let battery = self.power().await.temperature;
+                let battery = power(place).await.temperature;
                 let hottest = battery.into_iter().chain(hottest_zone()).reduce(f64::max);
                 number(hottest, "no temperature is seen here")
             }
-            Rule::Network { unmetered } => network(*unmetered).await,
+            Rule::Network { unmetered } => network(*unmetered, place).await,
             Rule::Window(window) => {
                 if window.holds(&time::local_now()) {
                     Reading::Yes
@@ -58,17 +51,10 @@ impl<'h> Sources<'h> {
             }
             Rule::FreeMemory(_) => number(available_memory(), "/proc/meminfo does not say"),
             #[expect(clippy::cast_precision_loss, reason = "a size to compare")]
-            Rule::FreeDisk(_) => number(space::free(self.home).map(|bytes| bytes as f64), "the disk does not say"),
+            Rule::FreeDisk(_) => number(space::free(&self.home).map(|bytes| bytes as f64), "the disk does not say"),
             Rule::Load(_) => number(load(), "/proc/loadavg cannot be read here"),
             Rule::Idle(_) => number(unused(), "no terminal is seen here"),
-            Rule::Command(argv) => command(argv, self.home).await,
-        }
-    }
-
-    async fn power(&mut self) -> Power {
-        match &self.power {
-            Some(power) => power.clone(),
-            None => self.power.insert(power().await).clone(),
+            Rule::Command(argv) => command(argv, place).await,
         }
     }
 }
@@ -94,9 +80,9 @@ fn load() -> Option<f64> {
 fn unused() -> Option<f64> {
     let is_terminal = |path: &PathBuf| {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        let number =
-            if path.parent().is_some_and(|folder| folder.ends_with("pts")) { name } else { &name[3.min(name.len())..] };
-        (name.starts_with("tty") || number == name) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+        let is_pty = path.parent().is_some_and(|folder| folder.ends_with("pts"));
+        let number = if is_pty { Some(name) } else { name.strip_prefix("tty") };
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let in_folder = |folder: &str| fs::read_dir(folder).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
     let terminals = in_folder("/dev/pts").chain(in_folder("/dev")).filter(is_terminal);
@@ -105,37 +91,15 @@ fn unused() -> Option<f64> {
 }
 
 /// Exit code 0 opens; all else closes, with the last line that was said.
-async fn command(argv: &[String], home: &Path) -> Reading {
-    match run(argv, home).await {
-        Ok(output) if output.status.success() => Reading::Yes,
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+async fn command(argv: &[String], place: Place<'_>) -> Reading {
+    match place.run(argv).await {
+        Ok(ended) if ended.status.success() => Reading::Yes,
+        Ok(ended) => {
+            let said = [ended.stdout, ended.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
             let last = said.iter().rev().find_map(|said| said.lines().rev().find(|line| !line.trim().is_empty()));
             let last = last.map(|line| line.trim().chars().filter(|c| !c.is_control()).take(SHOWN).collect());
-            Reading::No(last.unwrap_or_else(|| output.status.to_string()))
+            Reading::No(last.unwrap_or_else(|| ended.status.to_string()))
         }
         Err(error) => Reading::No(format!("`{}` cannot be asked: {error}", argv.first().map_or("", String::as_str))),
-    }
-}
-
-/// What a program of the system writes to its stdout; none where there is no such program, or it fails.
-pub(super) async fn said(argv: &[&str]) -> Option<String> {
-    let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
-    let output = run(&argv, Path::new("/")).await.ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The same, as JSON.
-pub(super) async fn asked<T: DeserializeOwned>(argv: &[&str]) -> Option<T> {
-    serde_json::from_str(&said(argv).await?).ok()
-}
-
-async fn run(argv: &[String], cwd: &Path) -> io::Result<Output> {
-    let [program, arguments @ ..] = argv else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(cwd).stdin(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(PATIENCE, command.output()).await {
-        Ok(output) => output,
-        Err(_) => Err(io::Error::other(format!("it took more than {} s", PATIENCE.as_secs()))),
     }
 }

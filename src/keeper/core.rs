@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 
 use super::Options;
 use super::environment::Environment;
-use super::groups::Groups;
+use super::groups::{self, Groups};
 use super::oom::OomKills;
 use super::pipes::{self, Read};
 use super::process::{is_dead, next_dead, signal_group};
@@ -68,7 +68,7 @@ pub(super) struct Core {
 
 impl Core {
     /// A core that holds what is in `table`, the attempts that run included.
-    pub(super) fn new(home: Home, options: &Options, mut table: Table) -> io::Result<Self> {
+    pub(super) fn new(home: Home, options: Options, mut table: Table) -> io::Result<Self> {
         let had_process = table.running.iter().filter_map(|(claim, running)| Some((*claim, Some(running.pid?))));
         let ended = table.untaken.ended().iter().map(|claim| (*claim, None));
         let slots = SlotTable::create(&home.keeper_slots(), had_process.chain(ended))?;
@@ -82,7 +82,7 @@ impl Core {
             closed: Vec::new(),
             slots,
             warm: Warm::default(),
-            groups: Groups::new(options.cgroups.clone(), |claim| running.contains_key(&claim)),
+            groups: Groups::default(),
             mains: BTreeMap::new(),
             by_pipe: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -224,8 +224,19 @@ impl Core {
         self.table.running.is_empty() && self.warm.workers.is_empty()
     }
 
+    /// Ends attempts by order; none: all that run.
+    pub(super) fn end_all(
+        &mut self,
+        claims: Option<Vec<ClaimId>>,
+        order: Order,
+        grace_ms: i64,
+    ) -> Vec<(ClaimId, EndAnswer)> {
+        let claims = claims.unwrap_or_else(|| self.running_claims());
+        claims.into_iter().map(|claim| (claim, self.end(claim, order, grace_ms))).collect()
+    }
+
     /// Ends an attempt by order.
-    pub(super) fn end(&mut self, claim: ClaimId, order: Order, grace_ms: i64) -> EndAnswer {
+    fn end(&mut self, claim: ClaimId, order: Order, grace_ms: i64) -> EndAnswer {
         self.listen(claim);
         let Some(running) = self.table.running.get_mut(&claim) else {
             let yielded = !self.take_back(Some(&[claim])).is_empty();
@@ -251,8 +262,8 @@ impl Core {
         running.ordered(order);
         if running.suspension.lasts() {
             running.suspension.end(time::monotonic_ms());
-            if running.in_group {
-                self.groups.freeze(claim, false);
+            if let Some(group) = &running.group {
+                groups::freeze(group, false);
             }
         }
         signal_group(pid, Signal::SIGTERM);

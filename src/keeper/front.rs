@@ -60,7 +60,7 @@ impl Front {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         watch(&epoll, listener.as_fd(), false)?;
         watch(&epoll, signals.as_fd(), false)?;
-        let mut core = Core::new(home.clone(), &options, table)?;
+        let mut core = Core::new(home.clone(), options, table)?;
         // What died before the signals were watched.
         core.child_died();
         let mut front = Self {
@@ -225,6 +225,7 @@ impl Front {
             ToKeeper::Hello { .. } => return self.greet(),
             ToKeeper::Environment { id, variables } => return self.core.environment(id, variables),
             ToKeeper::Launch { wave } => return wave.into_iter().for_each(|launch| self.core.launch(launch)),
+            ToKeeper::Groups { tasks } => return self.core.groups_in(tasks),
             ToKeeper::Taken { upto } => return self.taken(upto),
             ToKeeper::Unfollow { claim } => return self.core.unfollow(claim),
             ToKeeper::Caps { request, cap, functions } => {
@@ -244,16 +245,15 @@ impl Front {
                 FromKeeper::Yielded { request, claims: self.core.take_back(Some(&claims)) }
             }
             ToKeeper::End { request, claims, order, grace_ms } => {
-                let claims = claims.unwrap_or_else(|| self.core.running_claims());
-                let answers = claims.into_iter().map(|claim| (claim, self.core.end(claim, order, grace_ms))).collect();
-                FromKeeper::Ending { request, answers }
+                FromKeeper::Ending { request, answers: self.core.end_all(claims, order, grace_ms) }
             }
             ToKeeper::Suspend { request, claims, by, on } => {
-                FromKeeper::Suspended { request, claims: self.core.suspend(claims, by, on) }
+                let (held, ending) = self.core.suspend(claims, by, on);
+                FromKeeper::Suspended { request, held, ending }
             }
             ToKeeper::Become { path } => {
                 let table = &self.core.table;
-                let error = replace_by(&path, &self.home, &self.options, &self.lock, &self.listener, table);
+                let error = replace_by(&path, &self.home, self.options, &self.lock, &self.listener, table);
                 FromKeeper::Refused { error: format!("`{}` cannot be run: {error}", path.display()) }
             }
             ToKeeper::Follow { request, claim } => {

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cgroup::Group;
 use crate::task::{ClaimId, Limits};
@@ -18,46 +18,43 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Groups in `tasks`. What an earlier keeper left there and `is_kept` does not know is ended.
-    pub(super) fn new(tasks: Option<PathBuf>, is_kept: impl Fn(ClaimId) -> bool) -> Self {
+    /// Makes groups in `tasks` from now on. What an earlier keeper left there and `is_kept` does not know is ended.
+    pub(super) fn make_in(&mut self, tasks: Option<PathBuf>, is_kept: impl Fn(ClaimId) -> bool) {
         let left = tasks.iter().flat_map(|tasks| Group::all(tasks));
-        let ending: Vec<Group> = left.filter(|(claim, _)| !is_kept(*claim)).map(|(_, group)| group).collect();
-        ending.iter().for_each(Group::kill);
-        let mut groups = Self { tasks, ending };
-        groups.sweep();
-        groups
+        for (_, group) in left.filter(|(claim, _)| !is_kept(*claim)) {
+            group.kill();
+            self.ending.push(group);
+        }
+        self.tasks = tasks;
+        self.sweep();
     }
 
-    /// The `cgroup.procs` of a new group with these limits; none where attempts get none.
+    /// The path and the members' file of a new group with these limits; none where attempts get none.
     ///
     /// # Errors
     /// When there is none to be had.
-    pub(super) fn make(&self, claim: ClaimId, limits: &Limits) -> io::Result<Option<File>> {
-        self.of(claim).map(|group| group.make(limits)).transpose()
+    pub(super) fn make(&self, claim: ClaimId, limits: &Limits) -> io::Result<Option<(PathBuf, File)>> {
+        let group = self.tasks.as_ref().map(|tasks| Group::of(tasks, claim));
+        group.map(|group| Ok((group.path().to_owned(), group.make(limits)?))).transpose()
     }
 
-    /// Ends all that is in an attempt's group.
-    pub(super) fn end(&mut self, claim: ClaimId) {
-        if let Some(group) = self.of(claim) {
-            group.kill();
-            self.ending.push(group);
-            self.sweep();
-        }
-    }
-
-    /// Stops all that is in an attempt's group, or lets it go on.
-    pub(super) fn freeze(&self, claim: ClaimId, on: bool) {
-        if let Some(Err(error)) = self.of(claim).map(|group| group.freeze(on)) {
-            tracing::error!(err = %error, claim, on, "a control group cannot be frozen or thawed");
-        }
+    /// Ends all that is in a group.
+    pub(super) fn end(&mut self, path: PathBuf) {
+        let group = Group::at(path);
+        group.kill();
+        self.ending.push(group);
+        self.sweep();
     }
 
     /// Removes what is empty by now.
     pub(super) fn sweep(&mut self) {
         self.ending.retain(|group| !group.remove());
     }
+}
 
-    fn of(&self, claim: ClaimId) -> Option<Group> {
-        self.tasks.as_ref().map(|tasks| Group::of(tasks, claim))
+/// Stops all that is in a group, or lets it go on.
+pub(super) fn freeze(path: &Path, on: bool) {
+    if let Err(error) = Group::at(path.to_owned()).freeze(on) {
+        tracing::error!(err = %error, group = %path.display(), on, "a control group cannot be frozen or thawed");
     }
 }

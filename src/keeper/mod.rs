@@ -30,7 +30,7 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -43,14 +43,12 @@ pub const MARK: &str = "BATCH_EXECUTOR_CLAIM";
 pub const READY: &[u8] = b"ready\n";
 
 /// What the keeper needs to know beside its home.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The cap of an attempt's log file, in bytes.
     pub log_cap_bytes: u64,
     /// What tasks' output must leave free on the disk, in bytes.
     pub floor_bytes: u64,
-    /// Where each attempt gets a control group of its own.
-    pub cgroups: Option<PathBuf>,
     /// How long after the last daemon left what nobody took is stored, so that the keeper may leave, in ms.
     pub patience_ms: i64,
     /// The descriptor with what an earlier program in this process left: [`protocol::ToKeeper::Become`].

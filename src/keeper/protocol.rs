@@ -20,7 +20,7 @@ pub const WITH_SECRETS: u32 = 2;
 pub const WITH_WORKERS: u32 = 3;
 /// The first that knows [`Prepared::Ahead`]; another would not understand the message.
 pub const WITH_AHEAD: u32 = 4;
-/// The first that knows [`ToKeeper::Suspend`].
+/// The first that knows [`ToKeeper::Suspend`] and [`ToKeeper::Groups`].
 pub const WITH_SUSPEND: u32 = 5;
 /// No message is longer; a longer one is damage.
 const LONGEST: usize = 256 * 1024 * 1024;
@@ -64,6 +64,10 @@ pub enum ToKeeper {
         claims: Option<Vec<ClaimId>>,
         order: Order,
         grace_ms: i64,
+    },
+    /// Where attempts get control groups of their own from now on; none: nowhere.
+    Groups {
+        tasks: Option<PathBuf>,
     },
     /// Suspends attempts for this reason, or lets them go on as far as it is the last one; none: all that run. Answered
     /// `Suspended`.
@@ -111,10 +115,11 @@ pub enum FromKeeper {
         request: u64,
         answers: Vec<(ClaimId, EndAnswer)>,
     },
-    /// Of the claims of the request, those that run and are not being ended.
+    /// Of the claims of the request, those that run, and those that are being ended and go on.
     Suspended {
         request: u64,
-        claims: Vec<ClaimId>,
+        held: Vec<ClaimId>,
+        ending: Vec<ClaimId>,
     },
     /// A followed attempt has written more.
     Grew {

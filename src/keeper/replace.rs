@@ -1,7 +1,6 @@
 //! Replacing the keeper by another program under running tasks: execve(2) keeps the pid, and with it the
 //! children and the POSIX lock; the descriptors stay open, and the table travels in a memfd.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -28,7 +27,7 @@ pub(super) struct Adopted {
 pub(super) fn replace_by(
     path: &Path,
     home: &Home,
-    options: &Options,
+    options: Options,
     lock: &File,
     listener: &UnixListener,
     table: &Table,
@@ -47,7 +46,6 @@ pub(super) fn replace_by(
         }
     };
     inherit(FdFlag::empty());
-    let cgroups = options.cgroups.iter().flat_map(|folder| [OsStr::new("--cgroups"), folder.as_os_str()]);
     let error = Command::new(path)
         .arg("keeper")
         .arg("--home")
@@ -55,7 +53,6 @@ pub(super) fn replace_by(
         .args(["--log-cap-bytes", &options.log_cap_bytes.to_string()])
         .args(["--floor-bytes", &options.floor_bytes.to_string()])
         .args(["--patience-ms", &options.patience_ms.to_string()])
-        .args(cgroups)
         .args(["--adopt", &memory.as_raw_fd().to_string()])
         .exec();
     inherit(FdFlag::FD_CLOEXEC);

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -93,9 +94,9 @@ pub(super) struct Running {
     pub order: Option<Order>,
     /// When its group gets SIGKILL, monotonic ms.
     pub kill_at: Option<i64>,
-    /// It has a control group of its own.
+    /// The control group that is its own, if it has one.
     #[serde(default)]
-    pub in_group: bool,
+    pub group: Option<PathBuf>,
     #[serde(default)]
     pub suspension: Suspension,
     /// Wall clock, ms.

@@ -59,8 +59,8 @@ pub struct Queue {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     damage: watch::Sender<Option<QueueError>>,
     gate: Arc<AtomicUsize>,
-    /// Why nothing starts, if something beside the executor's state stands in the way.
-    why: Arc<Mutex<Option<String>>>,
+    /// Why nothing starts, if something beside the executor's state stands in the way; and whether it suspends what runs.
+    why: Arc<Mutex<Option<(String, bool)>>>,
     closing: Arc<Notify>,
     clock: Arc<QueueClock>,
 }
@@ -157,12 +157,12 @@ impl Queue {
         Closed(self.gate.clone())
     }
 
-    /// Notes why nothing starts, for the reason of tasks that wait.
-    pub fn say_why(&self, why: Option<String>) {
+    /// Notes why nothing starts, for the reason of tasks that wait, and whether what runs is suspended.
+    pub fn say_why(&self, why: Option<(String, bool)>) {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    fn why(&self) -> Option<String> {
+    fn why(&self) -> Option<(String, bool)> {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

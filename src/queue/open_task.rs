@@ -142,6 +142,7 @@ impl OpenTask {
     pub(super) fn settle(&mut self, tx: &mut Tx<'_>, mut decision: decide::Decision) {
         let is_put_aside = self.paused.is_some() && !decision.state.status().is_ended();
         if is_put_aside {
+            self.paused = Some(if decision.delay_ms > 0 { tx.now + decision.delay_ms } else { 0 });
             decision.state = State::Waiting;
         }
         let run_ms = self.run_ms.unwrap_or(0);

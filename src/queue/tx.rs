@@ -41,6 +41,8 @@ pub struct Tx<'c> {
     pub takes_keys_for_new: bool,
     /// What the additions of this group write.
     pub(super) added: Added,
+    /// The number that its commit gets in [`super::writer::Snapshot`].
+    pub seq: u64,
     /// Output files to unlink after the commit.
     pub unlink: Vec<String>,
     /// The file has become shorter: the log is to be moved into it after the commit.
@@ -72,9 +74,11 @@ impl<'c> Tx<'c> {
         known: &'c mut Claimed,
         clock: &'c QueueClock,
         shortage: Option<Shortage>,
+        seq: u64,
     ) -> Self {
         Self {
             connection,
+            seq,
             begun: false,
             known,
             clock,

@@ -248,7 +248,8 @@ impl Writer {
     async fn commit(&mut self, group: &mut [Box<dyn Job>], takes_keys_for_new: bool) -> Result<(), QueueError> {
         self.claims_on = false;
         let shortage = self.floor.shortage();
-        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &mut self.known, &self.clock, shortage);
+        let seq = self.snapshot.borrow().seq + 1;
+        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &mut self.known, &self.clock, shortage, seq);
         // What was added before is answered on a full disk, too.
         tx.takes_keys_for_new = takes_keys_for_new && shortage.is_none();
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();

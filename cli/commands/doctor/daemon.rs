@@ -65,7 +65,16 @@ fn of(health: &Health) -> Vec<Check> {
             if platform::is_termux() { termux::against_kills() } else { SHORT_OF_MEMORY.to_owned() },
         )
     }));
-    checks.push(Check::ok("cgroups", health.cgroups.clone()));
+    // A folder that the configuration names is meant.
+    checks.push(if health.cgroups.starts_with("none: `") {
+        Check::warning(
+            "cgroups",
+            health.cgroups.clone(),
+            "name another folder with the setting `cgroups`, or none: auto, off",
+        )
+    } else {
+        Check::ok("cgroups", health.cgroups.clone())
+    });
     checks.push(limit("open files", health.open_files_limit, ENOUGH_FILES, "raise it: ulimit -n, or LimitNOFILE="));
     checks.push(limit("processes", health.processes_limit, ENOUGH_PROCESSES, "raise it: ulimit -u, or TasksMax="));
     checks

@@ -36,7 +36,7 @@ impl Core {
             cold: false,
             order: None,
             kill_at: None,
-            in_group: false,
+            group: None,
             suspension: Suspension::default(),
             started_at: time::wall_ms(),
             started_mono: time::monotonic_ms(),
@@ -73,8 +73,8 @@ impl Core {
         // What was there before has none.
         let wants_group = launch.prepared.is_none();
         let made = if wants_group { self.groups.make(running.launch.claim, &launch.limits) } else { Ok(None) };
-        let group = match made {
-            Ok(group) => group,
+        let (group, members) = match made {
+            Ok(made) => made.unzip(),
             Err(error) => {
                 let error = format!("no control group can be made: {error}");
                 return self.ended(running, How::NotRun { error, permanent: false });
@@ -86,9 +86,9 @@ impl Core {
         let spare = if running.cold { None } else { self.warm.take(launch) };
         // One that waited was there before.
         let since = spare.as_ref().and_then(|spare| slots::start_time(spare.pid)).unwrap_or(before);
-        match process::start(launch, environment, mark, secrets, &self.nothing, group.as_ref(), spare) {
+        match process::start(launch, environment, mark, secrets, &self.nothing, members.as_ref(), spare) {
             Ok(mut started) => {
-                running.in_group = group.is_some();
+                running.group = group;
                 failpoint::reach("keeper-after-start");
                 let (claim, since) = (running.launch.claim, since..=slots::tick());
                 self.slots.started(claim, started.pid, &since);
@@ -103,14 +103,14 @@ impl Core {
                     self.warm.workers.came(started.pid, mark);
                 }
                 if running.suspension.lasts() {
-                    self.hold(claim, started.pid, running.in_group, true);
+                    running.hold_still(true);
                 }
                 self.adopt(running);
                 self.feed(claim);
             }
             Err(failed) => {
-                if group.is_some() {
-                    self.groups.end(running.launch.claim);
+                if let Some(group) = group {
+                    self.groups.end(group);
                 }
                 let error = running.capture.masked(failed.error);
                 self.ended(running, How::NotRun { error, permanent: failed.permanent });
@@ -140,8 +140,8 @@ impl Core {
             sys::reap(pid);
             return;
         };
-        if running.in_group {
-            self.groups.end(claim);
+        if let Some(group) = running.group.take() {
+            self.groups.end(group);
         }
         let room = self.has_memory();
         for (stream, pipe) in std::mem::take(&mut running.pipes) {

@@ -101,8 +101,8 @@ impl Writes {
             "UPDATE task SET state = j.column2, ready_at = j.column3, claim = j.column4, cancel_requested = j.column5,
                  attempts = j.column6, retry_count = j.column7, interruptions = j.column8, forgiven = j.column9,
                  first_started_at = j.column10, started_at = j.column11, finished_at = j.column12, run_ms = j.column13,
-                 reason = j.column14, kept_since = j.column15
-             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE task.id = j.column1",
+                 reason = j.column14, kept_since = j.column15, paused = j.column16
+             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE task.id = j.column1",
         );
         for task in &self.tasks {
             tasks.push([
@@ -121,6 +121,7 @@ impl Writes {
                 task.run_ms.into(),
                 task.reason.as_deref().into(),
                 task.kept_since.into(),
+                task.paused.into(),
             ]);
         }
         let mut attempts = Rows::new(

@@ -6,6 +6,7 @@ use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::Tx;
 use super::CHUNK;
+use super::pause::let_finish;
 use super::recover::release;
 use crate::task::{BatchId, ClaimId, DEFAULT_MAX_CONCURRENT, RunState, TaskId};
 
@@ -84,6 +85,7 @@ impl Operation for Stop {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         release(tx, &self.yielded).await?;
+        let_finish(tx).await?;
         let run = &mut tx.memory.run;
         if run.state == RunState::Running {
             run.state = RunState::Stopping;

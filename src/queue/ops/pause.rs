@@ -18,6 +18,16 @@ const SUSPENDED: i64 = 0;
 /// or goes on to its end, and is paused after.
 const LEFT: i64 = -1;
 
+/// Lets what is suspended finish; it is paused after.
+pub(super) async fn let_finish(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    sqlx::query("UPDATE task INDEXED BY task_running SET paused = ?2 WHERE state = 2 AND paused = ?1")
+        .bind(SUSPENDED)
+        .bind(LEFT)
+        .execute(tx.begun().await?)
+        .await?;
+    Ok(())
+}
+
 /// Whether a running task with this in its column is suspended.
 pub const fn is_suspended(paused: Option<i64>) -> bool {
     matches!(paused, Some(SUSPENDED))
@@ -49,6 +59,8 @@ pub struct PauseOutcome {
     pub running: Vec<(TaskId, ClaimId)>,
     /// Where a batch goes on; none at its end.
     pub next: Option<TaskId>,
+    /// The commit in which it was so.
+    pub seq: u64,
 }
 
 /// A queued task's way: the code of its state, `ready_at`, `paused`.
@@ -67,7 +79,7 @@ impl Operation for Pause {
                 .await?;
         }
         let (rows, next) = self.selection.rows(tx).await?;
-        let mut outcome = PauseOutcome { next, ..PauseOutcome::default() };
+        let mut outcome = PauseOutcome { next, seq: tx.seq, ..PauseOutcome::default() };
         if let Selection::Tasks(ids) = &self.selection {
             let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
             let unknown = ids.iter().filter(|id| !known.contains(id));

@@ -62,6 +62,8 @@ struct Row {
     priority: i64,
     state: i64,
     run_ms: Option<i64>,
+    /// Its batch is.
+    is_paused: Option<bool>,
 }
 
 impl Operation for Retry {
@@ -81,7 +83,7 @@ impl Operation for Retry {
                 outcome.next = rows.last().map(|row| row.id).filter(|_| full);
             }
         }
-        let mut again = Vec::with_capacity(rows.len());
+        let mut again: Vec<(TaskId, i64, Option<i64>)> = Vec::with_capacity(rows.len());
         for row in rows {
             let state = state_of(row.state)?;
             let asked = match &self.which {
@@ -95,17 +97,21 @@ impl Operation for Retry {
                 continue;
             }
             let priority = priority_of(row.priority)?;
-            tx.moved(row.batch_id, priority, state, State::Ready, row.run_ms.unwrap_or(0));
-            tx.memory.became_ready(priority, row.id);
-            again.push(row.id);
+            let is_paused = row.is_paused == Some(true);
+            let new = if is_paused { State::Waiting } else { State::Ready };
+            tx.moved(row.batch_id, priority, state, new, row.run_ms.unwrap_or(0));
+            if !is_paused {
+                tx.memory.became_ready(priority, row.id);
+            }
+            again.push((row.id, new.code(), is_paused.then_some(0)));
         }
         outcome.requeued = again.len() as u64;
         outcome.not_requeued.truncate(LISTED);
         sqlx::query(
-            "UPDATE task SET state = 0, ready_at = NULL, retry_count = 0, interruptions = 0, forgiven = 0, finished_at = NULL,
-                 reason = NULL, paused = NULL, cancel_requested = 0, max_retries = coalesce(?2, max_retries),
+            "UPDATE task SET state = j.value ->> 1, ready_at = NULL, retry_count = 0, interruptions = 0, forgiven = 0, finished_at = NULL,
+                 reason = NULL, paused = j.value ->> 2, cancel_requested = 0, max_retries = coalesce(?2, max_retries),
                  timeout_ms = CASE WHEN ?3 THEN ?4 ELSE timeout_ms END
-             WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (4, 5)",
+             FROM json_each(?1) AS j WHERE task.id = j.value ->> 0 AND state IN (4, 5)",
         )
         .bind(json(&again)?)
         .bind(self.change.max_retries)
@@ -122,7 +128,8 @@ impl Which {
         let rows = match self {
             Self::Tasks(ids) => {
                 sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, run_ms FROM task
+                    "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
+                     FROM task
                      WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
                 )
                 .bind(json(ids)?)
@@ -132,7 +139,8 @@ impl Which {
             // Whatever its state, so that a piece reads no more than it may change.
             Self::Batch { batch_id, after, upto, .. } => {
                 sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_batch
+                    "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
+                     FROM task INDEXED BY task_batch
                      WHERE batch_id = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
                 )
                 .bind(after)
@@ -144,7 +152,8 @@ impl Which {
             }
             Self::Ended { status, after, upto } => {
                 sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_ended_id
+                    "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
+                     FROM task INDEXED BY task_ended_id
                      WHERE state >= 3 AND state = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
                 )
                 .bind(after)

@@ -87,6 +87,25 @@ impl Queue {
         Ok(infos.collect())
     }
 
+    /// Whether what is added to a batch is paused.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn is_paused(&self, batch_id: BatchId) -> Result<bool, QueueError> {
+        let paused = sqlx::query_scalar("SELECT paused FROM batch WHERE id = ?1").bind(batch_id);
+        Ok(paused.fetch_optional(&self.readers).await?.unwrap_or(false))
+    }
+
+    /// The first of the paused batches.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn paused_batches(&self) -> Result<Vec<BatchId>, QueueError> {
+        let ids =
+            sqlx::query_scalar("SELECT id FROM batch INDEXED BY batch_paused WHERE paused = 1 ORDER BY id LIMIT ?1");
+        Ok(ids.bind(LATEST).fetch_all(&self.readers).await?)
+    }
+
     /// When the oldest of the tasks that are due was added, wall clock, ms.
     ///
     /// # Errors

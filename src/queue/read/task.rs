@@ -188,6 +188,9 @@ impl Queue {
             State::Running if is_suspended(row.paused) || self.snapshot().run.paused == Some(Hold::Pause) => {
                 Some("paused".to_owned())
             }
+            State::Running if self.why().is_some_and(|(_, suspends)| suspends) => {
+                self.why().map(|(why, _)| format!("suspended: {why}"))
+            }
             State::Running if row.paused.is_some() => Some("runs to its end; paused after".to_owned()),
             State::Waiting => {
                 let left = seconds((row.ready_at.unwrap_or(0) - self.clock().now()).max(0));
@@ -203,7 +206,9 @@ impl Queue {
                     RunState::Running if run.paused.is_some() => "executor paused".to_owned(),
                     RunState::Stopped => "executor stopped".to_owned(),
                     RunState::Stopping => "executor stopping".to_owned(),
-                    RunState::Running => self.why().unwrap_or_else(|| "waiting for a free slot".to_owned()),
+                    RunState::Running => {
+                        self.why().map_or_else(|| "waiting for a free slot".to_owned(), |(why, _)| why)
+                    }
                 };
                 Some(row.reason.as_ref().map_or_else(|| why.clone(), |before| format!("{why}; {before}")))
             }

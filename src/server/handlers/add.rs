@@ -117,8 +117,14 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
     };
     let retries = retries.map(|times| format!("; one that fails is {}", tried_again(times))).unwrap_or_default();
     let message = format!("{} {again} as batch {} ({ids}){bad}{retries}.{next}", tasks(added), data.batch_id);
+    let paused = match batch_id {
+        Some(id) if service.queue.is_paused(id).await? => {
+            vec![format!("batch {id} is paused, so these tasks are, too: `resume` with batch_id {id} lets them go on")]
+        }
+        _ => Vec::new(),
+    };
     let twin = inserted.twin.filter(|_| !inserted.repeated).map(|twin| again_without_key(twin, &data));
-    Ok(Reply::new(message, &data)?.warn(counted(warnings)).warn(twin.into_iter().collect()))
+    Ok(Reply::new(message, &data)?.warn(counted(warnings)).warn(twin.into_iter().chain(paused).collect()))
 }
 
 /// What is said where the client may not know that its first call was carried out.

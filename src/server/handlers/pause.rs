@@ -33,7 +33,12 @@ pub(super) async fn resume(service: &Shared, request: Resume) -> Result<Reply, R
     if request.task_id.is_none() && request.task_ids.is_none() && request.batch_id.is_none() {
         let changed = service.executor.go_on().await?;
         let message = if changed { "the executor goes on." } else { "the executor was not paused; nothing to do." };
-        return Reply::new(message, &answer(service));
+        let batches = service.queue.paused_batches().await?;
+        let paused = (!batches.is_empty()).then(|| {
+            let ids: Vec<String> = batches.iter().map(ToString::to_string).collect();
+            format!("paused all the same: batch {}; `resume` with batch_id lets it go on", ids.join(", "))
+        });
+        return Ok(Reply::new(message, &answer(service))?.warn(paused.into_iter().collect()));
     }
     let chosen = chosen(request.task_id, request.task_ids);
     let mut data = answer(service);

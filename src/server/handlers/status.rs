@@ -7,6 +7,7 @@ use crate::executor::Standing;
 use crate::protocol::{Counts, GateInfo, PROTOCOL, Refusal, StatusData, StatusRequest};
 use crate::queue::read::Selected;
 use crate::queue::state::State;
+use crate::queue::writer::Snapshot;
 use crate::server::Shared;
 use crate::task::{BatchId, Hold, RunState, Status};
 use crate::time::rfc3339;
@@ -104,7 +105,15 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
 /// How the declared gates stand; none where none is declared.
 fn gates(service: &Shared) -> Option<Vec<GateInfo>> {
     let gates = service.executor.gates();
-    let infos = gates.borrow().iter().map(GateInfo::from).collect::<Vec<_>>();
+    // While it is stopped nobody looks, and what was seen is of no use.
+    let is_stopped = service.queue.snapshot().run.state == RunState::Stopped;
+    let infos: Vec<GateInfo> = gates
+        .borrow()
+        .iter()
+        .map(|standing| {
+            GateInfo::from(&Standing { verdict: standing.verdict.clone().filter(|_| !is_stopped), ..standing.clone() })
+        })
+        .collect();
     (!infos.is_empty()).then_some(infos)
 }
 
@@ -122,8 +131,9 @@ impl From<&Standing> for GateInfo {
 }
 
 /// Why it is as it is: what stands in the way comes first.
-fn reason(service: &Shared) -> Option<String> {
-    let run = &service.queue.snapshot().run;
+pub(super) fn reason(service: &Shared) -> Option<String> {
+    let snapshot = service.queue.snapshot();
+    let run = &snapshot.run;
     if let Some(error) = service.executor.storage_error() {
         return Some(format!("storage: {error}"));
     }
@@ -134,8 +144,15 @@ fn reason(service: &Shared) -> Option<String> {
         let what_ran = if hold == Hold::Leave { ", what runs goes on" } else { "" };
         return Some(format!("paused by request{what_ran}"));
     }
-    if let Some(gate) = service.executor.closed_gate().filter(|_| run.state == RunState::Running) {
-        return Some(gate);
+    let (gate, hold) = (service.executor.closed_gate(), service.executor.closed_hold());
+    let running = snapshot.tally.in_state(State::Running);
+    match run.state {
+        RunState::Running if gate.is_some() => return gate,
+        RunState::Stopping if hold == Some(Hold::Pause) && running > 0 => {
+            return gate.map(|gate| format!("{gate}, and what runs is suspended until it opens"));
+        }
+        RunState::Running if is_put_aside(&snapshot) => return Some("all that is left is paused".to_owned()),
+        RunState::Running | RunState::Stopping | RunState::Stopped => {}
     }
     let lowered = run.lowered_to.filter(|_| run.state == RunState::Running);
     lowered.map_or_else(
@@ -147,6 +164,13 @@ fn reason(service: &Shared) -> Option<String> {
             ))
         },
     )
+}
+
+/// Whether tasks are queued and nothing but a `resume` lets any of them run. A suspended one is not seen here.
+fn is_put_aside(snapshot: &Snapshot) -> bool {
+    let tally = &snapshot.tally;
+    let waits = tally.in_state(State::Ready) + tally.in_state(State::Running) > 0 || snapshot.next_due.is_some();
+    tally.queued() > 0 && !waits
 }
 
 /// When the next of the tasks that are put off is due, if nothing else is to be done.
@@ -170,6 +194,9 @@ pub(super) fn text(service: &Shared, data: &StatusData, batch_id: Option<BatchId
             format!(" `results` with {of}filter_status failed says why, `retry` with the same tries them again.")
         }
         RunState::Running if data.paused => " `resume` lets it go on.".to_owned(),
+        RunState::Running if is_put_aside(&service.queue.snapshot()) => {
+            " `resume` with its batch_id or task_ids lets it go on.".to_owned()
+        }
         RunState::Running if c.queued > 0 && c.running == 0 => waiting(service),
         _ => String::new(),
     };

@@ -55,8 +55,11 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
         tokio::select! {
             () = &mut deadline => {
                 let counts = waited.tally(service).await?.counts;
-                let message =
-                    format!("still {} queued and {} running after the timeout; they go on", counts.queued, counts.running);
+                let why = status::reason(service).map(|why| format!(" ({why})")).unwrap_or_default();
+                let message = format!(
+                    "still {} queued and {} running after the timeout{why}; they go on",
+                    counts.queued, counts.running
+                );
                 return Err(Refusal::conflict(message).with(json!({"reason": "timeout", "counts": counts})));
             }
             () = service.ends() => return Err(ExecutorError::ShuttingDown.into()),
