@@ -13,11 +13,13 @@ need prlimit util-linux
 need setpriv util-linux
 need ionice util-linux
 need unshare util-linux
+need nsenter util-linux
 need mount mount
 need runsvdir runit
 need groff groff-base
 need shellcheck shellcheck
 need systemd-analyze systemd
+need systemctl systemd
 need systemd-socket-activate systemd
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
 if [ -z "$missing" ]; then exit 0; fi
