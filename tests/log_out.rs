@@ -1,15 +1,15 @@
 //! A daemon that a client starts in a login outlives it: with a real `systemd --user`, and without what it takes. The
 //! login and its end are played, by a control group that is killed.
 
-#[path = "support/user_manager.rs"]
-mod user_manager;
+#[path = "support/systemd.rs"]
+mod systemd;
 
-use user_manager::{UserManager, support};
+use systemd::{PROGRAM, Systemd, support};
 
 #[test]
 fn a_daemon_that_a_client_starts_outlives_the_login() {
-    let Some(manager) = UserManager::start() else { return };
-    let output = manager.as_root(&support("logins.sh")).arg(manager.program()).output().expect("nsenter");
+    let Some(manager) = Systemd::of_a_user() else { return };
+    let output = manager.as_root(&support("logins.sh")).arg(PROGRAM).output().expect("nsenter");
     let said = String::from_utf8_lossy(&output.stdout);
     let why = String::from_utf8_lossy(&output.stderr);
     assert_eq!(

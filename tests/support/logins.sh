@@ -1,5 +1,5 @@
 #!/bin/bash
-# Logins of the user of `user_manager.sh`: a control group for each, which is killed at its end, as logind does.
+# Logins of the user of `systemd.sh`: a control group for each, which is killed at its end, as logind does.
 # usage: logins.sh PROGRAM, as root
 set -eu
 program=$1 uid=1000

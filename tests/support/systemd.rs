@@ -1,32 +1,34 @@
-//! A machine with systemd as one of its users sees it (`user_manager.sh`): a real `systemd --user`, a real journald, and control
-//! groups of its own.
+//! A machine with systemd (`systemd.sh`): a real `systemd --user`, a real journald, and control groups of its own.
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// The user, who has no other processes.
+/// The user, as `systemd.sh` has it.
 const USER: &str = "1000";
 
+/// The program, as this machine has it.
+pub const PROGRAM: &str = "/opt/batch-executor";
+
 /// Ended when dropped, with all that runs under it.
-pub struct UserManager {
+pub struct Systemd {
     folder: tempfile::TempDir,
     child: Child,
     /// The process whose namespaces are the machine.
     pid: String,
 }
 
-impl UserManager {
+impl Systemd {
     /// None, and why is said, where namespaces or control groups cannot be had.
-    pub fn start() -> Option<Self> {
+    pub fn of_a_user() -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("bx-").tempdir().expect("a folder");
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).expect("ours");
         let why = folder.path().join("why-not");
         let mut child = Command::new("unshare")
             .args(["--mount", "--pid", "--fork", "--kill-child"])
-            .arg(support("user_manager.sh"))
+            .arg(support("systemd.sh"))
             .args([env!("CARGO_BIN_EXE_batch-executor").as_ref(), folder.path()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -41,18 +43,13 @@ impl UserManager {
         child.wait().expect("its end");
         let why = std::fs::read_to_string(why).expect("a file");
         assert!(said.starts_with("not run: ") || why.contains("unshare failed"), "{said}{why}");
-        eprintln!("not run: no user manager can be had here: {said}{why}");
+        eprintln!("not run: no systemd of our own can be had here: {said}{why}");
         None
     }
 
     /// The user's home folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// The program, where the user has it.
-    pub fn program(&self) -> PathBuf {
-        self.folder().join("batch-executor")
     }
 
     /// A command of root's there, with the user's variables.
@@ -89,7 +86,7 @@ impl UserManager {
     }
 }
 
-impl Drop for UserManager {
+impl Drop for Systemd {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         drop(self.child.wait());
