@@ -115,7 +115,12 @@ fn a_file_that_somebody_changed_is_left_alone() {
     assert!(user.daemon.cli(&["daemon", "stop"]).status.success());
     assert_eq!(run(&["install"]).0, Some(0));
     let lines = std::fs::read_to_string(&asked).expect("asked");
-    assert_eq!(lines, "systemctl --user daemon-reload\nsystemctl --user enable --now batch-executor.service\n");
+    assert_eq!(
+        lines,
+        "systemctl --user daemon-reload\n\
+         systemctl --user disable --now batch-executor.socket\n\
+         systemctl --user enable --now batch-executor.service\n"
+    );
     // An upgrade writes it anew.
     assert_eq!(run(&["install"]).0, Some(0));
     let edited = std::fs::read_to_string(&unit).expect("a unit").replace("RestartSec=2", "RestartSec=9");

@@ -18,12 +18,14 @@ need prlimit util-linux
 need setpriv util-linux
 need ionice util-linux
 need unshare util-linux
+need nsenter util-linux
 need mount mount
 need ldd libc-bin
 need runsvdir runit
 need groff groff-base
 need shellcheck shellcheck
 need systemd-analyze systemd
+need systemctl systemd
 need systemd-socket-activate systemd
 if [ "${1-}" = packages ]; then
     need lintian lintian

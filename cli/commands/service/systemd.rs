@@ -30,7 +30,11 @@ pub(super) fn of_the_user(daemon: &Daemon) -> Result<Plan, Failure> {
         service = service.replace("[Service]\n", &format!("[Service]\nEnvironment=BATCH_EXECUTOR_HOME={home}\n"));
         socket = socket.replace(SOCKET_OF_THE_USER, &format!("{home}/daemon.sock"));
     }
-    let name = if daemon.on_demand { "batch-executor.socket" } else { "batch-executor.service" };
+    // systemd does not listen for a service that runs.
+    let (name, instead_of) = match daemon.on_demand {
+        true => ("batch-executor.socket", "batch-executor.service"),
+        false => ("batch-executor.service", "batch-executor.socket"),
+    };
     let mut notes = Vec::new();
     if !platform::lingers(&daemon.user) {
         notes.push(format!(
@@ -45,8 +49,16 @@ pub(super) fn of_the_user(daemon: &Daemon) -> Result<Plan, Failure> {
         ],
         seen: None,
         folder: None,
-        start: vec![words("systemctl --user daemon-reload"), words(&format!("systemctl --user enable --now {name}"))],
-        end: vec![words("systemctl --user disable --now batch-executor.socket batch-executor.service")],
+        start: vec![
+            words("systemctl --user daemon-reload"),
+            words(&format!("systemctl --user disable --now {instead_of}")),
+            words(&format!("systemctl --user enable --now {name}")),
+        ],
+        end: vec![
+            words("systemctl --user disable --now batch-executor.socket batch-executor.service"),
+            // systemd remembers a failed unit by its name. One that has not failed is no match, which is fine with it.
+            words("systemctl --user reset-failed batch-executor.*"),
+        ],
         status: words("systemctl --user --no-pager status batch-executor.service"),
         logs: words("journalctl --user --no-pager --lines 100 --unit batch-executor.service"),
         follow: "--follow",
@@ -66,7 +78,10 @@ pub(super) fn of_the_machine(daemon: &Daemon) -> Result<Plan, Failure> {
         seen: None,
         folder: None,
         start: vec![words("systemctl daemon-reload"), words(&format!("systemctl enable --now {unit}"))],
-        end: vec![words(&format!("systemctl disable --now {unit}"))],
+        end: vec![
+            words(&format!("systemctl disable --now {unit}")),
+            words(&format!("systemctl reset-failed batch-executor@{}.*", daemon.user)),
+        ],
         status: words(&format!("systemctl --no-pager status {unit}")),
         logs: words(&format!("journalctl --no-pager --lines 100 --unit {unit}")),
         follow: "--follow",
