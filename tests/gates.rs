@@ -280,7 +280,9 @@ fn what_cannot_be_read_is_open_and_is_said() {
         "sh",
     ];
     daemon.serve_by(&none);
-    daemon.run(&[shell("true")]);
+    daemon.ok(json!({"action": "start", "keep": true}));
+    daemon.ok(json!({"action": "add_batch", "tasks": [shell("true")]}));
+    daemon.wait();
     let status = daemon.ok(json!({"action": "status"}));
     assert_eq!(
         (&status["gates"][0]["open"], &status["gates"][0]["found"]),

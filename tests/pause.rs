@@ -291,6 +291,7 @@ fn what_is_tried_again_within_a_paused_batch_is_paused_and_keeps_its_delay() {
     let daemon = Daemon::start();
     let mut failing = shell("exit 1");
     failing["retry_delay"] = json!(3000);
+    failing["max_retries"] = json!(1);
     let batch = add(&daemon, &[shell("true"), failing, shell(TICKER)]);
     daemon.ok(json!({"action": "pause", "batch_id": batch}));
     daemon.ok(json!({"action": "cancel", "task_id": 1}));

@@ -44,6 +44,8 @@ struct Watched {
     /// When it is to be looked at next; none: whenever another is.
     due: Option<Instant>,
     is_looked_at: bool,
+    /// What it says is of now.
+    is_fresh: bool,
 }
 
 impl Executor {
@@ -95,18 +97,10 @@ impl Executor {
                 gate.is_looked_at = true;
                 looks.spawn(async move { (place, sources.read(&rule.rule).await) });
             }
-            tokio::select! {
-                Some(look) = looks.join_next() => {
-                    if let Ok((place, reading)) = look {
-                        watched[place].judge(&reading);
-                    }
-                }
-                () = next_look(&watched) => {}
-            }
             let verdict = self.publish(&watched);
             // Nothing is known before each has been looked at, but one that is closed is closed.
-            let all_looked_at = watched.iter().all(|gate| gate.verdict.is_some());
-            if told != Some(verdict) && (all_looked_at || verdict.is_some()) {
+            let is_known = verdict.is_some() || watched.iter().all(|gate| gate.is_fresh);
+            if told != Some(verdict) && is_known {
                 match self.obey(verdict, told, &mut shut).await {
                     Ok(()) => told = Some(verdict),
                     Err(ExecutorError::ShuttingDown) => return,
@@ -116,6 +110,14 @@ impl Executor {
                     }
                 }
             }
+            tokio::select! {
+                Some(look) = looks.join_next() => {
+                    if let Ok((place, reading)) = look {
+                        watched[place].judge(&reading);
+                    }
+                }
+                () = next_look(&watched) => {}
+            }
             // What was found is worth nothing by the time that something waits again, and nobody looks until then.
             let is_stale = watched.iter().any(|gate| gate.due.is_some_and(|due| due <= Instant::now()));
             let idle = !matters(&commits.borrow_and_update(), holds);
@@ -124,6 +126,7 @@ impl Executor {
                 self.inner.shut.send_replace(true);
                 self.set_cap().await;
                 told = Some(Some(Hold::Leave));
+                watched.iter_mut().for_each(|gate| gate.is_fresh = false);
             }
         }
     }
@@ -175,6 +178,7 @@ impl Watched {
             since: time::wall_ms(),
             due: None,
             is_looked_at: false,
+            is_fresh: false,
         }
     }
 
@@ -184,6 +188,7 @@ impl Watched {
 
     fn judge(&mut self, reading: &Reading) {
         self.is_looked_at = false;
+        self.is_fresh = true;
         let before = self.verdict.take();
         let was_open = before.as_ref().is_none_or(|verdict| verdict.open);
         let verdict = self.gate.rule.judge(reading, was_open, self.said_yes);

@@ -4,6 +4,7 @@
 //! [`Core::tick`], and takes the events.
 
 mod attempt;
+mod end;
 mod suspend;
 mod worker;
 
@@ -17,11 +18,11 @@ use nix::sys::signal::Signal;
 
 use super::Options;
 use super::environment::Environment;
-use super::groups::{self, Groups};
+use super::groups::Groups;
 use super::oom::OomKills;
 use super::pipes::{self, Read};
-use super::process::{is_dead, next_dead, signal_group};
-use super::protocol::{EndAnswer, How, Launch, LaunchWork};
+use super::process::{next_dead, signal_group};
+use super::protocol::{How, Launch, LaunchWork};
 use super::room::Room;
 use super::slots::SlotTable;
 use super::table::{Pipe, Running, Table, Timer};
@@ -222,59 +223,6 @@ impl Core {
     /// Whether nothing runs, workers without a task included.
     pub(super) fn is_idle(&self) -> bool {
         self.table.running.is_empty() && self.warm.workers.is_empty()
-    }
-
-    /// Ends attempts by order; none: all that run.
-    pub(super) fn end_all(
-        &mut self,
-        claims: Option<Vec<ClaimId>>,
-        order: Order,
-        grace_ms: i64,
-    ) -> Vec<(ClaimId, EndAnswer)> {
-        let claims = claims.unwrap_or_else(|| self.running_claims());
-        claims.into_iter().map(|claim| (claim, self.end(claim, order, grace_ms))).collect()
-    }
-
-    /// Ends an attempt by order.
-    fn end(&mut self, claim: ClaimId, order: Order, grace_ms: i64) -> EndAnswer {
-        self.listen(claim);
-        let Some(running) = self.table.running.get_mut(&claim) else {
-            let yielded = !self.take_back(Some(&[claim])).is_empty();
-            return if yielded {
-                EndAnswer::Yielded
-            } else if self.table.untaken.ended().contains(&claim) {
-                EndAnswer::Ended
-            } else {
-                EndAnswer::Unknown
-            };
-        };
-        let Some(pid) = running.pid else {
-            running.ordered(order);
-            self.simulated(claim);
-            return EndAnswer::Ordered;
-        };
-        if is_dead(pid) {
-            self.child_died();
-            // Where that was the reader of its secrets, its own process runs now.
-            let runs = self.table.running.get(&claim).is_some_and(|running| running.pid != Some(pid));
-            return if runs { self.end(claim, order, grace_ms) } else { EndAnswer::Ended };
-        }
-        running.ordered(order);
-        if running.suspension.lasts() {
-            running.suspension.end(time::monotonic_ms());
-            if let Some(group) = &running.group {
-                groups::freeze(group, false);
-            }
-        }
-        signal_group(pid, Signal::SIGTERM);
-        signal_group(pid, Signal::SIGCONT);
-        let kill = |running: &Running| running.kill_at.map(|at| (at, claim, Timer::Kill));
-        if let Some(earlier) = kill(running) {
-            self.timers.remove(&earlier);
-        }
-        running.kill_at(time::monotonic_ms().saturating_add(grace_ms.max(0)));
-        self.timers.extend(kill(running));
-        EndAnswer::Ordered
     }
 
     /// The milliseconds until [`Self::tick`] has something to do.
