@@ -111,11 +111,16 @@ impl Collector for Seen {
         let (sum_ms, count, buckets) = self.finished.run_times();
         let buckets: Vec<(f64, u64)> = buckets.collect();
         family
-            .new("attempt", "Run time of attempts since the daemon began", Some(&Unit::Seconds), MetricType::Histogram)?
+            .begin(
+                "attempt",
+                "Run time of attempts since the daemon began",
+                Some(&Unit::Seconds),
+                MetricType::Histogram,
+            )?
             .encode_histogram(sum_ms as f64 / 1000.0, count, &buckets, NO_EXEMPLARS)?;
         let started = [("", self.started_ms as f64 / 1000.0)];
         family.gauges("start_time", "When the daemon began, since 1970", Some(&Unit::Seconds), "", &started)?;
-        family.new("build", "The daemon's version", None, MetricType::Info)?.encode_info(&[("version", VERSION)])
+        family.begin("build", "The daemon's version", None, MetricType::Info)?.encode_info(&[("version", VERSION)])
     }
 }
 
@@ -138,7 +143,7 @@ impl Seen {
 struct Family<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl Family<'_, '_> {
-    fn new<'s>(
+    fn begin<'s>(
         &'s mut self,
         name: &'s str,
         help: &str,
@@ -161,7 +166,7 @@ impl Family<'_, '_> {
         label: &str,
         values: &[(&str, f64)],
     ) -> fmt::Result {
-        let mut metric = self.new(name, help, unit, MetricType::Gauge)?;
+        let mut metric = self.begin(name, help, unit, MetricType::Gauge)?;
         for (of, value) in values {
             if label.is_empty() {
                 metric.encode_gauge(value)?;
@@ -173,7 +178,7 @@ impl Family<'_, '_> {
     }
 
     fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) -> fmt::Result {
-        let mut metric = self.new(name, help, None, MetricType::Counter)?;
+        let mut metric = self.begin(name, help, None, MetricType::Counter)?;
         for (of, value) in values {
             metric.encode_family(&[(label, *of)])?.encode_counter(value, NO_EXEMPLAR)?;
         }
