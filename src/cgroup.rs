@@ -30,7 +30,7 @@ pub enum Wanted {
     #[default]
     Auto,
     Off,
-    /// A folder of the control groups that is for this home alone.
+    /// A folder of the control groups.
     At(PathBuf),
 }
 

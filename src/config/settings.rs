@@ -249,7 +249,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "cgroups",
-        allowed: "auto, off, or a folder of the control groups that is for this home alone",
+        allowed: "auto, off, or a folder of the control groups",
         description: "where each task gets a control group of its own",
         set: |s, text| text.parse().ok().map(|v| s.cgroups = v),
         get: |s| json!(s.cgroups.to_string()),

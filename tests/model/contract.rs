@@ -53,6 +53,8 @@ pub struct Task {
     pub status: Status,
     /// It does not start; where it ran when it was paused, it is suspended.
     pub paused: bool,
+    /// It was paused and runs to its end all the same, for it was stopped.
+    pub left: bool,
     /// Queued with a delay or a retry that does not come due while the test runs.
     pub parked: bool,
     pub max_retries: u32,
@@ -144,6 +146,7 @@ impl Model {
             priority,
             status: Status::Queued,
             paused: self.paused_batches.contains(&batch),
+            left: false,
             parked: delayed,
             max_retries,
             retry_count: 0,
@@ -181,6 +184,10 @@ impl Model {
         }
         if self.state == State::Running {
             (self.state, self.reason, self.deadline, self.paused) = (State::Stopping, Some(reason), false, None);
+        }
+        let running: Vec<i64> = self.of(Status::Running).collect();
+        for id in running {
+            self.task(id).left = true;
         }
         if !graceful {
             self.give_back();
@@ -226,7 +233,9 @@ impl Model {
     /// Whether the task had not ended and was not as it is to be.
     pub fn pause(&mut self, id: i64, on: bool) -> bool {
         let Some(task) = self.tasks.get_mut(&id).filter(|task| !task.status.is_ended()) else { return false };
-        std::mem::replace(&mut task.paused, on) != on
+        let changes = std::mem::replace(&mut task.paused, on) != on;
+        task.left &= !changes;
+        changes
     }
 
     /// Also what is added to it later.
@@ -240,7 +249,8 @@ impl Model {
 
     /// Whether a running task makes no progress.
     pub fn is_suspended(&self, id: i64) -> bool {
-        self.tasks[&id].paused || self.paused == Some(true)
+        let task = &self.tasks[&id];
+        (task.paused && !task.left) || self.paused == Some(true)
     }
 
     /// Why the executor is as it is.
@@ -259,7 +269,7 @@ impl Model {
             return false;
         }
         (task.status, task.parked, task.retry_count, task.interruptions) = (Status::Queued, false, 0, 0);
-        task.paused = false;
+        task.paused = self.paused_batches.contains(&task.batch);
         true
     }
 
@@ -304,6 +314,7 @@ impl Model {
         self.started.push(id);
         let task = self.task(id);
         task.status = Status::Running;
+        task.left = false;
         match task.kind {
             Kind::Instant { fails } if task.retry_count < fails => self.fail(id),
             Kind::Instant { .. } => self.close(id, "completed", Status::Completed),
