@@ -86,22 +86,36 @@ fn loss_text(night: &Night, loss: &Loss) -> String {
     format!("{}: {count} lost: {why}", day_and_time(loss.at, true))
 }
 
-/// A mark with what it is; one attempt leads to its task.
+/// A mark with what it is. One attempt leads to its task; of several, what did not complete has its share of the height.
 fn drawn(night: &Night, mark: &Mark, top: usize, line: usize) -> String {
     let span = &night.spans[mark.span];
     let width = (mark.right - mark.left).max(0.15);
-    let class = class(mark.outcome);
-    let said = if mark.count == 1 {
-        attempt_text(night, span)
-    } else {
-        format!("{} attempts from {}", mark.count, day_and_time(span.start, true))
+    let height = float(words::signed(line as u64)) - if line > 8 { 3.0 } else { 1.0 };
+    let top = float(words::signed(top as u64));
+    let rect = |class: &str, from: f64, height: f64| {
+        let left = mark.left;
+        format!(
+            "<rect class=\"{class}\" x=\"{left:.2}%\" y=\"{from:.1}\" width=\"{width:.2}%\" height=\"{height:.1}\"/>"
+        )
     };
-    let height = line - if line > 8 { 3 } else { 1 };
-    let rect = format!(
-        "<rect class=\"{class}\" x=\"{:.2}%\" y=\"{top}\" width=\"{width:.2}%\" height=\"{height}\"><title>{said}</title></rect>",
-        mark.left
-    );
-    if mark.count == 1 && width > 0.4 { format!("<a href=\"#task-{}\">{rect}</a>", span.task) } else { rect }
+    if mark.count == 1 {
+        let (shape, said) = (rect(class(mark.outcome), top, height), attempt_text(night, span));
+        return if width > 0.4 {
+            format!("<a href=\"#task-{}\"><title>{said}</title>{shape}</a>", span.task)
+        } else {
+            format!("<g><title>{said}</title>{shape}</g>")
+        };
+    }
+    let share = match (mark.others, mark.count) {
+        (0, _) => 0.0,
+        (others, count) => (height * f64::from(others) / f64::from(count)).max(1.5).min(height),
+    };
+    let completed = if share < height { rect("completed", top, height - share) } else { String::new() };
+    let others = if share > 0.0 { rect(class(mark.outcome), top + height - share, share) } else { String::new() };
+    let (count, others_said, begun) = (mark.count, mark.others, day_and_time(span.start, true));
+    format!(
+        "<g><title>{count} attempts from {begun}, {others_said} of them did not complete</title>{completed}{others}</g>"
+    )
 }
 
 fn attempt_text(night: &Night, span: &Span) -> String {
@@ -154,7 +168,7 @@ pub fn throughput(night: &Night, axis: &Axis) -> (String, String) {
 }
 
 fn rate(count: f64) -> String {
-    if count < 10.0 { format!("{count:.1}") } else { format!("{count:.0}") }
+    if count < 10.0 { format!("{count:.1}") } else { words::number(super::axis::whole(count.round())) }
 }
 
 fn columns_chart(

@@ -176,12 +176,12 @@ fn failure(body: &mut String, night: &Night, group: &Group, open: bool) {
     if group.count > 20 {
         let _ = write!(body, "and {} more", words::number(words::signed(group.count) - 20));
     }
-    let all =
-        if group.count > group.ids.len() as u64 { format!(" (the first {})", group.ids.len()) } else { String::new() };
+    let again = night.retry(group);
+    let is_part = group.count > group.ids.len() as u64 && !again.starts_with('-');
+    let part = if is_part { format!(" (the first {})", group.ids.len()) } else { String::new() };
     let _ = writeln!(
         body,
-        "</p>\n<p class=\"hint\">try them again{all}: <code>batch-executor retry {}</code></p></details>",
-        group.retry()
+        "</p>\n<p class=\"hint\">try them again{part}: <code class=\"command\">batch-executor retry {again}</code></p></details>"
     );
 }
 

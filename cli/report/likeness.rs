@@ -27,13 +27,6 @@ pub struct Group {
     pub example: Tail,
 }
 
-impl Group {
-    /// What `retry` takes: the ids, of many the first.
-    pub fn retry(&self) -> String {
-        self.ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-    }
-}
-
 /// The failures of a report.
 #[derive(Debug, Default)]
 pub struct Groups {

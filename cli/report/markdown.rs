@@ -66,7 +66,7 @@ fn failures(text: &mut String, night: &Night) {
             code(&group.line),
             block(&group.error),
             ids.join(", "),
-            group.retry()
+            night.retry(group)
         );
     }
     if groups.len() > MOST_GROUPS {

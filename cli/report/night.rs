@@ -8,7 +8,7 @@ use chrono::{DateTime, Local};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::likeness::{self, Groups};
+use super::likeness::{self, Group, Groups};
 use super::plain::{self, Tail};
 
 /// The most tasks that are listed.
@@ -205,6 +205,14 @@ impl Night {
     /// The name of a function.
     pub fn function(&self, place: usize) -> &str {
         &self.functions[place].name
+    }
+
+    /// The arguments of `retry` that try failures of a kind again.
+    pub fn retry(&self, group: &Group) -> String {
+        match (self.groups.by_size().len(), self.batches.first_key_value()) {
+            (1, Some((batch, _))) if self.batches.len() == 1 => format!("--filter-status failed --batch-id {batch}"),
+            _ => group.ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        }
     }
 
     /// The place of a function's sums.

@@ -51,7 +51,7 @@
     { title: "memory", column: PEAK, text: (task) => bytes(task[PEAK]), figure: true },
   ];
 
-  // What is searched in, made when something is searched for.
+  // What is searched in: made when the page stands, or when something is searched for before.
   let texts = null;
   const textsOf = () =>
     (texts ??= tasks.map((task) =>
@@ -186,21 +186,16 @@
     return row;
   };
   const triesOf = (task) => {
-    const table = make("table");
-    const head = make("tr");
-    for (const title of ["attempt", "started", "ran", "came to"]) head.append(make("th", "", title));
-    table.append(head);
-    task[TRIES].forEach(([start, end, outcome, cause, error], place) => {
-      const row = make("tr");
-      const started = make("td");
-      started.append(moment(start));
-      const cameTo = make("td", "", [outcome, cause].filter((said, at) => said && (at === 0 || said !== outcome)).join(": "));
-      if (error) cameTo.append(make("br"), make("code", "", error));
-      const took = start === null || end === null ? "–" : duration(end - start);
-      row.append(make("td", "", String(place + 1)), started, make("td", "", took), cameTo);
-      table.append(row);
-    });
-    return table;
+    const tries = make("ol", "tries");
+    for (const [start, end, outcome, cause, error] of task[TRIES]) {
+      const item = make("li");
+      const why = cause && cause !== outcome ? `: ${cause}` : "";
+      const after = end === null ? "" : ` after ${duration(end - start)}`;
+      item.append(moment(start), `, ${outcome}${start === null ? "" : after}${why}`);
+      if (error) item.append(make("br"), make("code", "", error));
+      tries.append(item);
+    }
+    return tries;
   };
   const show = (task) => {
     const close = make("button", "close", "close");
@@ -213,7 +208,7 @@
     facts.append(
       fact("task", String(task[ID])), fact("batch", String(task[BATCH])), fact("function", data.functions[task[FUNCTION]]),
       fact("state", make("span", `state ${task[STATUS]}`, task[STATUS])), fact("started", moment(task[STARTED])),
-      fact("waited", duration(task[WAITED])), fact("ran", duration(task[RAN])), fact("CPU", duration(task[CPU])),
+      fact("waited", duration(task[WAITED])), fact("ran", duration(task[RAN])), fact("CPU in all", duration(task[CPU])),
       fact("peak memory", bytes(task[PEAK])));
     dialog.replaceChildren(close, title, facts);
     if (task[SAID]) dialog.append(make("p", "said", task[SAID]));
@@ -245,4 +240,5 @@
   select();
   by(ID, false);
   follow();
+  setTimeout(textsOf, 100);
 })();

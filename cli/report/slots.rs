@@ -24,6 +24,8 @@ pub struct Mark {
     pub left: f64,
     pub right: f64,
     pub count: u32,
+    /// How many of them did not complete.
+    pub others: u32,
     /// Of several the most serious.
     pub outcome: Option<Outcome>,
     /// The first of them, by its place in the night's spans.
@@ -71,23 +73,25 @@ pub fn slots(spans: &[Span], axis: &Axis) -> Slots {
     for (place, (span, slot)) in spans.iter().zip(places).enumerate() {
         let Some(latest) = latest.get_mut(slot) else { continue };
         let (left, right) = (axis.place(span.start), axis.place(span.end));
+        let other = u32::from(span.outcome != Some(Outcome::Completed));
         if let Some(mark) = latest.map(|at| &mut marks[at])
             && right - mark.left < least
         {
             mark.right = mark.right.max(right);
             mark.count += 1;
+            mark.others += other;
             if seriousness(span.outcome) > seriousness(mark.outcome) {
                 mark.outcome = span.outcome;
             }
         } else {
             *latest = Some(marks.len());
-            marks.push(Mark { slot, left, right, count: 1, outcome: span.outcome, span: place });
+            marks.push(Mark { slot, left, right, count: 1, others: other, outcome: span.outcome, span: place });
         }
     }
     Slots { used, marks }
 }
 
-/// Of several attempts in one place the one with the highest is seen.
+/// Of those that did not complete the one with the highest gives its colour.
 fn seriousness(outcome: Option<Outcome>) -> u8 {
     match outcome {
         Some(Outcome::Failed) => 6,
@@ -180,14 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_to_be_seen_is_one_mark_that_shows_the_worst() {
+    fn what_is_too_short_to_be_seen_is_one_mark_that_says_how_many_did_not_complete() {
         let mut spans: Vec<Span> = (0..10_000).map(|n| span(n * 10, n * 10 + 10, Outcome::Completed)).collect();
         spans[5_000].outcome = Some(Outcome::Failed);
         let axis = Axis::new(spans.iter().map(|s| (s.start, s.end))).expect("work");
         let found = slots(&spans, &axis);
         assert!(found.marks.len() <= 1200, "{}", found.marks.len());
         assert_eq!(found.marks.iter().map(|mark| mark.count).sum::<u32>(), 10_000);
-        assert_eq!(found.marks.iter().filter(|mark| mark.outcome == Some(Outcome::Failed)).count(), 1);
+        let failed: Vec<_> = found.marks.iter().filter(|mark| mark.outcome == Some(Outcome::Failed)).collect();
+        assert_eq!(failed.iter().map(|mark| mark.others).collect::<Vec<_>>(), [1]);
         assert_eq!(ends(&spans, &axis).iter().map(|(good, bad)| good + bad).sum::<u32>(), 10_000);
     }
 
