@@ -19,6 +19,7 @@ need groff groff-base
 need shellcheck shellcheck
 need systemd-analyze systemd
 need systemd-socket-activate systemd
+need chromium chromium
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -225,7 +225,7 @@ pub fn histogram(name: &str, runs: &[u32]) -> String {
     let logarithm = |ms: i64| float(ms.max(1)).ln();
     let (from, to) = (logarithm(i64::from(least)), logarithm(i64::from(most)));
     let place = |ms: i64| if to > from { (logarithm(ms) - from) / (to - from) } else { 0.5 };
-    let mut bars = vec![0_u32; BARS];
+    let mut bars = [0_u32; BARS];
     for run in runs {
         let bar = super::axis::whole(place(i64::from(*run)) * float(words::signed(BARS as u64)));
         bars[usize::try_from(bar).unwrap_or(0).min(BARS - 1)] += 1;

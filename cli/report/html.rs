@@ -169,7 +169,7 @@ fn failure(body: &mut String, night: &Night, group: &Group, open: bool) {
     if !example.is_empty() && !group.error.contains(example) {
         let _ = write!(body, "<p class=\"note\">What task {first} wrote last:</p><pre>{}</pre>", markup(example));
     }
-    *body += "<p class=\"ids\">Tasks ";
+    *body += if group.count == 1 { "<p class=\"ids\">Task " } else { "<p class=\"ids\">Tasks " };
     for id in group.ids.iter().take(20) {
         let _ = write!(body, "<a href=\"#task-{id}\">{id}</a> ");
     }

@@ -60,11 +60,12 @@ fn failures(text: &mut String, night: &Night) {
         let more = if group.count > 10 { ", …" } else { "" };
         let _ = writeln!(
             text,
-            "\n### {} of {}: {}\n\n{}\n\nTasks {}{more}; try them again: `batch-executor retry {}`",
+            "\n### {} of {}: {}\n\n{}\n\n{} {}{more}; try them again: `batch-executor retry {}`",
             words::tasks(words::signed(group.count)),
             code(night.function(group.function)),
             code(&group.line),
             block(&group.error),
+            if group.count == 1 { "Task" } else { "Tasks" },
             ids.join(", "),
             night.retry(group)
         );

@@ -133,6 +133,8 @@ pub type Line = Task<Box<RawValue>>;
 struct Streams {
     stdout: String,
     stderr: String,
+    stdout_truncated: bool,
+    stderr_truncated: bool,
 }
 
 impl Night {
@@ -288,12 +290,15 @@ impl Night {
         let is_plain = attempts.len() < 2 && task.status == Status::Completed;
         let tries = if is_plain { &[] } else { attempts };
         let outputs = match (streams, &task.result) {
-            (Some(streams), _) => vec![("stdout", streams.stdout.as_str()), ("stderr", streams.stderr.as_str())],
-            (None, Some(result)) => vec![("result", result.get())],
+            (Some(streams), _) => vec![
+                ("stdout", streams.stdout.as_str(), streams.stdout_truncated),
+                ("stderr", streams.stderr.as_str(), streams.stderr_truncated),
+            ],
+            (None, Some(result)) => vec![("result", result.get(), false)],
             (None, None) => Vec::new(),
         };
-        let outputs = outputs.into_iter().filter(|(_, text)| !text.is_empty());
-        let outputs = outputs.map(|(stream, text)| (stream, self.kept(task.status, text))).collect();
+        let outputs = outputs.into_iter().filter(|(_, text, _)| !text.is_empty());
+        let outputs = outputs.map(|(stream, text, is_cut)| (stream, self.kept(task.status, text, is_cut))).collect();
         Row {
             task: task.task_id,
             batch: task.batch_id,
@@ -312,15 +317,25 @@ impl Night {
     }
 
     /// The end of an output, as far as there is room.
-    fn kept(&mut self, status: Status, text: &str) -> Tail {
+    fn kept(&mut self, status: Status, text: &str, is_cut: bool) -> Tail {
         let (most, room) = match status {
             Status::Failed | Status::Cancelled => (OUTPUT.0, &mut self.room.0),
             _ => (OUTPUT.1, &mut self.room.1),
         };
-        let tail = plain::tail(text, most.min(*room));
+        let mut tail = plain::tail(text, most.min(*room));
         *room = room.saturating_sub(tail.text.len());
+        if is_cut {
+            tail.before += left_out(text).unwrap_or(0);
+        }
         tail
     }
+}
+
+/// The bytes that a result says it has not, without those that say it: `… N bytes left out …` in a line.
+fn left_out(text: &str) -> Option<usize> {
+    let (begin, end) = ("\n… ", " bytes left out …\n");
+    let number = text.split_once(begin)?.1.split_once(end)?.0;
+    number.parse::<usize>().ok().map(|count| count.saturating_sub(begin.len() + number.len() + end.len()))
 }
 
 /// What a task came to, in a line: why it failed or waits, else the last that it wrote.
@@ -328,7 +343,9 @@ fn said(task: &Line, streams: Option<&Streams>) -> String {
     let is_open = matches!(task.status, Status::Queued | Status::Running);
     let why = if is_open { task.reason.as_deref() } else { task.error.as_deref() };
     let wrote = || streams.map(|s| if s.stdout.trim().is_empty() { &s.stderr } else { &s.stdout });
-    let said = why.or_else(|| wrote().map(String::as_str)).or(task.reason.as_deref()).unwrap_or_default();
+    let value = || if streams.is_none() { task.result.as_ref().map(|result| result.get()) } else { None };
+    let said =
+        why.or_else(|| wrote().map(String::as_str)).or_else(value).or(task.reason.as_deref()).unwrap_or_default();
     if said.trim().is_empty() { String::new() } else { plain::line(likeness::last_line(&plain::shown(said)), LINE) }
 }
 
@@ -378,4 +395,76 @@ pub fn time(text: Option<&String>) -> Option<i64> {
 #[expect(clippy::cast_possible_truncation, reason = "far below 2^53 ms")]
 pub fn ms(seconds: f64) -> i64 {
     (seconds * 1000.0).round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn task(id: TaskId, changes: Value) -> Line {
+        let mut task = json!({
+            "task_id": id, "batch_id": 1, "name": format!("t{id}"), "function": "f", "params": {}, "priority": "medium",
+            "status": "completed", "reason": null, "created_at": "2026-01-01T00:00:00.000Z",
+            "started_at": "2026-01-01T00:00:01.000Z", "finished_at": "2026-01-01T00:00:03.000Z", "execution_time": 2.0,
+            "wait_time": 1.0, "retry_count": 0, "max_retries": 3, "timeout": null, "retry_delay": 1.0,
+            "permanent_exit_codes": [], "interruptions": 0, "result": null, "error": null, "exit_code": 0, "signal": null,
+            "attempts": [{"attempt": 1, "started_at": "2026-01-01T00:00:01.000Z", "finished_at": "2026-01-01T00:00:03.000Z",
+                "outcome": "completed", "cause": null, "error": null, "exit_code": 0, "signal": null, "cpu_time": 0.5,
+                "max_rss": id}],
+        });
+        for (field, value) in changes.as_object().expect("an object") {
+            task[field] = value.clone();
+        }
+        serde_json::from_str(&task.to_string()).expect("a task")
+    }
+
+    #[test]
+    fn the_first_are_listed_and_the_sums_are_over_all() {
+        let mut night = Night::new(Local::now());
+        let many = i64::try_from(MOST_ROWS).expect("a count") + 5;
+        for id in 1..=many {
+            night.add(&task(id, json!({})));
+        }
+        night.finish();
+        assert_eq!((night.rows.len(), night.counts.total, night.counts.completed), (MOST_ROWS, many, many));
+        assert_eq!((night.functions[0].runs.len(), night.peak), (MOST_ROWS + 5, Some((many, many))));
+        assert_eq!((night.slowest.len(), night.slowest[0].task), (MOST_TOP, 1));
+    }
+
+    #[test]
+    fn outputs_have_room_and_those_of_failures_a_room_of_their_own() {
+        let mut night = Night::new(Local::now());
+        let long = "x".repeat(5000);
+        let result = json!({"exit_code": 0, "stdout": format!("a\n… 70 bytes left out …\n{long}"), "stderr": "",
+            "stdout_truncated": true, "stderr_truncated": false});
+        let listed = i64::try_from(OUTPUTS.1 / OUTPUT.1).expect("a count");
+        for id in 1..=listed + 1 {
+            night.add(&task(id, json!({"result": result})));
+        }
+        night.add(&task(listed + 2, json!({"result": result, "status": "failed", "error": "exit code 1"})));
+        let kept = |row: &Row| (row.outputs[0].1.text.len(), row.outputs[0].1.before);
+        let all = 1 + 70 + 5000;
+        assert_eq!(kept(&night.rows[0]), (OUTPUT.1, all - OUTPUT.1));
+        assert_eq!(kept(&night.rows[night.rows.len() - 2]), (0, all));
+        assert_eq!(kept(&night.rows[night.rows.len() - 1]), (OUTPUT.0, all - OUTPUT.0));
+    }
+
+    #[test]
+    fn each_attempt_is_a_span_and_each_cause_is_counted() {
+        let mut night = Night::new(Local::now());
+        let attempt = |number: u32, from: &str, to: &str, outcome: &str, cause: Option<&str>| {
+            json!({"attempt": number, "started_at": from, "finished_at": to, "outcome": outcome, "cause": cause, "error": null,
+                "exit_code": null, "signal": null, "cpu_time": null, "max_rss": null})
+        };
+        let [one, two, three] = ["2026-01-01T00:00:01.000Z", "2026-01-01T00:00:02.500Z", "2026-01-01T00:00:04.000Z"];
+        let attempts =
+            [attempt(1, one, two, "interrupted", Some("reboot")), attempt(2, three, three, "completed", None)];
+        night.add(&task(1, json!({"attempts": attempts, "retry_count": 1})));
+        let spans: Vec<_> = night.spans.iter().map(|s| (s.start - s.ready, s.end - s.start)).collect();
+        assert_eq!(spans, [(1000, 1500), (1500, 0)]);
+        let sum = &night.causes[&Cause::Reboot];
+        assert_eq!((sum.attempts, sum.lost_ms), (1, 1500));
+        assert_eq!((night.retries, night.tried_again, night.retried.len()), (1, (1, 1), 1));
+    }
 }

@@ -73,9 +73,9 @@ pub fn sentences(night: &Night) -> Vec<String> {
     if !losses.is_empty() {
         let lost: u32 = losses.iter().map(|loss| loss.count).sum();
         said.push(format!(
-            "It was interrupted {}, and {} were lost and begun again.",
+            "It was interrupted {}, and {} lost and begun again.",
             text::times(u32::try_from(losses.len()).unwrap_or(u32::MAX)),
-            plural(u64::from(lost), "attempt", "attempts")
+            plural(u64::from(lost), "attempt was", "attempts were")
         ));
     }
     let groups = night.groups.by_size();
@@ -83,6 +83,9 @@ pub fn sentences(night: &Night) -> Vec<String> {
         [] => {}
         [only] if only.count == 1 => said.push(format!("The failure: `{}`.", only.line)),
         [only] => said.push(format!("The failures are all alike: `{}`.", only.line)),
+        [first, ..] if first.count == 1 => {
+            said.push(format!("The failures are of {} kinds; one is: `{}`.", groups.len(), first.line));
+        }
         [first, ..] => said.push(format!(
             "The failures are of {} kinds; most often ({}): `{}`.",
             groups.len(),
