@@ -221,10 +221,13 @@ impl Runs {
     /// # Errors
     /// As [`html::framed`].
     pub fn page(&self) -> Result<String, Failure> {
+        let said = self.sentences();
+        let (first, rest) = said.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
         let mut body = format!(
-            "<header>\n<p class=\"kind\">Comparison</p>\n<h1>{}</h1>\n</header>\n<main>\n<section class=\"summary\">\n<p class=\"headline\">{}</p>\n<ul><li>{}</li><li>{}</li></ul>\n</section>\n",
+            "<header>\n<p class=\"kind\">Comparison</p>\n<h1>{}</h1>\n</header>\n<main>\n<section class=\"summary\">\n<p class=\"headline\">{}</p>\n<p>{}</p>\n<ul><li>{}</li><li>{}</li></ul>\n</section>\n",
             self.title(),
-            self.sentences().join(" "),
+            first,
+            rest.join(" "),
             self.one.sentence(),
             self.other.sentence()
         );
@@ -257,8 +260,10 @@ impl Runs {
 
 /// Name, what it came to in each run, and the error of the second, else of the first.
 fn cells((before, now): &(Option<Ran>, Option<Ran>)) -> (&str, String, String, &str) {
-    let came_to = |ran: &Option<Ran>| {
-        ran.as_ref().map_or_else(|| "–".to_owned(), |ran| format!("{} {}", words::duration(ran.run_ms), ran.status))
+    let came_to = |ran: &Option<Ran>| match ran {
+        None => "–".to_owned(),
+        Some(ran) if ran.status == Status::Completed => words::duration(ran.run_ms),
+        Some(ran) => format!("{} {}", words::duration(ran.run_ms), ran.status),
     };
     let either = now.iter().chain(before.iter());
     let name = either.clone().map(|ran| ran.name.as_str()).next().unwrap_or_default();

@@ -1,24 +1,25 @@
 //! How it went, in sentences: the same for the page and for Markdown. A piece between backticks is code.
 
-use batch_executor::protocol::Counts;
+use std::collections::BTreeSet;
+
+use batch_executor::protocol::{BatchInfo, Counts};
 use batch_executor::task::{Cause, Outcome};
 
 use super::axis::{day_and_time, float, local};
 use super::night::{Function, MOST_ROWS, Night};
-use super::slots;
+use super::{plain, slots};
 use crate::views::text;
 
-/// The report's title.
+/// The report's title: the name of the batch, of several the one that all have.
 pub fn title(night: &Night) -> String {
-    let name = |(id, info): (&i64, &Option<batch_executor::protocol::BatchInfo>)| {
-        let name = info.as_ref().and_then(|info| info.name.as_deref()).unwrap_or_default();
-        if name.is_empty() { format!("batch {id}") } else { super::plain::line(name, 80) }
-    };
-    match night.batches.len() {
-        0 => "nothing".to_owned(),
-        1 => night.batches.iter().map(name).collect(),
-        2 => night.batches.iter().map(name).collect::<Vec<_>>().join(" and "),
-        more => format!("{more} batches"),
+    let name = |info: &Option<BatchInfo>| info.as_ref().and_then(|info| info.name.clone()).unwrap_or_default();
+    let names: BTreeSet<String> = night.batches.values().map(name).collect();
+    let shared = names.first().filter(|name| names.len() == 1 && !name.is_empty()).map(|name| plain::line(name, 80));
+    match (night.batches.len(), night.batches.first_key_value(), shared) {
+        (1, _, Some(name)) => name,
+        (1, Some((id, _)), None) => format!("batch {id}"),
+        (more, _, Some(name)) => format!("{name} ({more} batches)"),
+        (more, ..) => format!("{more} batches"),
     }
 }
 
