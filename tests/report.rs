@@ -113,6 +113,42 @@ fn the_page_draws_itself_and_runs_nothing_that_a_task_wrote() {
     assert!(dialog.contains("interrupted") && dialog.contains("the process that owns the tasks died"), "{dialog}");
 }
 
+/// What a user does with the list; what came of it is in `#seen`.
+const HANDS: &str = include_str!("report/hands.js");
+
+#[test]
+fn the_list_is_searched_sorted_and_opened() {
+    let daemon = Daemon::start();
+    let task = |n: i64| json!({"name": format!("t{n}"), "function": "simulate", "params": {"duration": 0, "fail": n % 100 == 3}, "max_retries": 0});
+    daemon.ok(json!({"action": "add_batch", "tasks": (1..=300).map(task).collect::<Vec<_>>()}));
+    daemon.ok(json!({"action": "start"}));
+    daemon.wait();
+    let source = stdout(&daemon.cli(&["report", "-o", "-"]));
+    let nonce = between(&source, "script-src 'nonce-", "'");
+    let page = daemon.work().join("used.html");
+    let used = source.replace("</body>", &format!("<script nonce=\"{nonce}\">{HANDS}</script></body>"));
+    std::fs::write(&page, used).expect("a page");
+    let document = opened(&daemon, &page, "");
+    let seen: Vec<&str> = between(&document, "id=\"seen\">", "</p>").split("; ").collect();
+    let expected = [
+        "few rows: true",
+        // t7 and t70 to t79.
+        "11 of 300 tasks",
+        "3 of 300 tasks",
+        "0 of 300 tasks",
+        "300 tasks",
+        "t1,t10",
+        "t99,t98",
+        "3 of 300 tasks",
+        "t3,t203",
+        "true t3 #task-3",
+        "false ",
+        "true t3 #task-3",
+        "false task-999 is not listed",
+    ];
+    assert_eq!(seen, expected);
+}
+
 #[test]
 fn markdown_for_chats() {
     let daemon = Daemon::start();

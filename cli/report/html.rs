@@ -11,7 +11,7 @@ use super::axis::{Axis, day_and_time};
 use super::likeness::Group;
 use super::night::{Function, Night, Row, Top};
 use super::plain::markup;
-use super::{chart, words};
+use super::{chart, slots, words};
 use crate::failure::Failure;
 
 const STYLE: &str = include_str!("page.css");
@@ -112,7 +112,12 @@ fn header(night: &Night) -> String {
 }
 
 fn when(body: &mut String, night: &Night, axis: &Axis) {
-    *body += "<section id=\"when\">\n<h2>Who ran when</h2>\n<p class=\"legend\">";
+    let (used, drawn) = (words::most_at_once(night), words::signed(slots::MOST_SLOTS as u64));
+    let part = if used > drawn { format!("the first {drawn} of {} slots", words::number(used)) } else { String::new() };
+    let _ = write!(
+        body,
+        "<section id=\"when\">\n<h2>Who ran when <span class=\"note\">{part}</span></h2>\n<p class=\"legend\">"
+    );
     let seen = |class: &str| night.spans.iter().any(|span| chart::class(span.outcome) == class);
     for (class, label) in [
         ("completed", "completed"),

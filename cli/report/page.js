@@ -94,6 +94,7 @@
     order();
     const listed = tasks.length < data.total ? `the first ${number(tasks.length)} of ${tasksOf(data.total)}` : tasksOf(tasks.length);
     element("found").textContent = shown.length === tasks.length ? listed : `${number(shown.length)} of ${listed}`;
+    element("table").setAttribute("aria-rowcount", shown.length + 1);
     list.scrollTop = 0;
     draw();
   };
@@ -102,11 +103,11 @@
   const rows = element("rows");
   const small = matchMedia("(max-width: 640px)");
   const height = () => (small.matches ? 58 : 32);
-  const rowOf = (place) => {
+  const rowOf = (place, index) => {
     const task = tasks[place];
     const row = make("div", `row ${task[STATUS]}`);
     row.setAttribute("role", "row");
-    row.setAttribute("aria-rowindex", place + 2);
+    row.setAttribute("aria-rowindex", index + 2);
     for (const { column, text, figure } of columns) {
       const cell = make("div", `cell c${column}${figure ? " figure" : ""}`);
       cell.setAttribute("role", "cell");
@@ -131,7 +132,7 @@
     const first = Math.max(0, Math.floor(list.scrollTop / each) - 8);
     const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / each) + 8);
     rows.replaceChildren(...shown.slice(first, last).map((place, at) => {
-      const row = rowOf(place);
+      const row = rowOf(place, first + at);
       row.style.top = `${(first + at) * each}px`;
       return row;
     }));
@@ -178,6 +179,14 @@
 
   // One task, as a dialog; its address is #task-ID.
   const dialog = element("task");
+  const forget = () => {
+    if (!dialog.open) history.replaceState(null, "", location.pathname + location.search);
+  };
+  const leave = () => {
+    dialog.close();
+    // At once, not with the event: the same link may lead here again before that.
+    forget();
+  };
   const fact = (name, value) => {
     const row = make("div");
     const text = make("dd");
@@ -200,7 +209,7 @@
   const show = (task) => {
     const close = make("button", "close", "close");
     close.type = "button";
-    close.addEventListener("click", () => dialog.close());
+    close.addEventListener("click", leave);
     const title = make("h2", "", task[NAME]);
     title.id = "task-title";
     title.dir = "auto";
@@ -230,11 +239,12 @@
   };
   const follow = () => {
     const task = byId.get(Number(/^#task-(\d+)$/.exec(location.hash)?.[1]));
-    if (task) show(task);
-    else if (location.hash.startsWith("#task-")) element("found").textContent = `${location.hash.slice(1)} is not listed`;
+    if (task) return show(task);
+    if (dialog.open) dialog.close();
+    if (location.hash.startsWith("#task-")) element("found").textContent = `${location.hash.slice(1)} is not listed`;
   };
-  dialog.addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", forget);
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) leave(); });
   addEventListener("hashchange", follow);
 
   select();

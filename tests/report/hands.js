@@ -1,0 +1,41 @@
+"use strict";
+const get = (id) => document.getElementById(id);
+const dialog = get("task");
+const seen = [];
+const pause = () => new Promise((resolve) => setTimeout(resolve, 100));
+const enter = (id, value) => {
+  get(id).value = value;
+  get(id).dispatchEvent(new Event("input"));
+  seen.push(get("found").textContent);
+};
+const names = () => [...document.querySelectorAll(".row .c2")].slice(0, 2).map((cell) => cell.textContent).join(",");
+const open = async (id) => {
+  document.querySelector(`.ids a[href="#task-${id}"]`).click();
+  await pause();
+  seen.push(`${dialog.open} ${dialog.querySelector("h2").textContent} ${location.hash}`);
+};
+addEventListener("error", (event) => seen.push(event.message));
+(async () => {
+  seen.push(`few rows: ${document.querySelectorAll(".row").length < 60}`);
+  enter("search", "T7 ");
+  enter("search", "simulated FAILURE");
+  enter("search", "nowhere");
+  enter("search", "");
+  document.querySelectorAll("#head button")[1].click();
+  seen.push(names());
+  document.querySelectorAll("#head button")[1].click();
+  seen.push(names());
+  enter("status", "failed");
+  seen.push(names());
+  await open(3);
+  dialog.querySelector(".close").click();
+  seen.push(`${dialog.open} ${location.hash}`);
+  await open(3);
+  location.hash = "#task-999";
+  await pause();
+  seen.push(`${dialog.open} ${get("found").textContent}`);
+  const list = document.createElement("p");
+  list.id = "seen";
+  list.textContent = seen.join("; ");
+  document.body.append(list);
+})();
