@@ -119,7 +119,10 @@ const HANDS: &str = include_str!("report/hands.js");
 #[test]
 fn the_list_is_searched_sorted_and_opened() {
     let daemon = Daemon::start();
-    let task = |n: i64| json!({"name": format!("t{n}"), "function": "simulate", "params": {"duration": 0, "fail": n % 100 == 3}, "max_retries": 0});
+    let task = |n: i64| {
+        let params = json!({"duration": 0, "fail": n % 100 == 3});
+        json!({"name": format!("t{n}"), "function": "simulate", "params": params, "max_retries": 0})
+    };
     daemon.ok(json!({"action": "add_batch", "tasks": (1..=300).map(task).collect::<Vec<_>>()}));
     daemon.ok(json!({"action": "start"}));
     daemon.wait();
@@ -172,7 +175,10 @@ fn markdown_for_chats() {
 fn two_runs_compared() {
     let daemon = Daemon::start();
     let tasks = |first: bool| {
-        let task = |name: &str, duration: f64, fail: bool| json!({"name": name, "function": "simulate", "params": {"duration": duration, "fail": fail}, "max_retries": 0});
+        let task = |name: &str, duration: f64, fail: bool| {
+            let params = json!({"duration": duration, "fail": fail});
+            json!({"name": name, "function": "simulate", "params": params, "max_retries": 0})
+        };
         let (slow, fast) = if first { (0.0, 0.6) } else { (0.6, 0.0) };
         let only = if first { "gone" } else { "new" };
         json!([

@@ -45,12 +45,14 @@ pub fn timeline(night: &Night, axis: &Axis) -> String {
     }
     let mut svg = opened("slots", bottom + FOOT, "Who ran when", &said);
     svg += "<defs><pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">\
-            <rect class=\"hatch-ground\" width=\"6\" height=\"6\"/><rect class=\"hatch-line\" width=\"2.5\" height=\"6\"/></pattern></defs>";
+            <rect class=\"hatch-ground\" width=\"6\" height=\"6\"/>\
+             <rect class=\"hatch-line\" width=\"2.5\" height=\"6\"/></pattern></defs>";
     for piece in axis.pieces.iter().filter(|piece| piece.is_break) {
         let width = piece.right - piece.left;
         let _ = write!(
             svg,
-            "<rect class=\"break\" x=\"{:.2}%\" y=\"{HEAD}\" width=\"{width:.2}%\" height=\"{}\"><title>nothing ran for {}, from {} to {}</title></rect>",
+            "<rect class=\"break\" x=\"{:.2}%\" y=\"{HEAD}\" width=\"{width:.2}%\" height=\"{}\">\
+             <title>nothing ran for {}, from {} to {}</title></rect>",
             piece.left,
             bottom - HEAD,
             words::duration(piece.to - piece.from),
@@ -210,7 +212,8 @@ fn labels(axis: &Axis, top: usize) -> String {
         let y = top + 13;
         let _ = write!(
             svg,
-            "<line class=\"ground\" x1=\"{place:.2}%\" x2=\"{place:.2}%\" y1=\"{top}\" y2=\"{}\"/><text x=\"{place:.2}%\" dx=\"3\" y=\"{y}\">{text}</text>",
+            "<line class=\"ground\" x1=\"{place:.2}%\" x2=\"{place:.2}%\" y1=\"{top}\" y2=\"{}\"/>\
+             <text x=\"{place:.2}%\" dx=\"3\" y=\"{y}\">{text}</text>",
             top + 5
         );
     }
@@ -242,7 +245,8 @@ pub fn histogram(name: &str, runs: &[u32]) -> String {
         let between = [at(bar), at(bar + 1)].map(|ms| words::duration(super::axis::whole(ms.round())));
         let _ = write!(
             svg,
-            "<rect class=\"bar\" x=\"{:.2}%\" y=\"{:.1}\" width=\"{:.2}%\" height=\"{height:.1}\"><title>{}: {} to {}</title></rect>",
+            "<rect class=\"bar\" x=\"{:.2}%\" y=\"{:.1}\" width=\"{:.2}%\" height=\"{height:.1}\">\
+             <title>{}: {} to {}</title></rect>",
             width * float(words::signed(bar as u64)),
             48.0 - height,
             width - 0.6,
@@ -254,7 +258,9 @@ pub fn histogram(name: &str, runs: &[u32]) -> String {
     let half = place(median) * 100.0;
     let _ = write!(
         svg,
-        "<line class=\"median\" x1=\"{half:.2}%\" x2=\"{half:.2}%\" y1=\"0\" y2=\"48\"/><line class=\"ground\" x1=\"0\" x2=\"100%\" y1=\"48\" y2=\"48\"/><text x=\"0\" y=\"62\">{first}</text><text x=\"100%\" y=\"62\" text-anchor=\"end\">{last}</text>"
+        "<line class=\"median\" x1=\"{half:.2}%\" x2=\"{half:.2}%\" y1=\"0\" y2=\"48\"/>\
+         <line class=\"ground\" x1=\"0\" x2=\"100%\" y1=\"48\" y2=\"48\"/><text x=\"0\" y=\"62\">{first}</text>\
+         <text x=\"100%\" y=\"62\" text-anchor=\"end\">{last}</text>"
     );
     svg + "</svg>"
 }

@@ -224,7 +224,9 @@ impl Runs {
         let said = self.sentences();
         let (first, rest) = said.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
         let mut body = format!(
-            "<header>\n<p class=\"kind\">Comparison</p>\n<h1>{}</h1>\n</header>\n<main>\n<section class=\"summary\">\n<p class=\"headline\">{}</p>\n<p>{}</p>\n<ul><li>{}</li><li>{}</li></ul>\n</section>\n",
+            "<header>\n<p class=\"kind\">Comparison</p>\n<h1>{}</h1>\n</header>\n<main>\n\
+             <section class=\"summary\">\n<p class=\"headline\">{}</p>\n<p>{}</p>\n<ul><li>{}</li><li>{}</li>\
+             </ul>\n</section>\n",
             self.title(),
             first,
             rest.join(" "),
@@ -234,7 +236,8 @@ impl Runs {
         for list in &self.lists {
             let _ = write!(
                 body,
-                "<section>\n<h2>{} <span class=\"note\">{}</span></h2>\n<table><thead><tr><th>task</th><th class=\"figure\">first</th><th class=\"figure\">second</th></tr></thead><tbody>\n",
+                "<section>\n<h2>{} <span class=\"note\">{}</span></h2>\n<table><thead><tr><th>task</th>\
+                 <th class=\"figure\">first</th><th class=\"figure\">second</th></tr></thead><tbody>\n",
                 list.title,
                 list.pairs.len()
             );
@@ -243,7 +246,8 @@ impl Runs {
                 let line = if line.is_empty() { String::new() } else { format!("<br><code>{}</code>", markup(line)) };
                 let _ = writeln!(
                     body,
-                    "<tr><td><bdi>{}</bdi>{line}</td><td class=\"figure\">{first}</td><td class=\"figure\">{second}</td></tr>",
+                    "<tr><td><bdi>{}</bdi>{line}</td><td class=\"figure\">{first}</td><td class=\"figure\">{second}\
+                     </td></tr>",
                     markup(name)
                 );
             }

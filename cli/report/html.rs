@@ -74,7 +74,9 @@ fn nonce() -> io::Result<String> {
 fn header(night: &Night) -> String {
     let made = night.made.timestamp_millis();
     let mut body = format!(
-        "<header>\n<p class=\"kind\">Report</p>\n<h1>{}</h1>\n<p class=\"made\">made {} <span class=\"zone\">(UTC{})</span></p>\n</header>\n<main>\n<section class=\"summary\">\n<p class=\"headline\">{}</p>\n<p>",
+        "<header>\n<p class=\"kind\">Report</p>\n<h1>{}</h1>\n<p class=\"made\">made {} \
+         <span class=\"zone\">(UTC{})</span></p>\n</header>\n<main>\n<section class=\"summary\">\n\
+         <p class=\"headline\">{}</p>\n<p>",
         markup(&words::title(night)),
         time(made),
         night.made.format("%:z"),
@@ -162,7 +164,8 @@ fn failures(body: &mut String, night: &Night) {
 fn failure(body: &mut String, night: &Night, group: &Group, open: bool) {
     let _ = write!(
         body,
-        "<details class=\"group\"{}><summary><b>{}</b> <span class=\"function\">{}</span> <code>{}</code></summary>\n<pre>{}</pre>\n",
+        "<details class=\"group\"{}><summary><b>{}</b> <span class=\"function\">{}</span> <code>{}</code>\
+         </summary>\n<pre>{}</pre>\n",
         if open { " open" } else { "" },
         words::number(words::signed(group.count)),
         markup(night.function(group.function)),
@@ -186,7 +189,8 @@ fn failure(body: &mut String, night: &Night, group: &Group, open: bool) {
     let part = if is_part { format!(" (the first {})", group.ids.len()) } else { String::new() };
     let _ = writeln!(
         body,
-        "</p>\n<p class=\"hint\">try them again{part}: <code class=\"command\">batch-executor retry {again}</code></p></details>"
+        "</p>\n<p class=\"hint\">try them again{part}: <code class=\"command\">batch-executor retry {again}</code>\
+         </p></details>"
     );
 }
 
@@ -257,12 +261,14 @@ fn tops(body: &mut String, night: &Night) {
 fn top(body: &mut String, night: &Night, title: &str, figure: &str, tops: &[Top], text: impl Fn(&Top) -> String) {
     let _ = write!(
         body,
-        "<div><h2>{title}</h2>\n<table><thead><tr><th>task</th><th>name</th><th class=\"figure\">{figure}</th></tr></thead><tbody>\n"
+        "<div><h2>{title}</h2>\n<table><thead><tr><th>task</th><th>name</th><th class=\"figure\">{figure}</th></tr>\
+         </thead><tbody>\n"
     );
     for task in tops {
         let _ = writeln!(
             body,
-            "<tr><td><a href=\"#task-{0}\">{0}</a></td><td><bdi>{1}</bdi> <span class=\"function\">{2}</span></td><td class=\"figure\">{3}</td></tr>",
+            "<tr><td><a href=\"#task-{0}\">{0}</a></td><td><bdi>{1}</bdi> <span class=\"function\">{2}</span></td>\
+             <td class=\"figure\">{3}</td></tr>",
             task.task,
             markup(&task.name),
             markup(night.function(task.function)),
@@ -276,11 +282,13 @@ fn interruptions(body: &mut String, night: &Night) {
     if night.causes.is_empty() {
         return;
     }
-    *body += "<section id=\"causes\">\n<h2>Ended from outside</h2>\n<table><thead><tr><th>cause</th><th class=\"figure\">attempts</th><th class=\"figure\">time lost</th></tr></thead><tbody>\n";
+    *body += "<section id=\"causes\">\n<h2>Ended from outside</h2>\n<table><thead><tr><th>cause</th>\
+     <th class=\"figure\">attempts</th><th class=\"figure\">time lost</th></tr></thead><tbody>\n";
     for (cause, sum) in &night.causes {
         let _ = writeln!(
             body,
-            "<tr><td>{} <span class=\"function\">{cause}</span></td><td class=\"figure\">{}</td><td class=\"figure\">{}</td></tr>",
+            "<tr><td>{} <span class=\"function\">{cause}</span></td><td class=\"figure\">{}</td>\
+             <td class=\"figure\">{}</td></tr>",
             words::cause(*cause),
             words::number(words::signed(sum.attempts)),
             words::duration(sum.lost_ms)

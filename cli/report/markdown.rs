@@ -29,7 +29,8 @@ fn functions(text: &mut String, night: &Night) {
     if night.functions.is_empty() {
         return;
     }
-    *text += "\n## By function\n\n| function | tasks | median | 90 % | longest | CPU | peak memory |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |\n";
+    *text += "\n## By function\n\n| function | tasks | median | 90 % | longest | CPU | peak memory |\n\
+     | --- | --- | ---: | ---: | ---: | ---: | ---: |\n";
     for function in words::by_work(night).into_iter().take(MOST_FUNCTIONS) {
         let time = |percent| words::percentile(&function.runs, percent).map_or_else(|| "–".to_owned(), words::duration);
         let _ = writeln!(

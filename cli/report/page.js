@@ -92,7 +92,8 @@
       shown.push(place);
     }
     order();
-    const listed = tasks.length < data.total ? `the first ${number(tasks.length)} of ${tasksOf(data.total)}` : tasksOf(tasks.length);
+    const all = tasksOf(data.total);
+    const listed = tasks.length < data.total ? `the first ${number(tasks.length)} of ${all}` : all;
     element("found").textContent = shown.length === tasks.length ? listed : `${number(shown.length)} of ${listed}`;
     element("table").setAttribute("aria-rowcount", shown.length + 1);
     list.scrollTop = 0;
@@ -145,7 +146,9 @@
     head.setAttribute("role", "columnheader");
     const button = make("button", "", title);
     button.type = "button";
-    button.addEventListener("click", () => by(column, sort.column === column ? !sort.down : [STARTED, ID, NAME, STATUS, SAID].indexOf(column) < 0));
+    // Of what is counted the most comes first.
+    const isCounted = [WAITED, RAN, CPU, PEAK].includes(column);
+    button.addEventListener("click", () => by(column, sort.column === column ? !sort.down : isCounted));
     head.append(button);
     return head;
   });
@@ -179,12 +182,9 @@
 
   // One task, as a dialog; its address is #task-ID.
   const dialog = element("task");
-  const forget = () => {
-    if (!dialog.open) history.replaceState(null, "", location.pathname + location.search);
-  };
+  const forget = () => history.replaceState(null, "", location.pathname + location.search);
   const leave = () => {
     dialog.close();
-    // At once, not with the event: the same link may lead here again before that.
     forget();
   };
   const fact = (name, value) => {
@@ -243,9 +243,15 @@
     if (dialog.open) dialog.close();
     if (location.hash.startsWith("#task-")) element("found").textContent = `${location.hash.slice(1)} is not listed`;
   };
-  dialog.addEventListener("close", forget);
+  // Not with the event `close`, which may come when another task has been opened.
+  dialog.addEventListener("cancel", forget);
   dialog.addEventListener("click", (event) => { if (event.target === dialog) leave(); });
   addEventListener("hashchange", follow);
+  document.addEventListener("click", (event) => {
+    // Where the address is there already, following the link changes nothing.
+    const link = event.target.closest("a");
+    if (link && link.getAttribute("href") === location.hash) follow();
+  });
 
   select();
   by(ID, false);

@@ -2,7 +2,8 @@
 const get = (id) => document.getElementById(id);
 const dialog = get("task");
 const seen = [];
-const pause = () => new Promise((resolve) => setTimeout(resolve, 100));
+// Heard after the page has heard it.
+const followed = () => new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
 const enter = (id, value) => {
   get(id).value = value;
   get(id).dispatchEvent(new Event("input"));
@@ -10,8 +11,9 @@ const enter = (id, value) => {
 };
 const names = () => [...document.querySelectorAll(".row .c2")].slice(0, 2).map((cell) => cell.textContent).join(",");
 const open = async (id) => {
+  const there = followed();
   document.querySelector(`.ids a[href="#task-${id}"]`).click();
-  await pause();
+  await there;
   seen.push(`${dialog.open} ${dialog.querySelector("h2").textContent} ${location.hash}`);
 };
 addEventListener("error", (event) => seen.push(event.message));
@@ -31,8 +33,9 @@ addEventListener("error", (event) => seen.push(event.message));
   dialog.querySelector(".close").click();
   seen.push(`${dialog.open} ${location.hash}`);
   await open(3);
+  const there = followed();
   location.hash = "#task-999";
-  await pause();
+  await there;
   seen.push(`${dialog.open} ${get("found").textContent}`);
   const list = document.createElement("p");
   list.id = "seen";
