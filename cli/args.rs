@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
-    logs, man, metrics, pause, results, retry, run, selftest, service, show, start, status, stop, update, wait,
+    logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, update, wait,
 };
 use crate::failure::Failure;
 
@@ -94,6 +94,8 @@ pub enum Command {
     Update(update::UpdateArgs),
     /// Write the results to a file
     Export(export::ExportArgs),
+    /// How it went: one page with charts, failures and all tasks; or Markdown
+    Report(report::ReportArgs),
     /// Copy the queue to a file, while it is in use
     Backup(backup::BackupArgs),
     /// Remove tasks that have ended

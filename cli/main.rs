@@ -12,6 +12,7 @@ mod logging;
 mod mcp;
 mod params;
 mod quoting;
+mod report;
 mod request_key;
 mod screen;
 mod tasks_file;

@@ -243,6 +243,7 @@ fn help() {
         "logs",
         "update",
         "export",
+        "report",
         "backup",
         "clear",
         "cancel",

@@ -15,7 +15,8 @@ const WHOLE: &[&str] = &["src/queue/read/health.rs", "src/queue/salvage/fill.rs"
 const SMALL: &[&str] =
     &["tally", "executor", "clock", "sqlite_sequence", "j", "wanted", "json_each", "suspect", "cause_tally"];
 /// Indexes of what is open: bounded by what runs and is claimed, or read in order up to a limit.
-const OPEN: &[&str] = &["task_ready", "task_waiting", "task_waiting_id", "task_claimed", "task_running"];
+const OPEN: &[&str] =
+    &["batch_paused", "task_ready", "task_waiting", "task_waiting_id", "task_claimed", "task_running"];
 /// What may be sorted: a batch that is smaller than the queue is long.
 const SORTED: &[&str] = &["INDEXED BY task_batch WHERE batch_id = ?1 AND state = 0"];
 

@@ -32,6 +32,7 @@ if [ "${1-}" = packages ]; then
     need debootstrap debootstrap
     need wget wget
 fi
+need chromium chromium
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use batch_executor::client::Answer;
 use batch_executor::protocol::Exported;
 use clap::Args;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::args::insert;
 use crate::context::{Context, data};
@@ -91,12 +92,26 @@ pub fn format_of(file: &str) -> Option<&'static str> {
     }
 }
 
-/// The daemon writes a file, this program copies it: neither holds it in memory, and a reader that
-/// takes all night holds up nothing. The file is in the home, which both see alike.
+/// Copies the export to standard output.
 ///
 /// # Errors
 /// What [`Failure`] says.
-pub fn to_stdout(context: &Context, mut request: Map<String, serde_json::Value>) -> Result<(), Failure> {
+pub fn to_stdout(context: &Context, request: Map<String, Value>) -> Result<(), Failure> {
+    let (mut file, answer) = written(context, request)?;
+    let mut out = Screen::out();
+    io::copy(&mut file, out.data())?;
+    out.flush()?;
+    drop(out);
+    context.warn(answer.response.warnings.as_deref().unwrap_or_default());
+    Ok(())
+}
+
+/// The daemon writes a file, this program reads it: neither holds it in memory, and a reader that
+/// takes all night holds up nothing. The file is in the home, which both see alike, and has no name any more.
+///
+/// # Errors
+/// What [`Failure`] says.
+pub fn written(context: &Context, mut request: Map<String, Value>) -> Result<(File, Answer), Failure> {
     context.client()?.connection()?;
     let unusable = |error: &io::Error| Failure::file("write in", &context.home.root().to_string_lossy(), error);
     let folder =
@@ -104,12 +119,7 @@ pub fn to_stdout(context: &Context, mut request: Map<String, serde_json::Value>)
     request.insert("output_file".to_owned(), json!(folder.path().join("export").to_string_lossy()));
     let answer = context.ask("export", request)?;
     let exported: Exported = data(&answer)?;
-    let mut file = File::open(&exported.file).map_err(|error| Failure::file("read", &exported.file, &error))?;
+    let file = File::open(&exported.file).map_err(|error| Failure::file("read", &exported.file, &error))?;
     folder.close().map_err(|error| unusable(&error))?;
-    let mut out = Screen::out();
-    io::copy(&mut file, out.data())?;
-    out.flush()?;
-    drop(out);
-    context.warn(answer.response.warnings.as_deref().unwrap_or_default());
-    Ok(())
+    Ok((file, answer))
 }

@@ -21,6 +21,7 @@ pub mod man;
 pub mod metrics;
 pub mod pause;
 pub mod read_secrets;
+pub mod report;
 pub mod results;
 pub mod retry;
 pub mod run;
@@ -57,6 +58,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Logs(args) => logs::run(&context()?, &args),
         Command::Update(args) => update::run(&context()?, &args),
         Command::Export(args) => export::run(&context()?, &args),
+        Command::Report(args) => report::run(&context()?, &args),
         Command::Backup(args) => backup::run(&context()?, &args),
         Command::Clear(args) => clear::run(&context()?, &args),
         Command::Metrics(args) => metrics::run(&context()?, &args),
