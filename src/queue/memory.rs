@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 
 use super::error::QueueError;
 use super::finished::Finished;
+use super::ops::control::next_due;
 use super::ops::insert::Recent;
 use super::outside::{Causes, Kills};
 use super::state::{State, Tally};
@@ -96,9 +97,7 @@ impl Memory {
             contexts: BTreeMap::new(),
             recent: Recent::load(connection).await?,
             ahead: BTreeSet::new(),
-            next_due: sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1")
-                .fetch_one(&mut *connection)
-                .await?,
+            next_due: next_due(connection).await?,
             overtaking: 0,
             pace: 0,
             capped: caps.iter().map(|(name, cap)| (name.clone(), FunctionCap { cap: *cap, open: 0 })).collect(),

@@ -152,7 +152,7 @@ impl Driver {
         let mut changed = Instant::now();
         while seen.lines != expected {
             if changed.elapsed() > self.still {
-                return Err(difference(&expected, &seen.lines));
+                return Err(format!("{}{}", difference(&expected, &seen.lines), self.processes()));
             }
             std::thread::sleep(Duration::from_millis(1));
             let now = self.seen();
@@ -171,11 +171,36 @@ impl Driver {
         if difference.is_null() { Ok(()) } else { Err(format!("the tallies differ from the rows: {difference}")) }
     }
 
+    /// What the processes of the home do just now, for who looks for why something did not happen.
+    fn processes(&self) -> String {
+        let home = format!("BATCH_EXECUTOR_HOME={}", self.daemon.home().display());
+        let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+        let read = |path: &std::path::Path, file: &str| {
+            String::from_utf8_lossy(&std::fs::read(path.join(file)).unwrap_or_default()).replace('\0', " ")
+        };
+        let ours = pids.filter(|path| read(path, "environ").split(' ').any(|variable| variable == home));
+        let told = ours.map(|path| {
+            let command: String = read(&path, "cmdline").chars().take(60).collect();
+            let names = ["State", "SigPnd", "ShdPnd", "SigBlk"];
+            let status = read(&path, "status");
+            let lines: Vec<&str> =
+                status.lines().filter(|line| names.iter().any(|name| line.starts_with(name))).collect();
+            format!(
+                "{} {command:?} {lines:?} {} {}\n",
+                path.display(),
+                read(&path, "wchan"),
+                read(&path, "syscall").trim()
+            )
+        });
+        told.collect()
+    }
+
     fn seen(&self) -> Seen {
         let status = self.daemon.ok(json!({"action": "status"}));
         let tasks = self.daemon.tasks();
         let mut lines = vec![
-            format!("state {} {}", status["state"], status["reason"]),
+            // A due time may be known that is none any more: whether nothing but a `resume` helps is not always said.
+            format!("state {} {}", status["state"], said(&status["reason"])),
             format!("deadline {}", !status["deadline"].is_null()),
         ];
         lines.extend(Status::ALL.map(|status_of| count_line(status_of.name(), &status["counts"][status_of.name()])));
@@ -250,6 +275,10 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+fn said(reason: &Value) -> Value {
+    if reason == "all that is left is paused" { Value::Null } else { reason.clone() }
 }
 
 /// What the daemon shows and the marks say.

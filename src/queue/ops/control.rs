@@ -1,5 +1,7 @@
 //! The executor's row: start, stop, and the timer of what is due.
 
+use sqlx::SqliteConnection;
+
 use super::super::error::QueueError;
 use super::super::memory::priority_of;
 use super::super::operation::Operation;
@@ -119,10 +121,15 @@ impl Operation for Promote {
             tx.moved(batch_id, priority, State::Waiting, State::Ready, 0);
             tx.memory.became_ready(priority, task_id);
         }
-        tx.memory.next_due =
-            sqlx::query_scalar("SELECT min(ready_at) FROM task WHERE state = 1").fetch_one(tx.reading()).await?;
+        tx.memory.next_due = next_due(tx.reading()).await?;
         Ok(())
     }
+}
+
+/// When the first of the waiting tasks is due; those that are paused have no time.
+pub(in crate::queue) async fn next_due(reading: &mut SqliteConnection) -> Result<Option<i64>, QueueError> {
+    let first = "SELECT min(ready_at) FROM task INDEXED BY task_waiting WHERE state = 1 AND ready_at IS NOT NULL";
+    Ok(sqlx::query_scalar(first).fetch_one(reading).await?)
 }
 
 /// Raises a cap that was lowered, when that is due.

@@ -7,6 +7,7 @@ use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
+use super::control::next_due;
 use super::recover::release;
 use super::select::{Row, Selection};
 use super::{LISTED, NO_SUCH_TASK};
@@ -119,6 +120,9 @@ impl Operation for Pause {
         }
         outcome.not_changed.truncate(LISTED);
         write(tx, &queued, &running).await?;
+        if self.hold.is_some() && !queued.is_empty() {
+            tx.memory.next_due = next_due(tx.reading()).await?;
+        }
         Ok(outcome)
     }
 }
