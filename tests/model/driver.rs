@@ -192,7 +192,11 @@ impl Driver {
                 read(&path, "syscall").trim()
             )
         });
-        told.collect()
+        let said = self.daemon.tasks().into_iter().filter(|task| task["status"] == "running").map(|task| {
+            let log = self.daemon.ok(json!({"action": "logs", "task_id": task["task_id"]}));
+            format!("task {} said {}\n", task["task_id"], log["text"])
+        });
+        told.chain(said).chain([format!("marks: {:?}\n", self.marks())]).collect()
     }
 
     fn seen(&self) -> Seen {
