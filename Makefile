@@ -116,9 +116,10 @@ bench: build
 bench-quick: build
 	python3 benches/bench.py --quick
 
-# All of CI, the packages, the torture, and the acceptance scenarios ten times on a quiet machine and three times beside two busy loops.
+# All of CI, cargo-deny, the packages, the torture, and the acceptance scenarios ten times on a quiet machine and three times beside two busy loops.
 ci-full:
 	.ci/run
+	$(MAKE) deny
 	$(MAKE) packages
 	$(MAKE) torture
 	@if [ -f ../shared/accept/seed.py ]; then \
