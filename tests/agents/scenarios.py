@@ -101,6 +101,8 @@ async def every_tool_does_what_it_says():
         retried = await a.ok("retry", filter_status="failed")
         assert retried["requeued"] == 1
         await a.ok("wait", task_ids=[batch["task_ids"][1]])
+        for action in ["pause", "resume"]:
+            assert (await a.ok(action, task_id=batch["last_task_id"]))["count"] == 1
         cancelled = await a.ok("cancel", task_id=batch["last_task_id"])
         assert cancelled["cancelled_count"] == 1
         exported = await a.ok("export", format="jsonl", attempts=True)
@@ -114,7 +116,7 @@ async def every_tool_does_what_it_says():
         assert {"simulate", "command", "code_execution", "custom_function"} <= set(names), names
         whole = await a.ok("batch_executor", tool_name="batch_executor", tool_args={"action": "status"})
         assert whole["counts"]["total"] == 0
-        used = "add add_batch update start wait status results show logs retry cancel export backup stop clear functions batch_executor"
+        used = "add add_batch update start wait status results show logs retry pause resume cancel export backup stop clear functions batch_executor"
         assert tools == set(used.split()), tools
 
 
@@ -130,6 +132,8 @@ async def what_is_wrong_is_said():
             ("update", {"task_ids": [99]}, "`update` needs at least one of"),
             ("cancel", {}, "`cancel` needs"),
             ("retry", {}, "`retry` needs"),
+            ("pause", {"running": "kill"}, "`running` is \"kill\", but must be one of"),
+            ("resume", {"task_id": 99}, "no task 99"),
             ("wait", {"timeout": -1}, "`timeout` is -1"),
             ("wait", {"batch_id": 99}, "no batch 99"),
             ("results", {"filter_status": "done"}, "`filter_status` is \"done\", but must be one of"),
