@@ -17,10 +17,16 @@ pub struct Floor {
 
 /// What is free on a folder's disk, in bytes; none: the system does not say.
 pub fn free(folder: &Path) -> Option<u64> {
+    Some(sizes(folder)?.0)
+}
+
+/// What is free on a folder's disk, and its size; in bytes.
+fn sizes(folder: &Path) -> Option<(u64, u64)> {
     let disk = statvfs(folder).ok()?;
     #[expect(clippy::useless_conversion, reason = "the types differ between 32 and 64 bits")]
-    let (unit, free) = (u64::from(disk.fragment_size()), u64::from(disk.blocks_available()));
-    Some(free.saturating_mul(unit))
+    let (unit, free, all) =
+        (u64::from(disk.fragment_size()), u64::from(disk.blocks_available()), u64::from(disk.blocks()));
+    Some((free.saturating_mul(unit), all.saturating_mul(unit)))
 }
 
 impl Floor {
@@ -34,12 +40,8 @@ impl Floor {
         if self.bytes == 0 {
             return None;
         }
-        let disk = statvfs(&self.folder).ok()?;
-        #[expect(clippy::useless_conversion, reason = "the types differ between 32 and 64 bits")]
-        let (unit, free, all) =
-            (u64::from(disk.fragment_size()), u64::from(disk.blocks_available()), u64::from(disk.blocks()));
-        let free = free.saturating_mul(unit);
-        let floor = self.bytes.min(all.saturating_mul(unit) / LARGEST_PART);
+        let (free, all) = sizes(&self.folder)?;
+        let floor = self.bytes.min(all / LARGEST_PART);
         (free < floor).then_some(Shortage { free, floor })
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Daemon, shell, signal};
+use support::{Daemon, is_stopped, shell, signal};
 
 const STATUS: &str = r#"{"action": "status"}"#;
 
@@ -47,10 +47,6 @@ fn asked(daemon: &Daemon) -> usize {
 
 fn until_open(daemon: &Daemon, wanted: bool) -> Value {
     daemon.until(&serde_json::from_str(STATUS).expect("JSON"), |status| status["gates"][0]["open"] == wanted)
-}
-
-fn is_stopped(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process").contains(") T ")
 }
 
 fn pid_of_task(daemon: &Daemon) -> i32 {

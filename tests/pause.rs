@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Daemon, shell, until};
+use support::{Daemon, is_stopped, shell, until};
 
 /// Says its pid, and then ticks until its folder has a file `done`.
 const TICKER: &str =
@@ -17,16 +17,6 @@ fn pid_of_ticker(daemon: &Daemon) -> i32 {
     let pid = std::fs::read_to_string(&file).expect("a pid").trim().parse().expect("a number");
     std::fs::remove_file(file).expect("removed");
     pid
-}
-
-/// The state of a process, as the kernel has it: T is stopped (proc_pid_stat(5)).
-fn state(pid: i32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    stat.rsplit_once(") ").expect("a name").1.chars().take(1).collect()
-}
-
-fn is_stopped(pid: i32) -> bool {
-    state(pid) == "T"
 }
 
 /// A signal is on its way for a moment after it was sent.

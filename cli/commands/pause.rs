@@ -1,7 +1,7 @@
 //! `pause` and `resume`: the executor, a batch, or tasks.
 
 use clap::Args;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::args::{TaskIds, insert};
 use crate::context::Context;
@@ -50,9 +50,7 @@ pub struct ResumeArgs {
 /// # Errors
 /// What [`Failure`] says.
 pub fn pause(context: &Context, args: &PauseArgs) -> Result<u8, Failure> {
-    let mut request = Map::new();
-    args.tasks.insert_into(&mut request);
-    insert(&mut request, "batch_id", args.batch_id);
+    let mut request = about(&args.tasks, args.batch_id);
     insert(&mut request, "running", args.running.as_ref());
     context.print_message(&context.ask("pause", request)?)?;
     Ok(exit::DONE)
@@ -63,9 +61,14 @@ pub fn pause(context: &Context, args: &PauseArgs) -> Result<u8, Failure> {
 /// # Errors
 /// What [`Failure`] says.
 pub fn resume(context: &Context, args: &ResumeArgs) -> Result<u8, Failure> {
-    let mut request = Map::new();
-    args.tasks.insert_into(&mut request);
-    insert(&mut request, "batch_id", args.batch_id);
-    context.print_message(&context.ask("resume", request)?)?;
+    context.print_message(&context.ask("resume", about(&args.tasks, args.batch_id))?)?;
     Ok(exit::DONE)
+}
+
+/// Tasks, a batch, or neither: the executor.
+fn about(tasks: &TaskIds, batch_id: Option<i64>) -> Map<String, Value> {
+    let mut request = Map::new();
+    tasks.insert_into(&mut request);
+    insert(&mut request, "batch_id", batch_id);
+    request
 }

@@ -36,11 +36,9 @@ impl Standing {
 
 /// A gate with what is to be known of its last look.
 struct Watched {
-    gate: Arc<Gate>,
-    verdict: Option<Verdict>,
+    standing: Standing,
     /// The reading before said yes.
     said_yes: bool,
-    since: i64,
     /// When it is to be looked at next; none: whenever another is.
     due: Option<Instant>,
     is_looked_at: bool,
@@ -88,14 +86,14 @@ impl Executor {
         while commits.wait_for(|snapshot| matters(snapshot, holds)).await.is_ok() {
             let now = Instant::now();
             for (place, gate) in watched.iter_mut().enumerate().filter(|(_, gate)| gate.is_due(now)) {
-                let (sources, rule) = (sources.clone(), gate.gate.clone());
+                let (sources, declared) = (sources.clone(), gate.standing.gate.clone());
                 // The clock answers at once.
-                if matches!(rule.rule, Rule::Window(_)) {
-                    gate.judge(&sources.read(&rule.rule).await);
+                if matches!(declared.rule, Rule::Window(_)) {
+                    gate.judge(&sources.read(&declared.rule).await);
                     continue;
                 }
                 gate.is_looked_at = true;
-                looks.spawn(async move { (place, sources.read(&rule.rule).await) });
+                looks.spawn(async move { (place, sources.read(&declared.rule).await) });
             }
             let verdict = self.publish(&watched);
             // Nothing is known before each has been looked at, but one that is closed is closed.
@@ -133,12 +131,8 @@ impl Executor {
 
     /// Lets others see how the gates stand; gives what becomes of what runs, none when all are open.
     fn publish(&self, watched: &[Watched]) -> Option<Hold> {
-        let standings = watched.iter().map(|gate| Standing {
-            gate: gate.gate.clone(),
-            verdict: gate.verdict.clone(),
-            since: gate.since,
-        });
-        self.inner.gates.send_replace(Arc::new(standings.collect()));
+        let standings = watched.iter().map(|gate| gate.standing.clone()).collect();
+        self.inner.gates.send_replace(Arc::new(standings));
         let hold = self.closed_hold();
         self.inner.queue.say_why(self.closed_gate().map(|gate| (gate, hold == Some(Hold::Pause))));
         hold
@@ -172,10 +166,8 @@ impl Executor {
 impl Watched {
     fn new(gate: &Gate) -> Self {
         Self {
-            gate: Arc::new(gate.clone()),
-            verdict: None,
+            standing: Standing { gate: Arc::new(gate.clone()), verdict: None, since: time::wall_ms() },
             said_yes: true,
-            since: time::wall_ms(),
             due: None,
             is_looked_at: false,
             is_fresh: false,
@@ -189,26 +181,27 @@ impl Watched {
     fn judge(&mut self, reading: &Reading) {
         self.is_looked_at = false;
         self.is_fresh = true;
-        let before = self.verdict.take();
+        let Standing { gate, verdict: last, since } = &mut self.standing;
+        let before = last.take();
         let was_open = before.as_ref().is_none_or(|verdict| verdict.open);
-        let verdict = self.gate.rule.judge(reading, was_open, self.said_yes);
+        let verdict = gate.rule.judge(reading, was_open, self.said_yes);
         self.said_yes = *reading == Reading::Yes;
-        let name = &self.gate.name;
+        let name = &gate.name;
         let is_news = before.as_ref().is_none_or(|before| before.unknown != verdict.unknown);
         if verdict.unknown && is_news {
             tracing::warn!(gate = name, why = verdict.found, "the gate cannot be read here, so it is open");
         }
         if before.as_ref().is_none_or(|before| before.open != verdict.open) {
-            self.since = time::wall_ms();
+            *since = time::wall_ms();
             if before.is_some() || !verdict.open {
                 let what = if verdict.open { "the gate is open" } else { "the gate is closed: nothing starts" };
                 tracing::info!(gate = name, found = verdict.found, "{what}");
             }
         }
-        self.verdict = Some(verdict);
+        *last = Some(verdict);
         // The wall clock costs nothing to read.
-        let is_polled = !matches!(self.gate.rule, Rule::Window(_));
-        self.due = is_polled.then(|| Instant::now() + self.gate.every);
+        let is_polled = !matches!(gate.rule, Rule::Window(_));
+        self.due = is_polled.then(|| Instant::now() + gate.every);
     }
 }
 
@@ -221,7 +214,7 @@ fn matters(snapshot: &Snapshot, holds: bool) -> bool {
 
 /// Waits until one is due, or the wall clock comes to a window's edge, or is set.
 async fn next_look(watched: &[Watched]) {
-    let windows = watched.iter().filter_map(|gate| match &gate.gate.rule {
+    let windows = watched.iter().filter_map(|gate| match &gate.standing.gate.rule {
         Rule::Window(window) => Some(window.next_change(&time::local_now()).timestamp_millis()),
         _ => None,
     });

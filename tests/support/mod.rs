@@ -366,6 +366,12 @@ pub fn signal(pid: i32, name: &str) {
     assert!(status.success(), "kill -{name} {pid}");
 }
 
+/// Whether a process is stopped by a signal: its state is T (proc_pid_stat(5)).
+pub fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    stat.rsplit_once(") ").expect("a name").1.starts_with('T')
+}
+
 /// Whether a process lives.
 pub fn lives(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))

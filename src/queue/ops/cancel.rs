@@ -1,15 +1,15 @@
 //! `cancel`: what waits is cancelled here; what is with the keeper was asked there first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
+use super::LISTED;
 use super::recover::release;
 use super::select::Selection;
-use super::{LISTED, NO_SUCH_TASK};
 use crate::protocol::NotDone;
 use crate::task::{ClaimId, TaskId};
 
@@ -43,13 +43,9 @@ impl Operation for Cancel {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<CancelOutcome, QueueError> {
         release(tx, &self.yielded).await?;
         let (rows, next) = self.selection.rows(tx).await?;
-        let mut outcome = CancelOutcome { next, ..CancelOutcome::default() };
+        let mut outcome =
+            CancelOutcome { next, not_cancelled: self.selection.missing(&rows), ..CancelOutcome::default() };
         let listed_by_id = matches!(self.selection, Selection::Tasks(_));
-        if let Selection::Tasks(ids) = &self.selection {
-            let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
-            let unknown = ids.iter().filter(|id| !known.contains(id));
-            outcome.not_cancelled.extend(unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.into() }));
-        }
         let mut now = Vec::new();
         let mut later = Vec::new();
         for row in rows {

@@ -1,16 +1,16 @@
 //! `pause` and `resume`: what is queued is put aside here; what is with the keeper was asked there first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::error::QueueError;
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
+use super::LISTED;
 use super::control::next_due;
 use super::recover::release;
 use super::select::{Row, Selection};
-use super::{LISTED, NO_SUCH_TASK};
 use crate::protocol::NotDone;
 use crate::task::{ClaimId, Hold, RunState, TaskId};
 
@@ -80,12 +80,8 @@ impl Operation for Pause {
                 .await?;
         }
         let (rows, next) = self.selection.rows(tx).await?;
-        let mut outcome = PauseOutcome { next, seq: tx.seq, ..PauseOutcome::default() };
-        if let Selection::Tasks(ids) = &self.selection {
-            let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
-            let unknown = ids.iter().filter(|id| !known.contains(id));
-            outcome.not_changed.extend(unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.into() }));
-        }
+        let mut outcome =
+            PauseOutcome { not_changed: self.selection.missing(&rows), next, seq: tx.seq, ..PauseOutcome::default() };
         let (mut queued, mut running) = (Vec::new(), Vec::new());
         for row in rows {
             let state = state_of(row.state)?;

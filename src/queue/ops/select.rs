@@ -1,8 +1,11 @@
 //! The tasks that `cancel` and `pause` are about.
 
+use std::collections::BTreeSet;
+
 use super::super::error::QueueError;
 use super::super::tx::{Tx, json};
-use super::CHUNK;
+use super::{CHUNK, NO_SUCH_TASK};
+use crate::protocol::NotDone;
 use crate::task::{BatchId, ClaimId, TaskId};
 
 /// Which tasks an operation is about.
@@ -30,6 +33,14 @@ pub(super) struct Row {
 }
 
 impl Selection {
+    /// Of chosen tasks, those of which there is no row.
+    pub(super) fn missing(&self, rows: &[Row]) -> Vec<NotDone> {
+        let Self::Tasks(ids) = self else { return Vec::new() };
+        let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
+        let unknown = ids.iter().filter(|id| !known.contains(id));
+        unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.to_owned() }).collect()
+    }
+
     /// The tasks' rows, by id, and where a batch goes on; none at its end.
     pub(super) async fn rows(&self, tx: &mut Tx<'_>) -> Result<(Vec<Row>, Option<TaskId>), QueueError> {
         match self {

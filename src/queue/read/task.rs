@@ -185,13 +185,6 @@ impl Queue {
     fn reason(&self, row: &TaskRow<'_>, state: State) -> Option<String> {
         match state {
             State::Waiting if row.paused.is_some() => Some("paused".to_owned()),
-            State::Running if is_suspended(row.paused) || self.snapshot().run.paused == Some(Hold::Pause) => {
-                Some("paused".to_owned())
-            }
-            State::Running if self.why().is_some_and(|(_, suspends)| suspends) => {
-                self.why().map(|(why, _)| format!("suspended: {why}"))
-            }
-            State::Running if row.paused.is_some() => Some("runs to its end; paused after".to_owned()),
             State::Waiting => {
                 let left = seconds((row.ready_at.unwrap_or(0) - self.clock().now()).max(0));
                 Some(if row.attempts > 0 {
@@ -210,9 +203,24 @@ impl Queue {
                         self.why().map_or_else(|| "waiting for a free slot".to_owned(), |(why, _)| why)
                     }
                 };
-                Some(row.reason.as_ref().map_or_else(|| why.clone(), |before| format!("{why}; {before}")))
+                Some(match &row.reason {
+                    Some(before) => format!("{why}; {before}"),
+                    None => why,
+                })
             }
-            State::Running | State::Completed | State::Failed | State::Cancelled => row.reason.clone(),
+            State::Running => self.held(row).or_else(|| row.reason.clone()),
+            State::Completed | State::Failed | State::Cancelled => row.reason.clone(),
+        }
+    }
+
+    /// Why a running task makes no progress, or will not go on after this attempt.
+    fn held(&self, row: &TaskRow<'_>) -> Option<String> {
+        if is_suspended(row.paused) || self.snapshot().run.paused == Some(Hold::Pause) {
+            return Some("paused".to_owned());
+        }
+        match self.why() {
+            Some((why, true)) => Some(format!("suspended: {why}")),
+            _ => row.paused.map(|_| "runs to its end; paused after".to_owned()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `cancel`, `retry`, `update`, `clear`.
 
-use super::{Reply, tasks, unique};
+use super::{Reply, status, tasks, unique};
 use crate::function;
 use crate::protocol::{
     Cancel, Cancelled, Clear, Cleared, NotDone, Refusal, Requeued, Retry, Update, Updated, milliseconds,
@@ -58,7 +58,7 @@ pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Ref
         }
     } else {
         if let Some(id) = request.batch_id {
-            service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
+            status::batch(service, id).await?;
         }
         let upto = service.queue.last_id().await?;
         let mut from = Some(0);
@@ -126,7 +126,7 @@ pub(super) async fn clear(service: &Shared, request: &Clear) -> Result<Reply, Re
     };
     let older = request.older_than.map_or(0, milliseconds);
     if let Some(id) = request.batch_id {
-        service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
+        status::batch(service, id).await?;
     }
     let piece = queue_clear::Clear {
         states,
@@ -154,7 +154,7 @@ pub(super) async fn pieces(
 ) -> Result<Vec<Selection>, Refusal> {
     let mut pieces: Vec<Selection> = chosen.chunks(AT_ONCE).map(|ids| Selection::Tasks(ids.to_vec())).collect();
     if let Some(batch_id) = batch_id {
-        service.queue.batch(batch_id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {batch_id}")))?;
+        status::batch(service, batch_id).await?;
         pieces.push(Selection::Batch { batch_id, after: 0 });
     }
     Ok(pieces)

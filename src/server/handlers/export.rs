@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Incoming, Reply, tasks};
+use super::{Incoming, Reply, status, tasks};
 use crate::executor::ExecutorError;
 use crate::export::{Export, Target, TargetError, default_name};
 use crate::protocol::{self, BackedUp, ErrorCode, Exported, Refusal};
@@ -26,7 +26,7 @@ pub(super) async fn export(service: &Shared, incoming: &Incoming, request: proto
     let named = request.output_file.unwrap_or_else(|| default_name(request.format, now));
     let path = place(service, incoming, &named)?;
     if let Some(id) = request.batch_id {
-        service.queue.batch(id).await?.ok_or_else(|| Refusal::not_found(format!("no batch {id}")))?;
+        status::batch(service, id).await?;
     }
     let (format, attempts, overwrite, file) = (request.format, request.attempts, request.overwrite, path.clone());
     let mut export = blocking(move || Ok(Export::create(&file, format, attempts, overwrite, rfc3339(now))?)).await?;

@@ -9,7 +9,7 @@ use crate::server::Shared;
 use crate::task::{Hold, RunState, TaskId};
 
 pub(super) async fn pause(service: &Shared, request: Pause) -> Result<Reply, Refusal> {
-    if request.task_id.is_none() && request.task_ids.is_none() && request.batch_id.is_none() {
+    if (request.task_id, &request.task_ids, request.batch_id) == (None, &None, None) {
         return executor(service, request.running).await;
     }
     let chosen = chosen(request.task_id, request.task_ids);
@@ -30,7 +30,7 @@ pub(super) async fn pause(service: &Shared, request: Pause) -> Result<Reply, Ref
 }
 
 pub(super) async fn resume(service: &Shared, request: Resume) -> Result<Reply, Refusal> {
-    if request.task_id.is_none() && request.task_ids.is_none() && request.batch_id.is_none() {
+    if (request.task_id, &request.task_ids, request.batch_id) == (None, &None, None) {
         let changed = service.executor.go_on().await?;
         let message = if changed { "the executor goes on." } else { "the executor was not paused; nothing to do." };
         let batches = service.queue.paused_batches().await?;
