@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
-    logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, update, wait,
+    logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, top, update,
+    wait,
 };
 use crate::failure::Failure;
 
@@ -22,6 +23,7 @@ Examples:
   batch-executor add -- python3 train.py --lr 0.1      one command as a task
   batch-executor start --keep                          run what is queued, and what will come
   batch-executor status                                how far it is
+  batch-executor top                                   watch it live, and act on it
   batch-executor logs 12 -f                            what task 12 writes, as it writes it
   batch-executor results --filter-status failed --json | jq '.data.tasks[].error'
   batch-executor retry --filter-status failed          try those again
@@ -84,6 +86,8 @@ pub enum Command {
     Resume(pause::ResumeArgs),
     /// How far it is
     Status(status::StatusArgs),
+    /// Watch it live, full-screen: what runs, what waits, what fails; and act on it
+    Top(top::TopArgs),
     /// The tasks and what they came to
     Results(results::ResultsArgs),
     /// One task, with every attempt and why it ended

@@ -29,6 +29,14 @@ impl Interrupt {
         Self::of(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
     }
 
+    /// As [`Self::install_with_hangup`], and what stops and continues a job: for who holds the terminal.
+    ///
+    /// # Errors
+    /// As [`Self::install`].
+    pub fn install_with_job_control() -> io::Result<Self> {
+        Self::of(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGCONT])
+    }
+
     fn of(signals: &[Signal]) -> io::Result<Self> {
         let set: SigSet = signals.iter().copied().collect();
         set.thread_block()?;

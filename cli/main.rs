@@ -16,6 +16,7 @@ mod report;
 mod request_key;
 mod screen;
 mod tasks_file;
+mod top;
 mod views;
 
 use std::process::ExitCode;

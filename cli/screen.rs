@@ -9,6 +9,9 @@ use std::io::{self, IsTerminal, Write};
 use batch_executor::visible::{is_driving, visible};
 use comfy_table::Table;
 
+/// A frame of a whole screen, so that it is written in one piece.
+const FRAME_BYTES: usize = 64 * 1024;
+
 /// Standard output or standard error, for text.
 pub struct Screen {
     to: Box<dyn Write>,
@@ -123,6 +126,11 @@ fn unfinished(bytes: &[u8]) -> usize {
 /// A line on standard error; when that is closed there is nobody to tell.
 pub fn say(text: &str) {
     drop(writeln!(Screen::err(), "{text}"));
+}
+
+/// Standard output for who draws whole screens of cells, and makes visible what is put into them.
+pub fn canvas() -> io::BufWriter<io::Stdout> {
+    io::BufWriter::with_capacity(FRAME_BYTES, io::stdout())
 }
 
 /// Whether standard output may have colours (`https://no-color.org`).

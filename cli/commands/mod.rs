@@ -32,6 +32,7 @@ pub mod show;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod top;
 pub mod update;
 pub mod wait;
 
@@ -53,6 +54,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Start(args) => start::run(&context()?, &args),
         Command::Stop(args) => stop::run(&context()?, &args),
         Command::Status(args) => status::run(&context()?, &args),
+        Command::Top(args) => top::run(&context()?, &args),
         Command::Results(args) => results::run(&context()?, &args),
         Command::Show(args) => show::run(&context()?, &args),
         Command::Logs(args) => logs::run(&context()?, &args),

@@ -36,7 +36,8 @@ pub fn write(out: &mut Screen, task: &Task) -> io::Result<()> {
     write_result(out, task)
 }
 
-fn fields(task: &Task) -> Vec<(&'static str, String)> {
+/// What is said of a task, each with its label.
+pub fn fields(task: &Task) -> Vec<(&'static str, String)> {
     let optional = [
         ("task", Some(format!("{} (batch {})", task.task_id, task.batch_id))),
         ("name", Some(task.name.clone())),
@@ -90,7 +91,8 @@ fn write_params(out: &mut Screen, params: &Value) -> io::Result<()> {
     Ok(())
 }
 
-fn what_happened(attempt: &Attempt) -> String {
+/// How an attempt ended, when, and what it took.
+pub fn what_happened(attempt: &Attempt) -> String {
     let outcome = attempt.outcome.map_or("running", |outcome| outcome.as_str()).replace('_', " ");
     let exit = match (attempt.exit_code, attempt.signal) {
         (_, Some(signal)) => Some(format!("signal {signal}")),
@@ -110,7 +112,7 @@ fn what_happened(attempt: &Attempt) -> String {
 }
 
 /// Why it ended, unless it just completed.
-fn why(attempt: &Attempt) -> Option<String> {
+pub fn why(attempt: &Attempt) -> Option<String> {
     let error = attempt.error.as_deref().map(text::first_line);
     match (attempt.cause.filter(|_| attempt.outcome != Some(Outcome::Completed)), error) {
         (Some(cause), Some(error)) => Some(format!("{cause}: {error}")),

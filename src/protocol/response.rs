@@ -176,6 +176,10 @@ pub struct StatusData {
     pub paused: bool,
     pub deadline: Option<String>,
     pub counts: Counts,
+    /// In detail: how many tasks are queued at each priority; not of one batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Map<String, Value>>")]
+    pub priorities: Option<BTreeMap<Priority, i64>>,
     /// How many attempts ended by each cause, since the queue was made.
     #[serde(default)]
     #[schemars(with = "Map<String, Value>")]

@@ -1,5 +1,7 @@
 //! The states of a task in the database, which tell two kinds of queued tasks apart, and their tally.
 
+use std::collections::BTreeMap;
+
 use crate::protocol::Counts;
 use crate::task::{Priority, Status};
 
@@ -83,6 +85,12 @@ impl Tally {
     /// Tasks that are queued, due or not.
     pub fn queued(&self) -> i64 {
         self.in_state(State::Ready) + self.in_state(State::Waiting)
+    }
+
+    /// Tasks that are queued, due or not, at each priority.
+    pub fn queued_by_priority(&self) -> BTreeMap<Priority, i64> {
+        let queued = |priority| self.tasks(State::Ready, priority) + self.tasks(State::Waiting, priority);
+        Priority::ALL.iter().map(|priority| (*priority, queued(*priority))).collect()
     }
 
     /// Adds `tasks` with `run_ms` together.

@@ -31,6 +31,7 @@ pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<
         None => None,
     };
     if request.detailed {
+        data.priorities = request.batch_id.is_none().then(|| service.queue.snapshot().tally.queued_by_priority());
         let mut lists = BTreeMap::new();
         for status in Status::ALL {
             let batch = request.batch_id.map(|id| (id, selected));
@@ -85,6 +86,7 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
         paused: run.paused.is_some(),
         deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),
         counts,
+        priorities: None,
         causes: snapshot.causes.counted().collect(),
         progress: if counts.total == 0 { 0.0 } else { ended as f64 * 100.0 / counts.total as f64 },
         average_task_time: average,

@@ -1,0 +1,47 @@
+//! Failures as they come, the latest first.
+
+use chrono::{DateTime, Local};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::list;
+use crate::top::look::Look;
+use crate::top::model::Model;
+use crate::top::model::failures::Failure;
+use crate::top::model::page::Panel;
+
+/// Draws it; gives where the rows are.
+pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect) -> Rect {
+    let keys = model.keys(Panel::Failures);
+    if keys.is_empty() {
+        let said = if model.failures.all().next().is_none() { "nothing has failed" } else { "none of them is listed" };
+        list::nothing(look, cells, area, said);
+    }
+    let mut cursor = *model.cursor(Panel::Failures);
+    let focused = model.focus == Panel::Failures;
+    list::draw(cells, area, &mut cursor, &keys, focused, |cells, line, key| {
+        if let Some(failure) = model.failures.get(key) {
+            row(look, cells, line, failure);
+        }
+    });
+    *model.cursor(Panel::Failures) = cursor;
+    area
+}
+
+/// `x`: the task has failed; `~`: it is tried again.
+fn row(look: Look, cells: &mut Buffer, line: Rect, failure: &Failure) {
+    let sign = if failure.again { ("~", Look::faint()) } else { ("x", look.bad().patch(Look::strong())) };
+    let at = DateTime::from_timestamp_millis(failure.at).unwrap_or_default().with_timezone(&Local);
+    let at = at.format("%H:%M:%S").to_string();
+    let id = failure.task_id.to_string();
+    let mut texts = vec![(1, sign.0, sign.1)];
+    if line.width >= 44 {
+        texts.push((8, at.as_str(), Look::faint()));
+    }
+    texts.push((-i16::try_from(id.len()).unwrap_or(i16::MAX).max(4), id.as_str(), Style::new()));
+    let name = i16::try_from(line.width * 3 / 10).unwrap_or(i16::MAX).max(8);
+    texts.push((name, failure.name.as_str(), Style::new()));
+    texts.push((0, failure.said.as_str(), look.bad()));
+    list::columns(look, cells, line, &texts);
+}

@@ -1,0 +1,81 @@
+//! A task with every attempt, why it ended, its error and its parameters.
+
+use batch_executor::protocol::Task;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use serde_json::Value;
+
+use crate::top::look::Look;
+use crate::top::model::page::TaskPage;
+use crate::views::task::{fields, what_happened, why};
+
+/// The width of the labels.
+const LABEL: u16 = 12;
+/// The most of a parameter or a result that is shown, in lines.
+const MOST_LINES: usize = 200;
+
+/// A label and a text beside it.
+type Row = (String, String, Style);
+
+/// Draws it.
+pub fn draw(page: &mut TaskPage, look: Look, cells: &mut Buffer, area: Rect) {
+    let said = page.task.as_ref().map_or_else(String::new, |task| task.status.to_string());
+    super::title(look, cells, Rect { height: 1, ..area }, &format!("Task {}", page.task_id), &said, true);
+    let area = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
+    let Some(task) = &page.task else {
+        let said = page.said.as_deref().unwrap_or("asking");
+        look.put(cells, (area.x + 1, area.y), area.width.saturating_sub(1), said, Look::faint());
+        return;
+    };
+    let rows = rows(task, look, area.width);
+    page.scroll.show(rows.len(), area.height.into());
+    for ((label, text, style), y) in rows.iter().skip(page.scroll.first).zip(area.y..area.bottom()) {
+        look.put(cells, (area.x + 1, y), area.width.saturating_sub(1), label, Look::faint());
+        let x = area.x + 1 + LABEL;
+        if !text.is_empty() {
+            look.put(cells, (x, y), area.right().saturating_sub(x), text, *style);
+        }
+    }
+}
+
+fn rows(task: &Task, look: Look, width: u16) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let room = width.saturating_sub(LABEL + 2).max(10);
+    let mut add = |label: &str, text: &str, style: Style| {
+        let mut label = label.to_owned();
+        for line in text.lines().take(MOST_LINES) {
+            for row in look.rows(line, room) {
+                rows.push((std::mem::take(&mut label), row, style));
+            }
+        }
+        if !label.is_empty() {
+            rows.push((label, String::new(), style));
+        }
+    };
+    for (name, value) in fields(task) {
+        let style = if name == "error" { look.bad() } else { Style::new() };
+        add(name, &value, style);
+    }
+    for attempt in task.attempts.iter().flatten() {
+        add(&format!("attempt {}", attempt.attempt), &what_happened(attempt), Style::new());
+        if let Some(why) = why(attempt) {
+            add("", &why, look.bad());
+        }
+    }
+    for (name, value) in task.params.as_object().into_iter().flatten() {
+        add(name, &shown(value), Style::new());
+    }
+    if let Some(result) = task.result.as_ref().filter(|result| result.get("exit_code").is_none()) {
+        add("result", &shown(result), Style::new());
+    }
+    rows
+}
+
+/// Text as it is, anything else as JSON.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    }
+}

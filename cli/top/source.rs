@@ -1,0 +1,253 @@
+//! The thread that hears of changes: it sleeps in `watch`, and asks how things stand after something changed.
+//!
+//! Two connections: on one it waits, on the other it asks. When the daemon goes it waits for the next one.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use batch_executor::client::{Answer, Client, ClientError, Connection, Received, Until};
+use batch_executor::home::Home;
+use batch_executor::protocol::{ErrorCode, ResultsData, StatusData};
+use batch_executor::task::BatchId;
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use serde_json::{Value, json};
+
+use super::app::Message;
+use super::event::{Kind, Watched};
+use super::machine::Machine;
+use super::model::News;
+use crate::context::data;
+use crate::failure::Failure;
+
+/// Between two looks at how things stand, while they change.
+const PACE: Duration = Duration::from_millis(250);
+/// Between two looks in detail: what is next, batches.
+const DETAIL: Duration = Duration::from_secs(1);
+/// Events that are taken at once.
+const EVENTS: u32 = 10_000;
+/// The largest cap that there is: so many may run.
+const MOST_RUNNING: u32 = 10_000;
+
+/// Why it does not go on.
+enum Stop {
+    /// The daemon said that it ends.
+    Ending,
+    Lost(ClientError),
+    /// It refused, or answered what is not understood.
+    Failed(Failure),
+    /// The view has ended.
+    Unheard,
+}
+
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Lost(_) | ClientError::Unreachable { .. } => Self::Lost(error),
+            other => Self::Failed(other.into()),
+        }
+    }
+}
+
+/// The thread's own.
+pub struct Source {
+    client: Client,
+    home: Home,
+    to: SyncSender<Message>,
+    /// The batch that is shown alone, whenever it changes; `wake` is readable then.
+    batches: Receiver<Option<BatchId>>,
+    wake: OwnedFd,
+    batch: Option<BatchId>,
+    asked: Instant,
+    /// When the latest status in detail was asked for; none: something changed since one that was not.
+    detailed: Option<Instant>,
+}
+
+impl Source {
+    /// Of this client's daemon. What `batches` tells is looked at once `wake` is readable.
+    pub fn new(
+        client: Client,
+        to: SyncSender<Message>,
+        batch: Option<BatchId>,
+        batches: Receiver<Option<BatchId>>,
+        wake: OwnedFd,
+    ) -> Self {
+        let home = client.home().clone();
+        Self { client, home, to, batches, wake, batch, asked: Instant::now(), detailed: None }
+    }
+
+    /// Tells until nobody hears.
+    pub fn run(mut self) {
+        loop {
+            let why = match self.follow() {
+                Stop::Unheard => return,
+                Stop::Failed(failure) => {
+                    let _ = self.to.send(Message::Failed(failure));
+                    return;
+                }
+                Stop::Ending => None,
+                Stop::Lost(error) => Some(error),
+            };
+            let said = if why.is_some() { "the daemon is gone" } else { "the daemon is ending" };
+            if self.tell(News::Away(format!("{said}; waiting for the next one"))).is_err() {
+                return;
+            }
+            if let Err(error) = self.client.come_back(why.is_none(), Until::default()) {
+                let said = format!("{error}; waiting for a daemon");
+                if self.tell(News::Away(said)).is_err() {
+                    return;
+                }
+                if let Err(error) = until_it_serves(&self.home) {
+                    let home = self.home.root().display().to_string();
+                    let _ = self.to.send(Message::Failed(Failure::file("watch", &home, &error)));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Follows one daemon.
+    fn follow(&mut self) -> Stop {
+        match self.follow_until_it_stops() {
+            Ok(never) => match never {},
+            Err(stop) => stop,
+        }
+    }
+
+    fn follow_until_it_stops(&mut self) -> Result<std::convert::Infallible, Stop> {
+        let mut asker = Connection::connect(&self.home)?;
+        let first = self.client.call(&json!({"action": "watch", "limit": 1}))?;
+        // Until `watch` is there.
+        if first.response.error.as_ref().is_some_and(|e| e.code == ErrorCode::UnknownAction) {
+            loop {
+                self.tell(News::Running(running(&mut asker)?))?;
+                self.detailed = None;
+                self.look(&mut asker)?;
+                std::thread::sleep(PACE);
+            }
+        }
+        let mut next = watched(&first)?.next;
+        self.tell(News::Running(running(&mut asker)?))?;
+        self.look(&mut asker)?;
+        loop {
+            self.client.send(&json!({"action": "watch", "from": next, "limit": EVENTS, "follow": true}))?;
+            let answer = self.answer(&mut asker)?;
+            let told = watched(&answer)?;
+            next = told.next;
+            let is_old = told.gap.is_some() || told.events.iter().any(|event| unsettles(event.event));
+            let changed = is_old || !told.events.is_empty();
+            self.tell(News::Events(told.events))?;
+            if is_old {
+                self.tell(News::Running(running(&mut asker)?))?;
+            }
+            if changed {
+                std::thread::sleep(PACE.saturating_sub(self.asked.elapsed()));
+            }
+            // Without a change too, twice a minute: what hangs makes the rate of the last minute fall.
+            self.look(&mut asker)?;
+        }
+    }
+
+    /// The answer to `watch`. Meanwhile another batch may be asked for, and a detailed look may become due.
+    fn answer(&mut self, asker: &mut Connection) -> Result<Answer, Stop> {
+        loop {
+            let deadline = if self.detailed.is_none() { Some(self.asked + DETAIL) } else { None };
+            match self.client.receive(Until { deadline, wake: Some(self.wake.as_fd()) })? {
+                Received::Answer(answer) => return Ok(*answer),
+                Received::Woken => {
+                    let mut told = [0; 64];
+                    match nix::unistd::read(&self.wake, &mut told) {
+                        Ok(0) => return Err(Stop::Unheard),
+                        Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
+                        Err(error) => return Err(Stop::Failed(io::Error::from(error).into())),
+                    }
+                    self.batch = self.batches.try_iter().last().unwrap_or(self.batch);
+                    self.detailed = None;
+                    self.look(asker)?;
+                }
+                Received::TimedOut => self.look(asker)?,
+            }
+        }
+    }
+
+    /// Asks how things stand, and tells it.
+    fn look(&mut self, asker: &mut Connection) -> Result<(), Stop> {
+        let is_due = self.detailed.is_none_or(|at| at.elapsed() >= DETAIL);
+        let mut request = json!({"action": "status", "detailed": is_due});
+        if let Some(batch) = self.batch {
+            request["batch_id"] = json!(batch);
+        }
+        self.asked = Instant::now();
+        self.detailed = is_due.then_some(self.asked);
+        let status: StatusData = match ask(asker, &request) {
+            // A batch that was cleared: all is shown, as before.
+            Err(Stop::Failed(Failure::Refused(answer))) if self.batch.is_some() && is_unknown(&answer) => {
+                self.batch = None;
+                self.detailed = None;
+                self.to.send(Message::NoBatch(answer.response.message)).map_err(|_| Stop::Unheard)?;
+                return self.look(asker);
+            }
+            other => other?,
+        };
+        self.tell(News::Status(Box::new(status), Machine::look(self.home.root())))
+    }
+
+    fn tell(&self, news: News) -> Result<(), Stop> {
+        self.to.send(Message::News(news)).map_err(|_| Stop::Unheard)
+    }
+}
+
+/// Whether what runs, or why it does not go on, is to be asked for anew.
+const fn unsettles(kind: Kind) -> bool {
+    matches!(kind, Kind::Paused | Kind::Resumed | Kind::Gate | Kind::Executor | Kind::DaemonStarted)
+}
+
+fn is_unknown(answer: &Answer) -> bool {
+    answer.response.error.as_ref().is_some_and(|refusal| refusal.code == ErrorCode::NotFound)
+}
+
+fn running(asker: &mut Connection) -> Result<Vec<batch_executor::protocol::Task>, Stop> {
+    let request = json!({"action": "results", "filter_status": "running", "limit": MOST_RUNNING});
+    Ok(ask::<ResultsData>(asker, &request)?.tasks)
+}
+
+fn ask<T: serde::de::DeserializeOwned>(asker: &mut Connection, request: &Value) -> Result<T, Stop> {
+    understood(&asker.call(request)?)
+}
+
+fn watched(answer: &Answer) -> Result<Watched, Stop> {
+    understood(answer)
+}
+
+fn understood<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Stop> {
+    match &answer.response.error {
+        Some(refusal) if refusal.code == ErrorCode::ShuttingDown => Err(Stop::Ending),
+        Some(_) => {
+            let answer = Answer { line: answer.line.clone(), response: answer.response.clone() };
+            Err(Stop::Failed(Failure::Refused(Box::new(answer))))
+        }
+        None => data(answer).map_err(Stop::Failed),
+    }
+}
+
+/// Returns once a daemon listens; the kernel tells when its socket is made.
+fn until_it_serves(home: &Home) -> io::Result<()> {
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+    inotify
+        .add_watch(home.root(), AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR)?;
+    loop {
+        match Connection::connect(home) {
+            Ok(_) => return Ok(()),
+            Err(ClientError::Unreachable { .. }) => {}
+            Err(error) => return Err(io::Error::other(error.to_string())),
+        }
+        match inotify.read_events() {
+            // It listens right after its socket is there.
+            Ok(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
