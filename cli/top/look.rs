@@ -74,7 +74,7 @@ impl Look {
 
     /// What is selected.
     pub fn selected() -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        Style::new().add_modifier(Modifier::REVERSED).remove_modifier(Modifier::DIM)
     }
 
     /// A line across.

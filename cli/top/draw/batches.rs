@@ -14,6 +14,9 @@ use crate::top::model::page::Panel;
 /// Cells of a batch's bar.
 const BAR: u16 = 10;
 
+/// From this width on what is said of it is words.
+const WORDS: u16 = 48;
+
 /// Draws it; gives where the rows are.
 pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect) -> Rect {
     let keys = model.keys(Panel::Batches);
@@ -41,11 +44,22 @@ fn row(look: Look, cells: &mut Buffer, line: Rect, batch: &BatchInfo) {
     let ended = counts.completed + counts.failed + counts.cancelled;
     let id = batch.batch_id.to_string();
     list::columns(look, cells, line, &[(-4, &id, Style::new())]);
-    bar(look, cells, Rect { x: line.x + 5, width: BAR.min(line.width.saturating_sub(5)), ..line }, counts);
-    let failed = if counts.failed > 0 { format!(" {} failed", counts.failed) } else { String::new() };
-    let paused = if batch.paused { " paused" } else { "" };
-    let rest = Rect { x: line.x + 6 + BAR, width: line.width.saturating_sub(6 + BAR), ..line };
-    let done = format!("{ended} of {}", counts.total);
+    let is_wide = line.width >= WORDS;
+    let cells_of_bar = if is_wide { BAR } else { BAR / 2 };
+    bar(look, cells, Rect { x: line.x + 5, width: cells_of_bar.min(line.width.saturating_sub(5)), ..line }, counts);
+    let failed = match (counts.failed, is_wide) {
+        (0, _) => String::new(),
+        (failed, true) => format!(" {failed} failed"),
+        (failed, false) => format!(" x{failed}"),
+    };
+    let paused = match (batch.paused, is_wide) {
+        (false, _) => "",
+        (true, true) => " paused",
+        (true, false) => " =",
+    };
+    let used = 6 + cells_of_bar;
+    let rest = Rect { x: line.x + used, width: line.width.saturating_sub(used), ..line };
+    let done = if is_wide { format!("{ended} of {}", counts.total) } else { format!("{ended}/{}", counts.total) };
     let x = look.put(cells, (rest.x, rest.y), rest.width, &done, Style::new());
     let x = look.put(cells, (x, rest.y), rest.right().saturating_sub(x), &format!("{failed}{paused}"), look.bad());
     let name = batch.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();

@@ -36,7 +36,7 @@ fn row(look: Look, cells: &mut Buffer, line: Rect, failure: &Failure) {
     let at = at.format("%H:%M:%S").to_string();
     let id = failure.task_id.to_string();
     let mut texts = vec![(1, sign.0, sign.1)];
-    if line.width >= 44 {
+    if line.width >= 60 {
         texts.push((8, at.as_str(), Look::faint()));
     }
     texts.push((-i16::try_from(id.len()).unwrap_or(i16::MAX).max(4), id.as_str(), Style::new()));

@@ -13,7 +13,7 @@ use crate::top::model::pace::span;
 use crate::views::text;
 
 /// From this width on the rate of the latest minutes is drawn.
-const WITH_HISTORY: u16 = 100;
+const WITH_HISTORY: u16 = 110;
 /// Seconds that a cell of it stands for.
 const SPAN: i64 = 5;
 /// Less free than this is worth a look, in bytes.
@@ -28,6 +28,8 @@ pub fn draw(model: &Model, look: Look, cells: &mut Buffer, area: Rect) -> u16 {
         let said = model.away.clone().unwrap_or_else(|| "asking the daemon".to_owned());
         return flow(look, cells, area, &[vec![(said, Look::faint())]]);
     };
+    let whole = area;
+    let area = Rect { width: if area.width >= WITH_HISTORY { area.width * 6 / 10 } else { area.width }, ..area };
     let mut y = area.y + flow(look, cells, area, &executor(model, look, status));
     let below = |y: u16| Rect { y, height: area.bottom().saturating_sub(y), ..area };
     for gate in status.gates.iter().flatten().filter(|gate| gate.open == Some(false)) {
@@ -36,13 +38,17 @@ pub fn draw(model: &Model, look: Look, cells: &mut Buffer, area: Rect) -> u16 {
         y += flow(look, cells, below(y), &[said]);
     }
     if status.counts.total > 0 && y < area.bottom() {
-        progress(model, look, cells, Rect { y, height: 1, ..area }, status);
+        progress(look, cells, Rect { y, height: 1, ..area }, status);
         y += 1;
     }
-    let mut groups = counts(look, &status.counts);
-    groups.extend(pace(model, look, status));
+    y += flow(look, cells, below(y), &counts(look, &status.counts));
+    let mut groups = pace(model, status);
     groups.extend(machine(model, look));
     y += flow(look, cells, below(y), &groups);
+    if whole.width > area.width {
+        let x = area.right() + 2;
+        history(model, look, cells, Rect { x, width: whole.right().saturating_sub(x + 1), height: y - area.y, ..area });
+    }
     y - area.y
 }
 
@@ -77,34 +83,31 @@ fn executor(model: &Model, look: Look, status: &StatusData) -> Vec<Vec<Part>> {
     groups
 }
 
-/// The bar with its percentage, and on a wide terminal the rate of the latest minutes.
-fn progress(model: &Model, look: Look, cells: &mut Buffer, line: Rect, status: &StatusData) {
+/// The bar with its percentage.
+fn progress(look: Look, cells: &mut Buffer, line: Rect, status: &StatusData) {
     let percent = format!("{:.0} %", status.progress.floor());
-    let room = line.width.saturating_sub(8);
-    let width = if line.width >= WITH_HISTORY { room / 2 } else { room };
+    let width = line.width.saturating_sub(8);
     bar(look, cells, Rect { x: line.x + 1, width, ..line }, &status.counts);
-    let x = line.x + 1 + width;
-    look.put(cells, (x + 1, line.y), 5, &percent, Look::strong());
-    let (from, to) = (x + 8, line.right().saturating_sub(1));
-    if line.width >= WITH_HISTORY && to > from {
-        history(model, look, cells, Rect { x: from, width: to - from, ..line });
-    }
+    look.put(cells, (line.x + 2 + width, line.y), 5, &percent, Look::strong());
 }
 
-/// How fast it went, the latest at the right.
-fn history(model: &Model, look: Look, cells: &mut Buffer, line: Rect) {
-    let rates = model.pace.history(line.width.into(), SPAN);
+/// How fast it went, the latest at the right, in as many rows as the lines beside it took; above it what the highest is.
+fn history(model: &Model, look: Look, cells: &mut Buffer, area: Rect) {
+    let rates = model.pace.history(area.width.into(), SPAN);
     let most = rates.iter().copied().fold(0.0, f64::max);
-    if most <= 0.0 {
-        return;
-    }
+    let Some(rows) = area.height.checked_sub(1).filter(|rows| *rows > 0 && most > 0.0) else { return };
+    let said = format!("the rate, {SPAN} s a column, at most {}", rate(most));
+    let length = u16::try_from(said.len()).unwrap_or(area.width).min(area.width);
+    look.put(cells, (area.right() - length, area.y), length, &said, Look::faint());
     let heights = look.heights();
-    let from = line.right() - u16::try_from(rates.len()).unwrap_or(line.width).min(line.width);
-    for (x, rate) in (from..line.right()).zip(rates) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 8")]
-        let height = (rate / most * 8.0).ceil().clamp(0.0, 8.0) as usize;
-        let symbol = heights.get(height).copied().unwrap_or(" ");
-        cells.set_stringn(x, line.y, symbol, 1, look.good());
+    let from = area.right() - u16::try_from(rates.len()).unwrap_or(area.width).min(area.width);
+    for (x, a_second) in (from..area.right()).zip(rates) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 8 in each row")]
+        let mut height = (a_second / most * 8.0 * f64::from(rows)).ceil().max(0.0) as usize;
+        for y in (area.y + 1..area.bottom()).rev() {
+            cells.set_stringn(x, y, heights.get(height.min(8)).copied().unwrap_or(" "), 1, look.good());
+            height = height.saturating_sub(8);
+        }
     }
 }
 
@@ -145,16 +148,16 @@ fn counts(look: Look, counts: &Counts) -> Vec<Vec<Part>> {
     there.map(|(count, word, style)| vec![(count.to_string(), Look::strong()), (format!(" {word}"), style)]).collect()
 }
 
-fn pace(model: &Model, look: Look, status: &StatusData) -> Vec<Vec<Part>> {
+fn pace(model: &Model, status: &StatusData) -> Vec<Vec<Part>> {
     let left = status.counts.queued + status.counts.running;
     let mut groups = Vec::new();
     if status.throughput > 0.0 {
-        groups.push(vec![(rate(status.throughput), Look::strong()), (" in the last minute".to_owned(), Look::faint())]);
+        groups.push(vec![(rate(status.throughput), Look::strong())]);
     }
     if left > 0 && status.state == RunState::Running {
         groups.push(match model.eta() {
             Some(eta) => vec![(span(eta), Look::strong()), (" to go".to_owned(), Look::faint())],
-            None => vec![("nobody knows how long".to_owned(), look.bad())],
+            None => vec![("time to go not known".to_owned(), Look::faint())],
         });
     }
     groups
@@ -176,11 +179,12 @@ fn machine(model: &Model, look: Look) -> Vec<Vec<Part>> {
         ]);
     }
     if let Some((available, all)) = model.machine.memory {
+        // Less than a tenth is little.
         let style = if available < all / 10 { look.bad() } else { Style::new() };
         groups.push(vec![
             ("memory ".to_owned(), Look::faint()),
             (text::bytes(available), style),
-            (format!(" of {} free", text::bytes(all)), Look::faint()),
+            (" free".to_owned(), Look::faint()),
         ]);
     }
     groups

@@ -28,6 +28,9 @@ const ONE_PANEL: (u16, u16) = (70, 12);
 /// From this width on all panels are there at once.
 const ALL_PANELS: u16 = 120;
 
+/// How many batches the daemon lists.
+const LATEST: usize = 10;
+
 /// Draws all of it. Gives where what is.
 pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer) -> Places {
     let mut places = Places::default();
@@ -65,7 +68,7 @@ fn panels(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect, places:
     }
     // A line each for the title and the columns, and one in which more is said.
     let wanted = model.slots.all().len().max(3) + 3;
-    let above = u16::try_from(wanted).unwrap_or(u16::MAX).min(area.height * 11 / 20);
+    let above = u16::try_from(wanted).unwrap_or(u16::MAX).min(area.height * 3 / 5);
     titled(Panel::Slots, model, look, cells, Rect { height: above, ..area }, places);
     let below = Rect { y: area.y + above, height: area.height - above, ..area };
     let parts: &[(Panel, u16)] = if area.width >= ALL_PANELS {
@@ -108,49 +111,53 @@ fn said(which: Panel, model: &Model) -> String {
     match which {
         Panel::Slots => status.map_or_else(String::new, |status| {
             let sort = model.sort.said();
-            format!("{} of {} busy, {sort}", model.slots.busy(), model.cap.unwrap_or(status.max_concurrent))
+            format!("{} of {} busy, {sort}", model.slots.busy(), status.max_concurrent)
         }),
         Panel::Queue => status.map_or_else(String::new, |status| status.counts.queued.to_string()),
-        Panel::Batches => String::new(),
+        Panel::Batches if model.batches.len() >= LATEST => format!("the latest {LATEST}"),
+        Panel::Batches => model.batches.len().to_string(),
         Panel::Failures => status.map_or_else(String::new, |status| status.counts.failed.to_string()),
     }
 }
 
 /// A line across with a name in it; in brackets: keys go here.
 fn title(look: Look, cells: &mut Buffer, area: Rect, name: &str, said: &str, focused: bool) {
-    let rule = look.rule().repeat(area.width.into());
-    cells.set_stringn(area.x, area.y, rule, area.width.into(), Look::faint());
+    rule(look, cells, area.x, 1, area.y);
     let (name, style) = if focused {
         (format!("[{name}]"), look.good().patch(Look::strong()))
     } else {
         (format!(" {name} "), Look::strong())
     };
-    let x = put(look, cells, (area.x + 1, area.y), area.right(), &name, style);
+    let mut x = put(look, cells, (area.x + 1, area.y), area.right(), &name, style);
     if !said.is_empty() {
-        put(look, cells, (x, area.y), area.right(), &format!(" {said} "), Style::new());
+        x = put(look, cells, (x, area.y), area.right(), &format!(" {said} "), Style::new());
     }
+    rule(look, cells, x, area.right().saturating_sub(x), area.y);
+}
+
+fn rule(look: Look, cells: &mut Buffer, x: u16, width: u16, y: u16) {
+    cells.set_stringn(x, y, look.rule().repeat(width.into()), width.into(), Look::faint());
 }
 
 /// All panels' names in one line.
 fn tabs(model: &Model, look: Look, cells: &mut Buffer, area: Rect, places: &mut Places) {
-    let rule = look.rule().repeat(area.width.into());
-    cells.set_stringn(area.x, area.y, rule, area.width.into(), Look::faint());
     let mut x = area.x;
     for which in Panel::ALL {
         let said = match which {
             Panel::Slots => format!(" {}", model.slots.busy()),
             Panel::Queue | Panel::Failures => format!(" {}", said(which, model)),
-            Panel::Batches => String::new(),
+            Panel::Batches => format!(" {}", model.batches.len()),
         };
         let (name, style) = if model.focus == which {
             (format!("[{}{said}]", which.title()), look.good().patch(Look::strong()))
         } else {
             (format!(" {}{said} ", which.title()), Style::new())
         };
-        let end = put(look, cells, (x, area.y), area.right(), name.trim_end_matches("  "), style);
+        let end = put(look, cells, (x, area.y), area.right(), &name, style);
         places.tabs.push((which, Rect { x, width: end - x, ..area }));
         x = end;
     }
+    rule(look, cells, x, area.right().saturating_sub(x), area.y);
 }
 
 /// Writes a text up to a column that is not its own any more.

@@ -11,10 +11,13 @@ use crate::top::look::Look;
 use crate::top::model::Model;
 use crate::top::model::page::Panel;
 
+/// From this width on priorities are words.
+const WORDS: u16 = 44;
+
 /// Draws it; gives where the rows are.
 pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect) -> Rect {
     let mut area = area;
-    let priorities = priorities(model);
+    let priorities = priorities(model, area.width);
     if !priorities.is_empty() && area.height > 0 {
         look.put(cells, (area.x + 1, area.y), area.width.saturating_sub(1), &priorities, Style::new());
         area = Rect { y: area.y + 1, height: area.height - 1, ..area };
@@ -41,27 +44,26 @@ pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect) -> Re
 }
 
 /// How many are queued at each priority that has some, the most urgent first.
-fn priorities(model: &Model) -> String {
+fn priorities(model: &Model, width: u16) -> String {
     let Some(queued) = &model.priorities else {
         return String::new();
     };
     let said = Priority::ALL.iter().rev().filter_map(|priority| {
         let count = queued.get(priority).filter(|count| **count > 0)?;
-        Some(format!("{count} {priority}"))
+        Some(if width >= WORDS { format!("{count} {priority}") } else { format!("{} {count}", letter(*priority)) })
     });
     said.collect::<Vec<_>>().join("  ")
 }
 
 fn row(look: Look, cells: &mut Buffer, line: Rect, task: &Task, ids: i16) {
-    let letter = match task.priority {
-        Priority::Critical => ("C", look.bad().patch(Look::strong())),
-        Priority::High => ("H", look.bad()),
-        Priority::Medium => ("M", Look::faint()),
-        Priority::Low => ("L", Look::faint()),
+    let style = match task.priority {
+        Priority::Critical => look.bad().patch(Look::strong()),
+        Priority::High => look.bad(),
+        Priority::Medium | Priority::Low => Look::faint(),
     };
     let id = task.task_id.to_string();
     let batch = task.batch_id.to_string();
-    let mut texts = vec![(1, letter.0, letter.1), (-ids, id.as_str(), Style::new())];
+    let mut texts = vec![(1, letter(task.priority), style), (-ids, id.as_str(), Style::new())];
     if line.width >= 40 {
         texts.push((-4, batch.as_str(), Look::faint()));
     }
@@ -69,6 +71,16 @@ fn row(look: Look, cells: &mut Buffer, line: Rect, task: &Task, ids: i16) {
     let name = format!("{}{why}", task.name);
     texts.push((0, name.as_str(), Style::new()));
     list::columns(look, cells, line, &texts);
+}
+
+/// A priority in a letter.
+const fn letter(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Critical => "C",
+        Priority::High => "H",
+        Priority::Medium => "M",
+        Priority::Low => "L",
+    }
 }
 
 /// Whether a task waits for something else than all do.

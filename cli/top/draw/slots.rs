@@ -51,7 +51,7 @@ fn heading(look: Look, cells: &mut Buffer, area: Rect, shown: Shown) {
     let faint = Look::faint();
     let mut texts = vec![(1, "", faint), (-10, "for", faint)];
     if shown.usual {
-        texts.push((-7, "usual x", faint));
+        texts.push((-7, "x usual", faint));
     }
     texts.push((-shown.ids, "task", faint));
     if shown.batch {

@@ -53,9 +53,13 @@ fn rows(task: &Task, look: Look, width: u16) -> Vec<Row> {
             rows.push((label, String::new(), style));
         }
     };
+    let params = task.params.as_object().filter(|params| !params.is_empty());
     for (name, value) in fields(task) {
         let style = if name == "error" { look.bad() } else { Style::new() };
         add(name, &value, style);
+    }
+    if task.attempts.iter().flatten().next().is_some() {
+        add("", " ", Style::new());
     }
     for attempt in task.attempts.iter().flatten() {
         add(&format!("attempt {}", attempt.attempt), &what_happened(attempt), Style::new());
@@ -63,7 +67,11 @@ fn rows(task: &Task, look: Look, width: u16) -> Vec<Row> {
             add("", &why, look.bad());
         }
     }
-    for (name, value) in task.params.as_object().into_iter().flatten() {
+    if params.is_some() {
+        add("", " ", Style::new());
+        add("parameters", "", Style::new());
+    }
+    for (name, value) in params.into_iter().flatten() {
         add(name, &shown(value), Style::new());
     }
     if let Some(result) = task.result.as_ref().filter(|result| result.get("exit_code").is_none()) {
