@@ -243,7 +243,9 @@ pub(super) fn rows(told: &[Stored], numbers: &mut Numbers, at: i64) -> Result<[R
     // Bounded, so that no group pays for all that a lower `keep_events` lets go.
     let mut old = Rows::new(
         "DELETE FROM event WHERE first IN
-             (SELECT first FROM event WHERE last <= (SELECT column1 FROM (VALUES (?)) AS j) ORDER BY first LIMIT 1024)",
+             (SELECT first FROM event
+              WHERE first < (SELECT max(first) FROM event WHERE first <= (SELECT column1 FROM (VALUES (?)) AS j))
+              ORDER BY first LIMIT 1024)",
     );
     if told.is_empty() {
         return Ok([new, old]);
