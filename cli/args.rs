@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
-    logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, update, wait, watch,
+    logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, update, wait,
+    watch,
 };
 use crate::failure::Failure;
 
