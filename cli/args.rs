@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
     logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, top, update,
-    wait,
+    wait, watch,
 };
 use crate::failure::Failure;
 
@@ -110,6 +110,8 @@ pub enum Command {
     Retry(retry::RetryArgs),
     /// Wait until tasks have ended
     Wait(wait::WaitArgs),
+    /// What happens, a line of JSON each
+    Watch(watch::WatchArgs),
     /// The functions that tasks may name
     Functions(functions::FunctionsArgs),
     /// Serve agents: a Model Context Protocol server on standard input and output

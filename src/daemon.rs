@@ -23,10 +23,12 @@ use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::home::{self, Home, HomeError, Place};
 use crate::presence;
 use crate::protocol::milliseconds;
-use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
+use crate::queue::events::{LastEnd, Stored, Tell};
+use crate::queue::{self, Queue};
 use crate::server::{self, Ending, Service};
 use crate::space::Floor;
+use crate::version::VERSION;
 
 mod manager;
 mod metrics_file;
@@ -210,7 +212,12 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         .collect();
     let grace = milliseconds(settings.grace);
     let floor = Floor::new(home.root().to_owned(), settings.min_free_bytes);
-    let opened = Queue::open(&home.database(), &home.output_dir(), &caps, floor.clone()).await?;
+    let opened = {
+        let rules = queue::Rules { caps: &caps, floor: floor.clone(), kept_events: settings.keep_events };
+        Queue::open(&home.database(), &home.output_dir(), rules).await?
+    };
+    let after = if inherited.is_some() { LastEnd::Restart } else { opened.left.end };
+    tokio::spawn(tell_of_start(opened.queue.clone(), after));
     let cgroups = Delegated::find(&settings.cgroups, home.root());
     match &cgroups {
         Ok(found) => {
@@ -247,7 +254,7 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         gates: settings.gates.clone(),
     };
     let (executor, mut running) =
-        Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted);
+        Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.left.rebooted);
     let begun = tokio::time::timeout(KEEPER_PATIENCE, &mut running).await;
     let running = match begun {
         Ok(begun) => begun.map_err(io::Error::other)?.map(|()| None)?,
@@ -318,6 +325,14 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         drop(std::fs::remove_file(home.socket()));
     }
     Ok(ended)
+}
+
+/// The first event of this daemon, with its first commit.
+async fn tell_of_start(queue: Queue, after: LastEnd) {
+    let version = VERSION.to_owned();
+    if let Err(error) = queue.write(Tell(Stored::DaemonStarted { version, after })).await {
+        tracing::warn!(err = %error, "no event tells of this start");
+    }
 }
 
 /// Resolves when the executor, whose keeper does not answer yet, cannot begin to run.

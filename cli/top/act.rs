@@ -319,9 +319,11 @@ mod tests {
         .expect("a status")
     }
 
-    fn started(task_id: TaskId) -> crate::top::event::Event {
-        serde_json::from_value(json!({"at": "2026-01-01T00:00:00.000Z", "event": "started", "task_id": task_id,
-            "attempt": 1, "batch_id": 7, "name": format!("n{task_id}"), "function": "f"}))
+    fn started(task_id: TaskId) -> batch_executor::protocol::Event {
+        serde_json::from_value(
+            json!({"seq": 1, "at": "2026-01-01T00:00:00.000Z", "event": "started", "task_id": task_id,
+            "attempt": 1, "batch_id": 7, "name": format!("n{task_id}"), "function": "f"}),
+        )
         .expect("an event")
     }
 

@@ -27,6 +27,7 @@ use crate::context::Context;
 use crate::exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::screen;
 
 /// Between two drawings of what changed by itself; what the user does is drawn at once.
 const FRAME: Duration = Duration::from_millis(250);
@@ -86,7 +87,7 @@ pub fn run(context: &Context, options: Options) -> Result<u8, Failure> {
 /// Whether both the keys and the cells have one that can place a cursor.
 fn is_on_a_terminal() -> bool {
     let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-    !is_dumb && io::stdin().is_terminal() && io::stdout().is_terminal()
+    !is_dumb && io::stdin().is_terminal() && screen::is_terminal()
 }
 
 struct App {

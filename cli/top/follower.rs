@@ -91,7 +91,8 @@ impl Reader {
     /// None: nobody wants it any more.
     fn piece(&mut self, request: &serde_json::Value) -> Result<Option<LogsData>, Failure> {
         loop {
-            let until = Until { deadline: None, wake: Some(self.wake.as_fd()) };
+            let wakes = [self.wake.as_fd()];
+            let until = Until { deadline: None, wakes: &wakes };
             let stopped = match self.client.send(request).and_then(|()| self.client.receive(until)) {
                 Ok(Received::Answer(answer)) => {
                     let code = answer.response.error.as_ref().map(|refusal| refusal.code);

@@ -8,7 +8,6 @@
 mod act;
 mod app;
 mod draw;
-mod event;
 mod follower;
 mod hand;
 mod keys;

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use batch_executor::client::{Answer, Client, ClientError, Connection, Received, Until};
 use batch_executor::home::Home;
-use batch_executor::protocol::{ErrorCode, ResultsData, StatusData};
+use batch_executor::protocol::{ErrorCode, Happened, ResultsData, StatusData, Task, WatchData};
 use batch_executor::task::BatchId;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
 
 use super::app::Message;
-use super::event::{Kind, Watched};
 use super::machine::Machine;
 use super::model::News;
 use crate::context::data;
@@ -119,24 +118,15 @@ impl Source {
     fn follow_until_it_stops(&mut self) -> Result<std::convert::Infallible, Stop> {
         let mut asker = Connection::connect(&self.home)?;
         let first = self.client.call(&json!({"action": "watch", "limit": 1}))?;
-        // Until `watch` is there.
-        if first.response.error.as_ref().is_some_and(|e| e.code == ErrorCode::UnknownAction) {
-            loop {
-                self.tell(News::Running(running(&mut asker)?))?;
-                self.detailed = None;
-                self.look(&mut asker)?;
-                std::thread::sleep(PACE);
-            }
-        }
-        let mut next = watched(&first)?.next;
+        let mut next = understood::<WatchData>(&first)?.next;
         self.tell(News::Running(running(&mut asker)?))?;
         self.look(&mut asker)?;
         loop {
             self.client.send(&json!({"action": "watch", "from": next, "limit": EVENTS, "follow": true}))?;
             let answer = self.answer(&mut asker)?;
-            let told = watched(&answer)?;
+            let told: WatchData = understood(&answer)?;
             next = told.next;
-            let is_old = told.gap.is_some() || told.events.iter().any(|event| unsettles(event.event));
+            let is_old = told.gap.is_some() || told.events.iter().any(|event| unsettles(&event.what));
             let changed = is_old || !told.events.is_empty();
             self.tell(News::Events(told.events))?;
             if is_old {
@@ -154,7 +144,7 @@ impl Source {
     fn answer(&mut self, asker: &mut Connection) -> Result<Answer, Stop> {
         loop {
             let deadline = if self.detailed.is_none() { Some(self.asked + DETAIL) } else { None };
-            match self.client.receive(Until { deadline, wake: Some(self.wake.as_fd()) })? {
+            match self.client.receive(Until { deadline, wakes: &[self.wake.as_fd()] })? {
                 Received::Answer(answer) => return Ok(*answer),
                 Received::Woken => {
                     let mut told = [0; 64];
@@ -200,25 +190,28 @@ impl Source {
 }
 
 /// Whether what runs, or why it does not go on, is to be asked for anew.
-const fn unsettles(kind: Kind) -> bool {
-    matches!(kind, Kind::Paused | Kind::Resumed | Kind::Gate | Kind::Executor | Kind::DaemonStarted)
+const fn unsettles(what: &Happened) -> bool {
+    matches!(
+        what,
+        Happened::Paused { .. }
+            | Happened::Resumed { .. }
+            | Happened::Gate { .. }
+            | Happened::Executor { .. }
+            | Happened::DaemonStarted { .. }
+    )
 }
 
 fn is_unknown(answer: &Answer) -> bool {
     answer.response.error.as_ref().is_some_and(|refusal| refusal.code == ErrorCode::NotFound)
 }
 
-fn running(asker: &mut Connection) -> Result<Vec<batch_executor::protocol::Task>, Stop> {
+fn running(asker: &mut Connection) -> Result<Vec<Task>, Stop> {
     let request = json!({"action": "results", "filter_status": "running", "limit": MOST_RUNNING});
     Ok(ask::<ResultsData>(asker, &request)?.tasks)
 }
 
 fn ask<T: serde::de::DeserializeOwned>(asker: &mut Connection, request: &Value) -> Result<T, Stop> {
     understood(&asker.call(request)?)
-}
-
-fn watched(answer: &Answer) -> Result<Watched, Stop> {
-    understood(answer)
 }
 
 fn understood<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Stop> {

@@ -12,11 +12,12 @@ use super::response::{
     Added, BackedUp, BatchAdded, Cancelled, Cleared, Exported, Functions, LogsData, Paused, Requeued, ResultsData,
     Started, StatusData, StopAnswer, Task, Updated,
 };
+use super::watch::{Watch, WatchData};
 
-/// How many actions, the last ones, are about the daemon itself.
-const OF_THE_DAEMON: usize = 4;
+/// How many actions, the last ones, are for programs: what happens, and the daemon itself.
+const FOR_PROGRAMS: usize = 5;
 /// The actions of the contract's table and `backup`: what is asked of the queue.
-pub const ACTIONS: &[&str] = Action::NAMES.split_at(Action::NAMES.len() - OF_THE_DAEMON).0;
+pub const ACTIONS: &[&str] = Action::NAMES.split_at(Action::NAMES.len() - FOR_PROGRAMS).0;
 
 /// How many words a list in an answer's schema may have.
 const MOST_WORDS: usize = 6;
@@ -55,6 +56,7 @@ pub fn parameters(action: &str) -> Option<Map<String, Value>> {
         "retry" => taken::<Retry>(),
         "wait" => taken::<Wait>(),
         "functions" => taken::<Empty>(),
+        "watch" => taken::<Watch>(),
         _ => return None,
     })
 }
@@ -82,6 +84,7 @@ pub fn data(action: &str) -> Option<Map<String, Value>> {
         "cancel" => given::<Cancelled>(),
         "retry" => given::<Requeued>(),
         "functions" => given::<Functions>(),
+        "watch" => given::<WatchData>(),
         _ => return None,
     })
 }

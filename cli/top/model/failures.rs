@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use batch_executor::protocol::Task;
+use batch_executor::protocol::{Task, Whose};
 use batch_executor::task::{BatchId, Outcome, Status, TaskId};
 
 use super::wall_of;
-use crate::top::event::Event;
 
 /// How many are kept.
 const KEPT: usize = 1000;
@@ -49,15 +48,13 @@ impl Failures {
     }
 
     /// An attempt ended; kept if it failed.
-    pub fn hear(&mut self, event: &Event) {
-        let (Some(task_id), Some(outcome)) = (event.task_id, event.outcome) else { return };
-        let again = event.status == Some(Status::Queued);
-        let said = match outcome {
-            Outcome::Failed | Outcome::TimedOut | Outcome::Interrupted => event.error.clone(),
-            Outcome::Completed | Outcome::Cancelled | Outcome::Stopped => return,
-        };
-        let said = said.unwrap_or_else(|| outcome.as_str().replace('_', " "));
-        self.push(wall_of(&event.at), task_id, event.batch_id, event.name.as_deref(), again, Some(said));
+    pub fn hear(&mut self, at: i64, whose: Whose, status: Status, outcome: Option<Outcome>, error: Option<String>) {
+        let Some(outcome) = outcome else { return };
+        if matches!(outcome, Outcome::Failed | Outcome::TimedOut | Outcome::Interrupted) {
+            let said = error.unwrap_or_else(|| outcome.as_str().replace('_', " "));
+            let again = status == Status::Queued;
+            self.push(at, whose.task_id, whose.batch_id, whose.name.as_deref(), again, Some(said));
+        }
     }
 
     fn push(

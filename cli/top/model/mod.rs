@@ -9,7 +9,7 @@ pub mod slots;
 
 use std::collections::BTreeMap;
 
-use batch_executor::protocol::{BatchInfo, StatusData, Task};
+use batch_executor::protocol::{BatchInfo, Event, Happened, StatusData, Task};
 use batch_executor::task::{BatchId, Priority, Status, TaskId};
 use chrono::DateTime;
 
@@ -19,7 +19,6 @@ use self::pace::Pace;
 use self::page::{Page, Panel, Prompt, Sort};
 use self::slots::{Running, Slots};
 use super::act::Ask;
-use super::event::{Event, Kind};
 use super::follower::Piece;
 use super::machine::Machine;
 
@@ -29,6 +28,14 @@ const FRESH_MS: i64 = 1000;
 /// Milliseconds of a time on the wire; 0: it is none.
 pub fn wall_of(rfc3339: &str) -> i64 {
     DateTime::parse_from_rfc3339(rfc3339).map_or(0, |time| time.timestamp_millis())
+}
+
+/// The one task that it is about, if it is about one.
+const fn task_of(what: &Happened) -> Option<TaskId> {
+    match what {
+        Happened::Started(whose) | Happened::NotStarted(whose) | Happened::Ended { whose, .. } => Some(whose.task_id),
+        _ => None,
+    }
 }
 
 /// What came from the daemon.
@@ -116,7 +123,8 @@ impl Model {
     fn touch(&mut self, events: &[Event]) {
         match self.pages.last_mut() {
             Some(Page::Task(page)) => {
-                page.is_old |= events.iter().any(|event| event.task_id.is_none_or(|id| id == page.task_id));
+                let is_it = |event: &Event| task_of(&event.what).is_none_or(|id| id == page.task_id);
+                page.is_old |= events.iter().any(is_it);
             }
             Some(Page::Found(page)) => page.is_old |= !events.is_empty(),
             Some(Page::Log(_) | Page::Help(_)) | None => {}
@@ -140,20 +148,13 @@ impl Model {
         }
     }
 
-    fn happened(&mut self, event: Event) {
-        match (event.event, event.task_id) {
-            (Kind::Started, Some(task_id)) => self.slots.start(Running {
-                task_id,
-                batch_id: event.batch_id,
-                attempt: event.attempt,
-                name: event.name.unwrap_or_default(),
-                function: event.function.unwrap_or_default(),
-                since: wall_of(&event.at),
-                held: None,
-            }),
-            (Kind::Ended, Some(task_id)) => {
-                self.slots.end(task_id);
-                self.failures.hear(&event);
+    fn happened(&mut self, Event { at, what, .. }: Event) {
+        match what {
+            Happened::Started(whose) => self.slots.start(Running::begun(whose, wall_of(&at))),
+            Happened::NotStarted(whose) => self.slots.end(whose.task_id),
+            Happened::Ended { whose, status, outcome, error, .. } => {
+                self.slots.end(whose.task_id);
+                self.failures.hear(wall_of(&at), whose, status, outcome, error);
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use batch_executor::protocol::Task;
+use batch_executor::protocol::{Task, Whose};
 use batch_executor::task::{BatchId, TaskId};
 
 use super::wall_of;
@@ -20,6 +20,21 @@ pub struct Running {
     pub since: i64,
     /// Why it does not go on: it is suspended.
     pub held: Option<String>,
+}
+
+impl Running {
+    /// An attempt that began.
+    pub fn begun(whose: Whose, since: i64) -> Self {
+        Self {
+            task_id: whose.task_id,
+            batch_id: whose.batch_id,
+            attempt: Some(whose.attempt),
+            name: whose.name.unwrap_or_default(),
+            function: whose.function.unwrap_or_default(),
+            since,
+            held: None,
+        }
+    }
 }
 
 impl From<&Task> for Running {
