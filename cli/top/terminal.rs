@@ -10,6 +10,7 @@ use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::crossterm::{Command, execute};
+use ratatui::layout::Rect;
 
 use crate::screen;
 
@@ -81,7 +82,9 @@ impl Taken {
     /// # Errors
     /// When it cannot be written.
     pub fn redraw(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not `clear`: it asks the terminal where the cursor is, and the answer would come among the keys.
+        let area = Rect::from(((0, 0).into(), self.terminal.size()?));
+        self.terminal.resize(area)
     }
 }
 

@@ -68,8 +68,8 @@ pub fn draw(model: &Model, look: Look, cells: &mut Buffer, line: Rect) {
                 put(cells, x + 1, hint, Look::faint());
             }
         }
-        (None, Some(said), _) => drop(put(cells, line.x + 1, said, Look::strong())),
-        (None, None, Some(why)) => drop(put(cells, line.x + 1, why, look.bad().patch(Look::strong()))),
+        (None, Some(said), None) => drop(put(cells, line.x + 1, said, Look::strong())),
+        (None, _, Some(why)) => drop(put(cells, line.x + 1, why, look.bad().patch(Look::strong()))),
         (None, None, None) => keys(of(model), look, cells, line),
     }
 }
