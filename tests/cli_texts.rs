@@ -238,6 +238,7 @@ fn help() {
         "start",
         "stop",
         "status",
+        "top",
         "results",
         "show",
         "logs",

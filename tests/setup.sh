@@ -32,6 +32,8 @@ if [ "${1-}" = packages ]; then
     need debootstrap debootstrap
     need wget wget
 fi
+need tmux tmux
+need pgrep procps
 need chromium chromium
 python3 -c "import ensurepip, venv" 2>/dev/null || missing="$missing python3-venv"
 if [ -z "$missing" ]; then exit 0; fi
