@@ -92,8 +92,8 @@ impl Model {
             Some(Page::Task(page)) => page.scroll.by(rows),
             Some(Page::Help(scroll)) => scroll.by(rows),
             Some(Page::Log(page)) => match rows {
-                isize::MIN => page.log.to_start(),
-                isize::MAX => page.log.to_end(),
+                isize::MIN => page.log.go_to_start(),
+                isize::MAX => page.log.go_to_end(),
                 rows => page.log.scroll(rows),
             },
             Some(Page::Found(page)) => {

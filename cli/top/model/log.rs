@@ -98,12 +98,12 @@ impl Log {
     }
 
     /// The first line there is.
-    pub fn to_start(&mut self) {
+    pub fn go_to_start(&mut self) {
         self.top = (self.lines.len() > self.area.0).then_some(self.gone);
     }
 
     /// The end, which is followed from now on.
-    pub fn to_end(&mut self) {
+    pub fn go_to_end(&mut self) {
         self.top = None;
     }
 
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(log.window(2).0, ["line 4", "line 5"]);
         log.scroll(99);
         assert!(log.follows());
-        log.to_start();
+        log.go_to_start();
         log.scroll(-5);
         assert_eq!(log.window(1).0, ["line 0"]);
     }
@@ -189,7 +189,7 @@ mod tests {
     fn memory_does_not_grow_with_the_log() {
         let mut log = Log { area: (4, 80), ..Log::of(1) };
         log.push("first\n");
-        log.to_start();
+        log.go_to_start();
         (0..40).for_each(|_| log.push(&format!("{}\n", "x".repeat(100_000))));
         assert!(log.bytes <= KEPT && log.lines.len() <= 32, "{}", log.bytes);
         log.scroll(-1);
