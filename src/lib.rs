@@ -75,7 +75,6 @@ pub mod presence;
 pub mod queue;
 #[cfg(feature = "daemon")]
 pub mod server;
-#[cfg(feature = "daemon")]
 pub mod space;
 #[cfg(feature = "daemon")]
 mod sys;
