@@ -19,10 +19,14 @@ pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect) -> Re
         list::nothing(look, cells, area, said);
     }
     let mut cursor = *model.cursor(Panel::Failures);
+    // As wide as the longest that may be seen, but leaving room for what is said.
+    let shown = model.failures.all().take(cursor.first + usize::from(area.height));
+    let longest = shown.map(|failure| failure.name.chars().count()).max().unwrap_or(0);
+    let name = i16::try_from(longest.clamp(8, usize::from(area.width * 2 / 5).max(8))).unwrap_or(8);
     let focused = model.focus == Panel::Failures;
     list::draw(cells, area, &mut cursor, &keys, focused, |cells, line, key| {
         if let Some(failure) = model.failures.get(key) {
-            row(look, cells, line, failure);
+            row(look, cells, line, failure, name);
         }
     });
     *model.cursor(Panel::Failures) = cursor;
@@ -30,7 +34,7 @@ pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect) -> Re
 }
 
 /// `x`: the task has failed; `~`: it is tried again.
-fn row(look: Look, cells: &mut Buffer, line: Rect, failure: &Failure) {
+fn row(look: Look, cells: &mut Buffer, line: Rect, failure: &Failure, name: i16) {
     let sign = if failure.again { ("~", Look::faint()) } else { ("x", look.bad().patch(Look::strong())) };
     let at = DateTime::from_timestamp_millis(failure.at).unwrap_or_default().with_timezone(&Local);
     let at = at.format("%H:%M:%S").to_string();
@@ -40,7 +44,6 @@ fn row(look: Look, cells: &mut Buffer, line: Rect, failure: &Failure) {
         texts.push((8, at.as_str(), Look::faint()));
     }
     texts.push((-i16::try_from(id.len()).unwrap_or(i16::MAX).max(4), id.as_str(), Style::new()));
-    let name = i16::try_from(line.width * 3 / 10).unwrap_or(i16::MAX).max(8);
     texts.push((name, failure.name.as_str(), Style::new()));
     texts.push((0, failure.said.as_str(), look.bad()));
     list::columns(look, cells, line, &texts);

@@ -89,10 +89,21 @@ fn panels(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect, places:
 /// A panel below its title.
 fn titled(which: Panel, model: &mut Model, look: Look, cells: &mut Buffer, area: Rect, places: &mut Places) {
     let Some(height) = area.height.checked_sub(1) else { return };
-    let focused = model.focus == which;
-    title(look, cells, Rect { height: 1, ..area }, which.title(), &said(which, model), focused);
-    places.tabs.push((which, Rect { height: 1, ..area }));
     panel(which, model, look, cells, Rect { y: area.y + 1, height, ..area }, places);
+    let (line, focused) = (Rect { height: 1, ..area }, model.focus == which);
+    let said = format!("{}{}", said(which, model), hidden(which, model));
+    title(look, cells, line, which.title(), &said, focused);
+    places.tabs.push((which, line));
+}
+
+/// Which rows are shown, where not all are.
+fn hidden(which: Panel, model: &mut Model) -> String {
+    let (rows, cursor) = (model.keys(which).len(), *model.cursor(which));
+    let is_looked_at = which == Panel::Slots || which == model.focus;
+    if rows <= cursor.shown || cursor.shown == 0 || !is_looked_at {
+        return String::new();
+    }
+    format!(", rows {} to {}", cursor.first + 1, (cursor.first + cursor.shown).min(rows))
 }
 
 fn panel(which: Panel, model: &mut Model, look: Look, cells: &mut Buffer, area: Rect, places: &mut Places) {
@@ -141,13 +152,17 @@ fn rule(look: Look, cells: &mut Buffer, x: u16, width: u16, y: u16) {
 
 /// All panels' names in one line.
 fn tabs(model: &Model, look: Look, cells: &mut Buffer, area: Rect, places: &mut Places) {
+    let counted = |which| match which {
+        Panel::Slots => format!(" {}", model.slots.busy()),
+        Panel::Queue | Panel::Failures => format!(" {}", said(which, model)),
+        Panel::Batches => format!(" {}", model.batches.len()),
+    };
+    let wanted: usize = Panel::ALL.iter().map(|which| which.title().len() + counted(*which).len() + 2).sum();
+    let is_tight = wanted > area.width.into();
     let mut x = area.x;
     for which in Panel::ALL {
-        let said = match which {
-            Panel::Slots => format!(" {}", model.slots.busy()),
-            Panel::Queue | Panel::Failures => format!(" {}", said(which, model)),
-            Panel::Batches => format!(" {}", model.batches.len()),
-        };
+        // The header has the numbers, too.
+        let said = if is_tight && model.focus != which { String::new() } else { counted(which) };
         let (name, style) = if model.focus == which {
             (format!("[{}{said}]", which.title()), look.good().patch(Look::strong()))
         } else {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::top::look::Look;
 use crate::top::model::page::TaskPage;
 use crate::views::task::{fields, what_happened, why};
+use crate::views::text::wrapped;
 
 /// The width of the labels.
 const LABEL: u16 = 12;
@@ -45,7 +46,9 @@ fn rows(task: &Task, look: Look, width: u16) -> Vec<Row> {
     let mut add = |label: &str, text: &str, style: Style| {
         let mut label = label.to_owned();
         for line in text.lines().take(MOST_LINES) {
-            for row in look.rows(line, room) {
+            // Between words; what is wider than it has characters is cut where the row ends.
+            let parts = wrapped(&look.tame(line), room.into());
+            for row in parts.iter().flat_map(|part| look.rows(part, room)) {
                 rows.push((std::mem::take(&mut label), row, style));
             }
         }
@@ -72,18 +75,19 @@ fn rows(task: &Task, look: Look, width: u16) -> Vec<Row> {
         add("parameters", "", Style::new());
     }
     for (name, value) in params.into_iter().flatten() {
-        add(name, &shown(value), Style::new());
+        add(name, &shown(value, room), Style::new());
     }
     if let Some(result) = task.result.as_ref().filter(|result| result.get("exit_code").is_none()) {
-        add("result", &shown(result), Style::new());
+        add("result", &shown(result, room), Style::new());
     }
     rows
 }
 
-/// Text as it is, anything else as JSON.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => serde_json::to_string_pretty(other).unwrap_or_default(),
-    }
+/// Text as it is, anything else as JSON: in one line where it has room.
+fn shown(value: &Value, room: u16) -> String {
+    let line = match value {
+        Value::String(text) => return text.clone(),
+        other => other.to_string(),
+    };
+    if line.len() <= room.into() { line } else { serde_json::to_string_pretty(value).unwrap_or(line) }
 }

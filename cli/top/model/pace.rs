@@ -75,12 +75,13 @@ impl Pace {
 
 /// From and to as a person says them: "12 to 15 min", "about 40 s".
 pub fn span((low, high): (f64, f64)) -> String {
-    let (unit, name, digits) = match high {
-        high if high < 100.0 => (1.0, "s", 0),
-        high if high < 100.0 * 60.0 => (60.0, "min", 0),
-        high if high < 100.0 * 3600.0 => (3600.0, "h", 1),
-        _ => (86400.0, "d", 1),
+    let (unit, name) = match high {
+        high if high < 100.0 => (1.0, "s"),
+        high if high < 100.0 * 60.0 => (60.0, "min"),
+        high if high < 100.0 * 3600.0 => (3600.0, "h"),
+        _ => (86400.0, "d"),
     };
+    let digits = usize::from(unit > 1.0 && high / unit < 9.95);
     let said = |seconds: f64| format!("{:.digits$}", seconds / unit);
     let (low, high) = (said(low), said(high));
     if low == high { format!("about {high} {name}") } else { format!("{low} to {high} {name}") }
@@ -133,6 +134,7 @@ mod tests {
     #[test]
     fn spans_as_people_say_them() {
         assert_eq!(span((40.2, 40.4)), "about 40 s");
+        assert_eq!(span((160.0, 190.0)), "2.7 to 3.2 min");
         assert_eq!(span((720.0, 900.0)), "12 to 15 min");
         assert_eq!(span((7200.0, 9000.0)), "2.0 to 2.5 h");
         assert_eq!(span((0.0, 400_000.0)), "0.0 to 4.6 d");
