@@ -149,7 +149,7 @@ impl Look {
 }
 
 /// With blanks up to the next eighth column for each tab.
-fn untabbed(line: &str) -> Cow<'_, str> {
+pub fn untabbed(line: &str) -> Cow<'_, str> {
     if !line.contains('\t') {
         return Cow::Borrowed(line);
     }

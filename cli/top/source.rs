@@ -62,6 +62,10 @@ pub struct Source {
     asked: Instant,
     /// When the latest status in detail was asked for; none: something changed since one that was not.
     detailed: Option<Instant>,
+    /// Something did run then.
+    runs: bool,
+    /// The number of the next event, once some were heard.
+    next: Option<i64>,
 }
 
 impl Source {
@@ -74,7 +78,7 @@ impl Source {
         wake: OwnedFd,
     ) -> Self {
         let home = client.home().clone();
-        Self { client, home, to, batches, wake, batch, asked: Instant::now(), detailed: None }
+        Self { client, home, to, batches, wake, batch, asked: Instant::now(), detailed: None, runs: false, next: None }
     }
 
     /// Tells until nobody hears.
@@ -111,14 +115,24 @@ impl Source {
     fn follow(&mut self) -> Stop {
         match self.follow_until_it_stops() {
             Ok(never) => match never {},
+            // Another queue is there now, whose events have not come that far.
+            Err(Stop::Failed(Failure::Refused(answer)))
+                if self.next.is_some() && is(&answer, ErrorCode::InvalidRequest) =>
+            {
+                self.next = None;
+                self.follow()
+            }
             Err(stop) => stop,
         }
     }
 
     fn follow_until_it_stops(&mut self) -> Result<std::convert::Infallible, Stop> {
         let mut asker = Connection::connect(&self.home)?;
-        let first = self.client.call(&json!({"action": "watch", "limit": 1}))?;
-        let mut next = understood::<WatchData>(&first)?.next;
+        let mut next = match self.next {
+            // What happened while no daemon was heard is told, too.
+            Some(next) => next,
+            None => understood::<WatchData>(&self.client.call(&json!({"action": "watch", "limit": 1}))?)?.next,
+        };
         self.tell(News::Running(running(&mut asker)?))?;
         self.look(&mut asker)?;
         loop {
@@ -126,17 +140,20 @@ impl Source {
             let answer = self.answer(&mut asker)?;
             let told: WatchData = understood(&answer)?;
             next = told.next;
+            self.next = Some(next);
+            let changed = !told.events.is_empty();
             let is_old = told.gap.is_some() || told.events.iter().any(|event| unsettles(&event.what));
-            let changed = is_old || !told.events.is_empty();
-            self.tell(News::Events(told.events))?;
+            if !told.events.is_empty() {
+                self.tell(News::Events(told.events))?;
+            }
             if is_old {
                 self.tell(News::Running(running(&mut asker)?))?;
             }
-            if changed {
+            // While something runs without a change, too, twice a minute: what hangs makes the rate of the last minute fall.
+            if is_old || changed || self.runs {
                 std::thread::sleep(PACE.saturating_sub(self.asked.elapsed()));
+                self.look(&mut asker)?;
             }
-            // Without a change too, twice a minute: what hangs makes the rate of the last minute fall.
-            self.look(&mut asker)?;
         }
     }
 
@@ -173,7 +190,7 @@ impl Source {
         self.detailed = is_due.then_some(self.asked);
         let status: StatusData = match ask(asker, &request) {
             // A batch that was cleared: all is shown, as before.
-            Err(Stop::Failed(Failure::Refused(answer))) if self.batch.is_some() && is_unknown(&answer) => {
+            Err(Stop::Failed(Failure::Refused(answer))) if self.batch.is_some() && is(&answer, ErrorCode::NotFound) => {
                 self.batch = None;
                 self.detailed = None;
                 self.to.send(Message::NoBatch(answer.response.message)).map_err(|_| Stop::Unheard)?;
@@ -181,6 +198,7 @@ impl Source {
             }
             other => other?,
         };
+        self.runs = status.counts.running > 0;
         self.tell(News::Status(Box::new(status), Machine::look(self.home.root())))
     }
 
@@ -201,8 +219,8 @@ const fn unsettles(what: &Happened) -> bool {
     )
 }
 
-fn is_unknown(answer: &Answer) -> bool {
-    answer.response.error.as_ref().is_some_and(|refusal| refusal.code == ErrorCode::NotFound)
+fn is(answer: &Answer, code: ErrorCode) -> bool {
+    answer.response.error.as_ref().is_some_and(|refusal| refusal.code == code)
 }
 
 fn running(asker: &mut Connection) -> Result<Vec<Task>, Stop> {

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use serde_json::Value;
 
-use crate::top::look::Look;
+use crate::top::look::{Look, untabbed};
 use crate::top::model::page::TaskPage;
 use crate::views::task::{fields, what_happened, why};
 use crate::views::text::wrapped;
@@ -47,7 +47,7 @@ fn rows(task: &Task, look: Look, width: u16) -> Vec<Row> {
         let mut label = label.to_owned();
         for line in text.lines().take(MOST_LINES) {
             // Between words; what is wider than it has characters is cut where the row ends.
-            let parts = wrapped(&look.tame(line), room.into());
+            let parts = wrapped(&look.tame(&untabbed(line)), room.into());
             for row in parts.iter().flat_map(|part| look.rows(part, room)) {
                 rows.push((std::mem::take(&mut label), row, style));
             }
