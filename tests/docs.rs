@@ -125,7 +125,9 @@ fn steady(text: &str) -> String {
             let process = matches!(before, "pid" | "keeper" | "max_rss" | "bytes");
             let size = words.get(at + 1).is_some_and(|unit| unit.contains("iB") || unit.contains("bytes"))
                 && bare.parse::<u64>().is_ok();
-            if fraction || process || size { "#" } else { words[at] }
+            let ago = words[at..].iter().take(3).any(|word| word.starts_with("ago,")) && bare.parse::<u64>().is_ok();
+            let hour = bare.split(':').count() == 3 && bare.split(':').all(|part| part.parse::<u8>().is_ok());
+            if fraction || process || size || ago || hour { "#" } else { words[at] }
         };
         lines.push((0..words.len()).map(word).collect::<Vec<_>>().join(" "));
     }

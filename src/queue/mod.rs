@@ -46,9 +46,7 @@ use crate::home::Place;
 use crate::space::Floor;
 use clock::{Left, QueueClock};
 use error::{OpenError, QueueError};
-use events::OpenBatches;
-use memory::Memory;
-use open_task::Claimed;
+use memory::{Memory, Remembered};
 use operation::{Job, Operation, Pending};
 use writer::{Snapshot, WAITING, Writer};
 
@@ -123,8 +121,7 @@ impl Queue {
             connection,
             place: Place::of(database).map_err(OpenError::File)?,
             memory,
-            known: Claimed::default(),
-            open_batches: OpenBatches::new(),
+            remembered: Remembered::default(),
             clock: clock.clone(),
             clock_stored: clock.now(),
             jobs: waiting,

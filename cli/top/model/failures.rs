@@ -6,11 +6,10 @@ use batch_executor::protocol::{Task, Whose};
 use batch_executor::task::{BatchId, Outcome, Status, TaskId};
 
 use super::wall_of;
+use crate::views::text::reason;
 
 /// How many are kept.
 const KEPT: usize = 1000;
-/// Characters of an error that are kept.
-const SAID: usize = 1000;
 
 /// An attempt that did not do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +23,7 @@ pub struct Failure {
     pub name: String,
     /// The task is tried again.
     pub again: bool,
+    /// What was wrong, in a line.
     pub said: String,
 }
 
@@ -67,7 +67,7 @@ impl Failures {
         said: Option<String>,
     ) {
         self.numbered += 1;
-        let said = said.unwrap_or_default().trim().chars().take(SAID).collect();
+        let said = said.as_deref().map(reason).unwrap_or_default();
         let name = name.unwrap_or_default().to_owned();
         self.kept.push_front(Failure { number: self.numbered, at, task_id, batch_id, name, again, said });
         self.kept.truncate(KEPT);
