@@ -98,7 +98,7 @@ impl Source {
                 return;
             }
             if let Err(error) = self.client.come_back(why.is_none(), Until::default()) {
-                let said = format!("{error}; waiting for a daemon");
+                let said = format!("no daemon runs; any command starts one ({error})");
                 if self.tell(News::Away(said)).is_err() {
                     return;
                 }

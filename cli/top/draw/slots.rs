@@ -1,5 +1,6 @@
 //! What runs, and for how long.
 
+use batch_executor::task::RunState;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -13,6 +14,9 @@ use crate::views::text;
 
 /// So many times as long as usual is long.
 const LONG: f64 = 3.0;
+
+/// In seconds; before, it is not worth a look.
+const LONG_SECONDS: f64 = 5.0;
 
 /// Which columns there are.
 #[derive(Clone, Copy)]
@@ -68,7 +72,7 @@ fn row(model: &Model, look: Look, cells: &mut Buffer, line: Rect, task: &Running
     let seconds = model.since(task.since);
     let usual = model.status.as_ref().and_then(|status| status.average_task_time).filter(|usual| *usual > 0.05);
     let times = usual.map(|usual| seconds / usual);
-    let is_long = times.is_some_and(|times| times >= LONG);
+    let is_long = seconds >= LONG_SECONDS && times.is_some_and(|times| times >= LONG);
     let (sign, style) = match (&task.held, is_long) {
         (Some(_), _) => ("=", look.bad()),
         (None, true) => ("!", look.bad()),
@@ -97,7 +101,6 @@ fn row(model: &Model, look: Look, cells: &mut Buffer, line: Rect, task: &Running
 
 /// Why no rows are there.
 fn idle(model: &Model) -> String {
-    use batch_executor::task::RunState;
     let Some(status) = &model.status else { return "asking the daemon".to_owned() };
     if model.slots.busy() > 0 {
         return "nothing of what runs is to be listed; Esc lists all".to_owned();
@@ -107,6 +110,9 @@ fn idle(model: &Model) -> String {
             format!("nothing runs; p starts {}", text::tasks(u64::try_from(status.counts.queued).unwrap_or(0)))
         }
         RunState::Running if status.paused => "nothing runs; p goes on".to_owned(),
+        RunState::Running if status.counts.queued > 0 => {
+            status.reason.as_ref().map_or_else(|| "nothing runs".to_owned(), |why| format!("nothing runs: {why}"))
+        }
         _ => "nothing runs".to_owned(),
     }
 }
