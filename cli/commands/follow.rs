@@ -120,7 +120,9 @@ impl Progress {
         if let Some(batch) = selection.get("batch_id") {
             status["batch_id"] = batch.clone();
         }
-        Self { bar: context.draws_bars().then(Bar::new), connection: None, status }
+        // How many match now is not how many were chosen, and to count them again and again has its price.
+        let draws = context.draws_bars() && !selection.contains_key("filter");
+        Self { bar: draws.then(Bar::new), connection: None, status }
     }
 
     /// Asks for the counts; when there is no answer the bar stays as it is.

@@ -19,6 +19,9 @@ pub struct StatusArgs {
     /// Of this batch alone
     #[arg(long, value_name = "ID")]
     batch_id: Option<i64>,
+    /// Only tasks that match, such as "status=failed and runtime>30s" (`results --help` has the fields)
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
 }
 
 /// Prints the executor's state and the counts.
@@ -29,6 +32,7 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<u8, Failure> {
     let mut request = Map::new();
     request.insert("detailed".to_owned(), json!(args.detailed));
     insert(&mut request, "batch_id", args.batch_id);
+    insert(&mut request, "filter", args.filter.as_deref());
     let answer = context.ask_until_answered("status", request)?;
     context.print(&answer, |out| Ok(views::status::write(out, &data::<StatusData>(&answer)?)?))?;
     Ok(exit::DONE)

@@ -306,6 +306,12 @@ pub struct BackedUp {
 pub struct Cleared {
     pub cleared: u64,
     pub remaining: i64,
+    /// Nothing was changed: it says what would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// With `dry_run`: the first 1000 of the tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<TaskId>>,
 }
 
 /// `data` of `cancel`.
@@ -316,6 +322,9 @@ pub struct Cancelled {
     pub cancelled: Vec<TaskId>,
     /// At most 1000.
     pub not_cancelled: Vec<NotDone>,
+    /// Nothing was changed: it says what would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// `data` of `pause` and `resume`.
@@ -339,6 +348,12 @@ pub struct Requeued {
     pub requeued: u64,
     /// At most 1000.
     pub not_requeued: Vec<NotDone>,
+    /// Nothing was changed: it says what would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// With `dry_run`: the first 1000 of the tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<TaskId>>,
 }
 
 /// `data` of `functions`.

@@ -2,6 +2,7 @@
 //! the write-ahead log from being reset.
 
 mod backup;
+mod filtered;
 mod health;
 mod logs;
 mod pages;
@@ -9,6 +10,7 @@ mod status;
 mod task;
 
 pub use backup::BackupError;
+pub use filtered::Steps;
 pub use health::DatabaseHealth;
 pub(super) use health::tally_difference;
 pub use logs::{AttemptLog, NoLog, Stored};

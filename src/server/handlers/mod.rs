@@ -7,6 +7,7 @@ mod control;
 mod export;
 mod logs;
 mod metrics;
+mod passing;
 mod pause;
 mod results;
 mod status;
@@ -131,7 +132,7 @@ async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Rep
         Action::Update(request) => change::update(service, *request).await,
         Action::Export(request) => export::export(service, &incoming, request).await,
         Action::Backup(request) => export::backup(service, &incoming, request).await,
-        Action::Clear(request) => change::clear(service, &request).await,
+        Action::Clear(request) => change::clear(service, request).await,
         Action::Cancel(request) => change::cancel(service, request).await,
         Action::Retry(request) => change::retry(service, request).await,
         Action::Wait(request) => wait::wait(service, request).await,
