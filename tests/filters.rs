@@ -28,7 +28,7 @@ fn mixed() -> Daemon {
     daemon.ok(json!({"action": "start", "max_concurrent": 4}));
     daemon.wait();
     let queued: Vec<Value> = (0..6)
-        .map(|n| json!({"name": format!("later {n}"), "function": "simulate", "priority": ["low", "high"][n % 2]}))
+        .map(|n| json!({"name": format!("later {n}"), "function": "simulate", "priority": if n % 2 == 0 { "low" } else { "high" }}))
         .collect();
     let added = daemon.ok(json!({"action": "add_batch", "tasks": queued}));
     daemon.ok(json!({"action": "cancel", "task_ids": [added["first_task_id"], added["last_task_id"]]}));
@@ -39,7 +39,8 @@ fn mixed() -> Daemon {
 /// The tasks with their attempts.
 fn exported(daemon: &Daemon) -> Vec<Value> {
     let file = daemon.work().join("all.jsonl");
-    let request = json!({"action": "export", "format": "jsonl", "attempts": true, "overwrite": true, "output_file": file});
+    let request =
+        json!({"action": "export", "format": "jsonl", "attempts": true, "overwrite": true, "output_file": file});
     daemon.ok(request);
     let text = std::fs::read_to_string(file).expect("a file");
     text.lines().map(|line| serde_json::from_str(line).expect("a task")).collect()
@@ -69,7 +70,11 @@ fn what_matches_is_what_a_plain_reading_says() {
         let answer = daemon.ok(json!({"action": "results", "filter": text}));
         assert_eq!(ids(&answer["tasks"]), expected, "{text}");
         assert_eq!(answer["summary"]["total"], json!(expected.len()), "{text}");
-        if expected.is_empty() { none += 1 } else { some += 1 }
+        if expected.is_empty() {
+            none += 1
+        } else {
+            some += 1
+        }
         let status = daemon.ok(json!({"action": "status", "filter": text}));
         assert_eq!(status["counts"]["total"], json!(expected.len()), "{text}");
     }
@@ -96,7 +101,7 @@ fn words_of_the_documentation_mean_what_they_say() {
         ("id in (3, task_1, 99)", vec![1, 3]),
         ("created>2020-01-01 00:00 and created<2020-01-02", vec![]),
         ("age<1h and timeout<1s", vec![8]),
-        ("runtime>=190ms and runtime<60s and status=failed and cpu!=none", vec![8]),
+        ("runtime>=190ms and function=command and cpu!=none", vec![8]),
         ("ended_ago<1h and status=cancelled", vec![11, 16]),
         ("params~'\"fail\":2'", vec![9]),
         ("memory>=1K and memory<1G and id=1", vec![1]),
@@ -117,7 +122,8 @@ fn what_is_wrong_changes_nothing() {
         let refused = daemon.call(&json!({"action": action, "filter": "statu=failed"}));
         let message = refused["message"].as_str().expect("a message");
         assert_eq!(refused["error"]["code"], "invalid_request", "{action}");
-        let said = "`filter`, at character 1: unknown field `statu`; did you mean `status`? The fields are id, status, ";
+        let said =
+            "`filter`, at character 1: unknown field `statu`; did you mean `status`? The fields are id, status, ";
         assert!(message.starts_with(said), "{action}: {message}");
         for wrong in [json!(""), json!(5), json!("x".repeat(LONGEST + 1))] {
             let refused = daemon.call(&json!({"action": action, "filter": wrong}));
@@ -125,7 +131,10 @@ fn what_is_wrong_changes_nothing() {
         }
     }
     for (request, said) in [
-        (json!({"sort": "size"}), "`sort` is \"size\", but must be a field, with a `-` before it for the largest first"),
+        (
+            json!({"sort": "size"}),
+            "`sort` is \"size\", but must be a field, with a `-` before it for the largest first",
+        ),
         (json!({"sort": "-runtime", "cursor": 5}), "`cursor` does not go with `sort`"),
     ] {
         let mut results = request.clone();
@@ -146,8 +155,12 @@ fn changes_hit_what_matches_and_a_dry_run_nothing() {
     assert_eq!(dry["data"], data);
     let dry = daemon.call(&json!({"action": "retry", "filter": "exit_code=3", "dry_run": true}));
     let data = json!({"requeued": 1, "not_requeued": [], "dry_run": true, "task_ids": [2]});
-    assert_eq!((&dry["data"], &dry["message"]), (&data, &json!("would put back into the queue 1 task: 2; nothing was changed.")));
-    let dry = daemon.ok(json!({"action": "clear", "filter": "function=python", "filter_status": "completed", "dry_run": true}));
+    assert_eq!(
+        (&dry["data"], &dry["message"]),
+        (&data, &json!("would put 1 task back into the queue: 2; nothing was changed."))
+    );
+    let dry = daemon
+        .ok(json!({"action": "clear", "filter": "function=python", "filter_status": "completed", "dry_run": true}));
     assert_eq!(dry, json!({"cleared": 2, "remaining": 14, "dry_run": true, "task_ids": [6, 7]}));
     // Without a filter, too, with what would be left alone.
     let dry = daemon.call(&json!({"action": "cancel", "task_ids": [1, 13, 99], "dry_run": true}));
@@ -194,9 +207,15 @@ fn running_tasks_are_found_by_how_long_they_have_run_and_waited_for() {
     let failed = daemon.ok(json!({"action": "wait", "filter": "not name=long"}));
     assert_eq!((&failed["counts"]["completed"], &failed["counts"]["failed"]), (&json!(1), &json!(1)));
     let late = daemon.call(&json!({"action": "wait", "filter": "status=running", "timeout": 0.01}));
-    assert_eq!((&late["error"]["details"]["reason"], &late["error"]["details"]["counts"]["running"]), (&json!("timeout"), &json!(2)));
+    assert_eq!(
+        (&late["error"]["details"]["reason"], &late["error"]["details"]["counts"]["running"]),
+        (&json!("timeout"), &json!(2))
+    );
     let nothing = daemon.call(&json!({"action": "wait", "filter": "name=x"}));
-    assert_eq!((&nothing["error"]["code"], &nothing["message"]), (&json!("not_found"), &json!("there is nothing to wait for: no task matches `filter`")));
+    assert_eq!(
+        (&nothing["error"]["code"], &nothing["message"]),
+        (&json!("not_found"), &json!("there is nothing to wait for: no task matches `filter`"))
+    );
 }
 
 #[test]
@@ -212,7 +231,10 @@ fn what_a_wait_has_chosen_stays_chosen() {
         let ended = waiting.receive();
         // The cancel may have come first: then nothing ran any more.
         if ended["error"]["code"] != "not_found" {
-            assert_eq!((&ended["data"]["counts"]["total"], &ended["data"]["counts"]["cancelled"]), (&json!(1), &json!(1)));
+            assert_eq!(
+                (&ended["data"]["counts"]["total"], &ended["data"]["counts"]["cancelled"]),
+                (&json!(1), &json!(1))
+            );
             return;
         }
     }
@@ -234,7 +256,8 @@ fn sorted_results_are_one_page_with_what_has_no_value_last() {
     assert_eq!(sorted("-id", "id<4", 100), [3, 2, 1]);
     let all = daemon.ok(json!({"action": "results", "sort": "-runtime", "limit": 3}));
     assert_eq!((all["tasks"].as_array().map(Vec::len), &all["summary"]["total"]), (Some(3), &json!(16)));
-    let times: Vec<f64> = all["tasks"].as_array().expect("tasks").iter().filter_map(|task| task["execution_time"].as_f64()).collect();
+    let times: Vec<f64> =
+        all["tasks"].as_array().expect("tasks").iter().filter_map(|task| task["execution_time"].as_f64()).collect();
     assert!(times.is_sorted_by(|one, next| one >= next), "{times:?}");
     let detailed = daemon.ok(json!({"action": "status", "filter": "batch=2", "detailed": true}));
     assert_eq!(ids(&detailed["tasks"]["queued"]), [12, 14, 13, 15]);
@@ -244,11 +267,13 @@ fn sorted_results_are_one_page_with_what_has_no_value_last() {
 #[test]
 fn pages_of_what_matches_are_each_task_once() {
     let daemon = Daemon::start();
-    let tasks: Vec<Value> = (0..5000).map(|n| json!({"name": format!("n{}", n % 100), "function": "simulate"})).collect();
+    let tasks: Vec<Value> =
+        (0..5000).map(|n| json!({"name": format!("n{}", n % 100), "function": "simulate"})).collect();
     daemon.ok(json!({"action": "add_batch", "tasks": tasks}));
     let (mut seen, mut cursor, mut pages) = (Vec::new(), Value::Null, 0);
     loop {
-        let page = daemon.ok(json!({"action": "results", "filter": "name in (n7, n99)", "limit": 40, "cursor": cursor}));
+        let page =
+            daemon.ok(json!({"action": "results", "filter": "name in (n7, n99)", "limit": 40, "cursor": cursor}));
         let total = if pages == 0 { 100 } else { page["tasks"].as_array().map_or(0, Vec::len) };
         assert_eq!(page["summary"]["total"], total, "the first page sums all up, another itself");
         seen.extend(ids(&page["tasks"]));
@@ -282,18 +307,35 @@ fn people_filter_sort_and_choose_columns() {
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     let table = "ID  Status  Exit code  Error\n4   failed          4  exit code 4\n2   failed          3  exit code 3: 50% off_by_one\n2 tasks, all failed\n";
-    let results = ["results", "--filter", "exit_code in (3,4)", "--sort", "-exit_code", "--columns", "id,status,exit_code,error"];
+    let results =
+        ["results", "--filter", "exit_code in (3,4)", "--sort", "-exit_code", "--columns", "id,status,exit_code,error"];
     assert_eq!(said(&results), (Some(0), table.to_owned()));
-    assert_eq!(said(&["results", "--filter", "name~later", "--all", "--limit", "2", "--quiet"]).1, "11\n12\n13\n14\n15\n16\n");
+    assert_eq!(
+        said(&["results", "--filter", "name~later", "--all", "--limit", "2", "--quiet"]).1,
+        "11\n12\n13\n14\n15\n16\n"
+    );
     let all = said(&["results", "--filter", "name~later", "--all", "--limit", "4"]).1;
     assert!(all.ends_with("\n6 tasks: 4 queued, 2 cancelled\n"), "{all}");
-    assert_eq!(said(&["cancel", "--filter", "name~later", "--dry-run"]).1, "would cancel 4 tasks: 12, 13, 14, 15; nothing was changed.\n");
-    assert_eq!(said(&["cancel", "--filter", "name~later"]).1, "4 tasks cancelled. `retry` brings cancelled ones back.\n");
-    assert_eq!(said(&["wait", "--filter", "function=terminal"]), (Some(1), "4 tasks: 1 completed, 3 failed\n".to_owned()));
+    assert_eq!(
+        said(&["cancel", "--filter", "name~later", "--dry-run"]).1,
+        "would cancel 4 tasks: 12, 13, 14, 15; nothing was changed.\n"
+    );
+    assert_eq!(
+        said(&["cancel", "--filter", "name~later"]).1,
+        "4 tasks cancelled. `retry` brings cancelled ones back.\n"
+    );
+    assert_eq!(
+        said(&["wait", "--filter", "function=terminal"]),
+        (Some(1), "4 tasks: 1 completed, 3 failed\n".to_owned())
+    );
     assert_eq!(said(&["wait", "--filter", "name=x"]).0, Some(3));
     let wrong = said(&["status", "--filter", "runtime>30x"]);
     assert_eq!(wrong.0, Some(4));
-    assert!(wrong.1.contains("`filter`, at character 9: `runtime` is compared with `30x`, but must be a duration"), "{}", wrong.1);
+    assert!(
+        wrong.1.contains("`filter`, at character 9: `runtime` is compared with `30x`, but must be a duration"),
+        "{}",
+        wrong.1
+    );
     let wrong = said(&["results", "--columns", "id,size"]);
     assert_eq!(wrong.0, Some(2));
     assert!(wrong.1.contains("the columns are id, status, "), "{}", wrong.1);

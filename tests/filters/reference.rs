@@ -50,7 +50,13 @@ fn plain(word: &str) -> Found {
 }
 
 fn seconds(word: &str) -> Found {
-    let scale = if word.ends_with("ms") { 0.001 } else if word.ends_with('h') { 3600.0 } else { 1.0 };
+    let scale = if word.ends_with("ms") {
+        0.001
+    } else if word.ends_with('h') {
+        3600.0
+    } else {
+        1.0
+    };
     let digits = word.trim_end_matches(char::is_alphabetic);
     digits.parse().map_or(Found::Nothing, |value: f64| Found::Number(value * scale))
 }
@@ -88,25 +94,133 @@ fn functions(task: &Value) -> Vec<Found> {
 }
 
 const FIELDS: &[Known] = &[
-    Known { name: "id", operators: NUMBER, values: &["1", "5", "12", "99"], read: |t| number(&t["task_id"]), meant: whole },
-    Known { name: "status", operators: WORD, values: &["queued", "completed", "failed", "cancelled", "running"], read: |t| text(&t["status"]), meant: plain },
-    Known { name: "function", operators: TEXT, values: &["python", "terminal", "nodejs", "code_execution", "simulate", "command"], read: functions, meant: plain },
-    Known { name: "name", operators: TEXT, values: &["shell", "later 3", "O", "%", "quoted", "_"], read: |t| text(&t["name"]), meant: plain },
+    Known {
+        name: "id",
+        operators: NUMBER,
+        values: &["1", "5", "12", "99"],
+        read: |t| number(&t["task_id"]),
+        meant: whole,
+    },
+    Known {
+        name: "status",
+        operators: WORD,
+        values: &["queued", "completed", "failed", "cancelled", "running"],
+        read: |t| text(&t["status"]),
+        meant: plain,
+    },
+    Known {
+        name: "function",
+        operators: TEXT,
+        values: &["python", "terminal", "nodejs", "code_execution", "simulate", "command"],
+        read: functions,
+        meant: plain,
+    },
+    Known {
+        name: "name",
+        operators: TEXT,
+        values: &["shell", "later 3", "O", "%", "quoted", "_"],
+        read: |t| text(&t["name"]),
+        meant: plain,
+    },
     Known { name: "batch", operators: NUMBER, values: &["1", "2"], read: |t| number(&t["batch_id"]), meant: whole },
-    Known { name: "priority", operators: NUMBER, values: &["low", "medium", "high", "critical"], read: |t| t["priority"].as_str().map(level).into_iter().collect(), meant: level },
-    Known { name: "runtime", operators: NUMBER, values: &["10ms", "0.1s", "200ms", "1h", "none"], read: |t| number(&t["execution_time"]), meant: seconds },
-    Known { name: "timeout", operators: NUMBER, values: &["200ms", "1s", "none"], read: |t| number(&t["timeout"]), meant: seconds },
-    Known { name: "retries", operators: NUMBER, values: &["0", "1", "2"], read: |t| number(&t["retry_count"]), meant: whole },
-    Known { name: "max_retries", operators: NUMBER, values: &["0", "3"], read: |t| number(&t["max_retries"]), meant: whole },
-    Known { name: "interruptions", operators: NUMBER, values: &["0", "1"], read: |t| number(&t["interruptions"]), meant: whole },
-    Known { name: "attempts", operators: NUMBER, values: &["0", "1", "3"], read: |t| number(&t["attempts"].as_array().map_or(0, Vec::len).into()), meant: whole },
-    Known { name: "exit_code", operators: NUMBER, values: &["0", "3", "4", "none"], read: |t| number(&t["exit_code"]), meant: whole },
-    Known { name: "signal", operators: NUMBER, values: &["9", "15", "none"], read: |t| number(&t["signal"]), meant: whole },
-    Known { name: "error", operators: TEXT, values: &["EXIT", "valueerror", "timed out", "none"], read: |t| text(&t["error"]), meant: plain },
-    Known { name: "outcome", operators: WORD, values: &["completed", "failed", "timed_out", "none"], read: |t| text(&latest(t)["outcome"]), meant: plain },
-    Known { name: "cause", operators: WORD, values: &["timed_out", "killed", "none"], read: |t| text(&latest(t)["cause"]), meant: plain },
-    Known { name: "cpu", operators: NUMBER, values: &["1ms", "10ms", "none"], read: |t| number(&latest(t)["cpu_time"]), meant: seconds },
-    Known { name: "memory", operators: NUMBER, values: &["1K", "4000K", "1G", "none"], read: |t| number(&latest(t)["max_rss"]), meant: kib },
+    Known {
+        name: "priority",
+        operators: NUMBER,
+        values: &["low", "medium", "high", "critical"],
+        read: |t| t["priority"].as_str().map(level).into_iter().collect(),
+        meant: level,
+    },
+    Known {
+        name: "runtime",
+        operators: NUMBER,
+        values: &["10ms", "0.1s", "200ms", "1h", "none"],
+        read: |t| number(&t["execution_time"]),
+        meant: seconds,
+    },
+    Known {
+        name: "timeout",
+        operators: NUMBER,
+        values: &["200ms", "1s", "none"],
+        read: |t| number(&t["timeout"]),
+        meant: seconds,
+    },
+    Known {
+        name: "retries",
+        operators: NUMBER,
+        values: &["0", "1", "2"],
+        read: |t| number(&t["retry_count"]),
+        meant: whole,
+    },
+    Known {
+        name: "max_retries",
+        operators: NUMBER,
+        values: &["0", "3"],
+        read: |t| number(&t["max_retries"]),
+        meant: whole,
+    },
+    Known {
+        name: "interruptions",
+        operators: NUMBER,
+        values: &["0", "1"],
+        read: |t| number(&t["interruptions"]),
+        meant: whole,
+    },
+    Known {
+        name: "attempts",
+        operators: NUMBER,
+        values: &["0", "1", "3"],
+        read: |t| number(&t["attempts"].as_array().map_or(0, Vec::len).into()),
+        meant: whole,
+    },
+    Known {
+        name: "exit_code",
+        operators: NUMBER,
+        values: &["0", "3", "4", "none"],
+        read: |t| number(&t["exit_code"]),
+        meant: whole,
+    },
+    Known {
+        name: "signal",
+        operators: NUMBER,
+        values: &["9", "15", "none"],
+        read: |t| number(&t["signal"]),
+        meant: whole,
+    },
+    Known {
+        name: "error",
+        operators: TEXT,
+        values: &["EXIT", "valueerror", "timed out", "none"],
+        read: |t| text(&t["error"]),
+        meant: plain,
+    },
+    Known {
+        name: "outcome",
+        operators: WORD,
+        values: &["completed", "failed", "timed_out", "none"],
+        read: |t| text(&latest(t)["outcome"]),
+        meant: plain,
+    },
+    Known {
+        name: "cause",
+        operators: WORD,
+        values: &["timed_out", "killed", "none"],
+        read: |t| text(&latest(t)["cause"]),
+        meant: plain,
+    },
+    Known {
+        name: "cpu",
+        operators: NUMBER,
+        values: &["1ms", "10ms", "none"],
+        read: |t| number(&latest(t)["cpu_time"]),
+        meant: seconds,
+    },
+    Known {
+        name: "memory",
+        operators: NUMBER,
+        values: &["1K", "4000K", "1G", "none"],
+        read: |t| number(&latest(t)["max_rss"]),
+        meant: kib,
+    },
     Known { name: "finished", operators: WORD, values: &["none"], read: |t| text(&t["finished_at"]), meant: plain },
 ];
 
@@ -129,9 +243,7 @@ fn compared(known: &Known, operator: &str, word: &str, task: &Value) -> bool {
         ("=", Found::Number(one), Found::Number(other)) => (one - other).abs() < 1e-9,
         ("=", one, other) => one == other,
         (_, Found::Nothing, _) => false,
-        ("~", Found::Text(text), Found::Text(part)) => {
-            text.to_ascii_lowercase().contains(&part.to_ascii_lowercase())
-        }
+        ("~", Found::Text(text), Found::Text(part)) => text.to_ascii_lowercase().contains(&part.to_ascii_lowercase()),
         ("<", one, other) => one < other,
         ("<=", one, other) => one <= other,
         (">", one, other) => one > other,
@@ -168,9 +280,8 @@ fn word(random: &mut Rng, known: &'static Known) -> &'static str {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |word: &str| if word.contains(' ') { format!("\"{word}\"") } else { word.to_owned() };
-        let joined = |all: &[Self], between: &str| {
-            all.iter().map(|said| format!("({said})")).collect::<Vec<_>>().join(between)
-        };
+        let joined =
+            |all: &[Self], between: &str| all.iter().map(|said| format!("({said})")).collect::<Vec<_>>().join(between);
         match self {
             Self::And(all) => write!(f, "{}", joined(all, " and ")),
             Self::Or(any) => write!(f, "{}", joined(any, " OR ")),

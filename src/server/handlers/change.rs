@@ -72,7 +72,7 @@ async fn would_cancel(
     if let ([id], [not]) = (chosen, data.not_cancelled.as_slice()) {
         known(*id, not)?;
     }
-    let said = dry.said("cancel", &not_done(&data.not_cancelled, "not"));
+    let said = dry.said("cancel", "", &not_done(&data.not_cancelled, "not"));
     (data.cancelled_count, data.cancelled) = (dry.count, dry.ids);
     Reply::new(said, &data)
 }
@@ -149,7 +149,7 @@ async fn would_retry(
     let dry = passing.dry(service).await?;
     data.not_requeued = left_alone(service, chosen, AGAIN, "is").await?;
     can_be_retried(chosen, &data.not_requeued)?;
-    let said = dry.said("put back into the queue", &not_done(&data.not_requeued, "not"));
+    let said = dry.said("put", " back into the queue", &not_done(&data.not_requeued, "not"));
     (data.requeued, data.task_ids) = (dry.count, Some(dry.ids));
     Reply::new(said, &data)
 }
@@ -200,7 +200,7 @@ pub(super) async fn clear(service: &Shared, request: Clear) -> Result<Reply, Ref
             let dry = passing.dry(service).await?;
             let remaining = service.queue.snapshot().tally.counts().total - i64::try_from(dry.count).unwrap_or(0);
             let data = Cleared { cleared: dry.count, remaining, task_ids: Some(dry.ids.clone()), ..data };
-            return Reply::new(dry.said("clear", ""), &data);
+            return Reply::new(dry.said("clear", "", ""), &data);
         }
         let mut steps = passing.steps(service).await?;
         while let Some(ids) = steps.next().await? {

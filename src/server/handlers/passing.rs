@@ -75,12 +75,12 @@ impl Passing {
 }
 
 impl Dry {
-    /// "would cancel 2 tasks: 3, 5; nothing was changed."
-    pub(super) fn said(&self, would: &str, rest: &str) -> String {
+    /// "would put 2 tasks back: 3, 5; nothing was changed."
+    pub(super) fn said(&self, would: &str, whereto: &str, rest: &str) -> String {
         let named: Vec<String> = self.ids.iter().take(NAMED).map(ToString::to_string).collect();
         let more = if self.count > NAMED as u64 { ", …" } else { "" };
         let which = if named.is_empty() { String::new() } else { format!(": {}{more}", named.join(", ")) };
-        format!("would {would} {}{which}{rest}; nothing was changed.", tasks(self.count))
+        format!("would {would} {}{whereto}{which}{rest}; nothing was changed.", tasks(self.count))
     }
 }
 
