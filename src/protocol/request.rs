@@ -202,7 +202,7 @@ pub struct AddBatch {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub atomic: bool,
-    /// A text of your own, at most 200 bytes: sent again with the same key, nothing is added twice and the first answer comes again. Send one whenever a call may be repeated
+    /// As in `add`: sent again with the same key, nothing is added twice
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_key: Option<String>,
     /// Further parts of this batch will follow
@@ -254,7 +254,7 @@ pub struct StatusRequest {
     /// Count the tasks of this batch alone
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
-    /// Only tasks that match, as in `results`
+    /// As in `results`
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Filter>,
@@ -293,11 +293,11 @@ pub struct Results {
     /// The next page: `next_cursor` of the one before
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<i64>,
-    /// Only tasks that match. Example: "status=failed and runtime>30s"
+    /// Only tasks that match. Example: "status=failed and (function=python or runtime>30s)"
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Filter>,
-    /// By this field, the largest first with `-` before it, in one page; default by id. Example: "-runtime"
+    /// By a field, the largest first with `-` before it; one page. Example: "-runtime"
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub sort: Option<Sort>,
@@ -425,7 +425,7 @@ pub struct Export {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub overwrite: bool,
-    /// Only tasks that match, as in `results`
+    /// As in `results`
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Filter>,
@@ -474,11 +474,11 @@ pub struct Clear {
     /// Only tasks that ended so many seconds ago. Example: 86400
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<f64>,
-    /// Only tasks that match, as in `results`
+    /// As in `results`
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Filter>,
-    /// Say what would be done, and change nothing
+    /// Only say what would be done
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub dry_run: bool,
@@ -497,11 +497,11 @@ pub struct Cancel {
     /// All tasks of a batch that have not ended
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
-    /// Only tasks that match, as in `results`
+    /// As in `results`
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Filter>,
-    /// Say what would be done, and change nothing
+    /// Only say what would be done
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub dry_run: bool,
@@ -560,11 +560,11 @@ pub struct Retry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1000))]
     pub max_retries: Option<u32>,
-    /// Only tasks that match, as in `results`
+    /// As in `results`
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Filter>,
-    /// Say what would be done, and change nothing
+    /// Only say what would be done
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub dry_run: bool,
@@ -582,7 +582,7 @@ pub struct Wait {
     /// Seconds that the call may take; past it the tasks go on
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
-    /// Only tasks that match, as in `results`
+    /// As in `results`
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub filter: Option<Filter>,
