@@ -47,13 +47,8 @@ macro_rules! latest {
 const NO_YES: &[&str] = &["no", "yes"];
 
 pub(super) const ID: Field = field("id", "task_id", Kind::Id, &["task.id"], "the task's id");
-pub(super) const STATUS: Field = field(
-    "status",
-    "",
-    Kind::Word(Status::WORDS),
-    &["max(task.state - 1, 0)"],
-    "`queued`, `running`, `completed`, `failed`, `cancelled`",
-);
+pub(super) const STATUS: Field =
+    field("status", "", Kind::Word(Status::WORDS), &["max(task.state - 1, 0)"], "its state");
 pub(super) const BATCH: Field = field("batch", "batch_id", Kind::Id, &["task.batch_id"], "the id of its batch");
 pub(super) const ENDED_AGO: Field = optional(
     "ended_ago",
@@ -63,7 +58,7 @@ pub(super) const ENDED_AGO: Field = optional(
     "time since it ended",
 );
 pub(super) const PRIORITY: Field =
-    field("priority", "", Kind::Level(Priority::WORDS), &["task.priority"], "`low` < `medium` < `high` < `critical`");
+    field("priority", "", Kind::Level(Priority::WORDS), &["task.priority"], "how urgent it is, the least first");
 pub(super) const FINISHED: Field = optional(
     "finished",
     "finished_at",
@@ -85,7 +80,7 @@ pub const FIELDS: &[Field] = &[
             "CASE task.function WHEN 'custom_function' THEN 'python'
                  WHEN 'code_execution' THEN (SELECT params ->> '$.runtime' FROM task_input WHERE task_id = task.id) END",
         ],
-        "what runs it; `python`, `nodejs` and `terminal` are the languages of `code_execution`, and `python` is `custom_function`, too",
+        "what runs it; also `python`, `nodejs` and `terminal`: the language of `code_execution`, and `python` of `custom_function`",
     ),
     field("name", "", Kind::Text, &["task.name"], "what it is called"),
     field(
@@ -131,14 +126,14 @@ pub const FIELDS: &[Field] = &[
         "",
         Kind::Word(Outcome::WORDS),
         &[latest!("outcome")],
-        "how the latest attempt ended: `completed`, `failed`, `timed_out`, `cancelled`, `interrupted`, `stopped`",
+        "how the latest attempt ended",
     ),
     optional(
         "cause",
         "",
         Kind::Word(Cause::WORDS),
         &[latest!("cause")],
-        "what ended it from outside: `keeper_lost`, `reboot`, `killed`, `stopped`, `deadline`, `out_of_memory`, `cancelled`, `timed_out`",
+        "what ended it from outside",
     ),
     optional("exit_code", "", Kind::Integer, &[latest!("exit_code")], "of its process"),
     optional("signal", "", Kind::Integer, &[latest!("signal")], "that ended its process"),
@@ -157,7 +152,7 @@ pub const FIELDS: &[Field] = &[
         "",
         Kind::Word(NO_YES),
         &["task.state < 3 AND task.paused IS NOT NULL"],
-        "`yes` or `no`: put aside by `pause`, itself or its batch",
+        "put aside by `pause`, itself or with its batch",
     ),
     field("created", "created_at", Kind::Time, &["task.created_at"], "when it was added"),
     optional("started", "started_at", Kind::Time, &["task.started_at"], "when the latest attempt started"),
@@ -235,8 +230,8 @@ impl Field {
         }
     }
 
-    /// What a value must be, for a message.
-    pub(super) fn allowed(&self) -> String {
+    /// What a value must be.
+    pub fn allowed(&self) -> String {
         match self.kind {
             Kind::Integer => "a whole number".to_owned(),
             Kind::Id => "an id such as 12".to_owned(),
@@ -244,10 +239,7 @@ impl Field {
             Kind::Word(words) | Kind::Level(words) => format!("one of {}", words.join(", ")),
             Kind::Duration => "a duration such as 30s, 5m, 1.5h or 2d".to_owned(),
             Kind::Size => "a size such as 512K, 10M or 1.5G".to_owned(),
-            Kind::Time => {
-                "a time such as 2026-01-31, \"2026-01-31 22:00\" or 2026-01-31T22:00:00Z; `age` and `ended_ago` take durations"
-                    .to_owned()
-            }
+            Kind::Time => "a time such as 2026-01-31, \"2026-01-31 22:00\" or 2026-01-31T22:00:00Z".to_owned(),
         }
     }
 }

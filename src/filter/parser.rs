@@ -2,7 +2,7 @@
 
 use super::field::{Field, Kind as FieldKind};
 use super::lexer::{Kind, Token, tokens};
-use super::value::Literal;
+use super::value::{Literal, duration};
 use super::{DEEPEST, Node, Order};
 use crate::words::did_you_mean;
 
@@ -168,11 +168,13 @@ impl<'t> Parser<'_, 't> {
             }
         };
         field.read(&text, quoted).ok_or_else(|| {
-            let near = did_you_mean(&text, field.words().iter().copied());
-            (
-                token.at,
-                format!("`{}` is compared with {}, but must be {}{near}", field.name, token.kind, field.allowed()),
-            )
+            let near = if field.kind == FieldKind::Time && duration(&text).is_some() {
+                "; `age` and `ended_ago` take durations".to_owned()
+            } else {
+                did_you_mean(&text, field.words().iter().copied())
+            };
+            let allowed = field.allowed();
+            (token.at, format!("`{}` is compared with {}, but must be {allowed}{near}", field.name, token.kind))
         })
     }
 
