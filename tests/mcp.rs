@@ -54,6 +54,14 @@ fn an_agent_runs_a_batch_and_sees_what_failed_and_why() {
     assert!(text(&wrote).ends_with("that is all.\nbroken\n"), "clients may pass the text alone: {wrote}");
     let shown = agent.tool("show", json!({"task_id": task["task_id"]}));
     assert!(text(&shown).contains("\"attempts\":[{"), "{shown}");
+    // A wait for what matches is asked once, not in pieces, whoever wants to be told how far it is.
+    let wait = json!({"name": "wait", "arguments": {"filter": "status=failed"}, "_meta": {"progressToken": "p"}});
+    let waited = agent.call("tools/call", wait);
+    assert_eq!(waited["structuredContent"]["counts"]["failed"], 1, "{waited}");
+    let dry = agent.tool("retry", json!({"filter": "error~broken", "dry_run": true}));
+    assert!(text(&dry).starts_with("would put 1 task back into the queue: 2; nothing was changed."), "{dry}");
+    let wrong = agent.tool("cancel", json!({"filter": "statu=failed"}));
+    assert!(text(&wrong).starts_with("`filter`, at character 1: unknown field `statu`"), "{wrong}");
     let whole = json!({"tool_name": "batch_executor", "tool_args": {"action": "status"}});
     assert_eq!(agent.ok("batch_executor", whole)["counts"]["total"], 2);
     assert_eq!(agent.ok("batch_executor", json!({"action": "functions"}))["functions"][0]["name"], "simulate");

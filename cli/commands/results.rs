@@ -124,6 +124,10 @@ fn print_page(context: &Context, args: &ResultsArgs, answer: &Answer, page: &Res
         if let (Some(cursor), false) = (page.next_cursor, args.all) {
             writeln!(out, "there are more: --cursor {cursor}, or --all")?;
         }
+        let shown = i64::try_from(page.tasks.len()).unwrap_or(i64::MAX);
+        if args.sort.is_some() && page.next_cursor.is_none() && shown < page.summary.counts.total {
+            writeln!(out, "these are the first {shown}; --limit N shows more")?;
+        }
         if args.all && page.next_cursor.is_some() {
             return Ok(());
         }

@@ -45,9 +45,10 @@ pub fn table(tasks: &[Task], columns: &[Column]) -> Table {
     let width = super::width();
     let layout = LAYOUTS.iter().find(|(from, _)| width.is_none_or(|width| width >= *from));
     let usual = layout.map_or::<&[Column], _>(&[], |(_, columns)| columns);
-    let columns = if columns.is_empty() { usual } else { columns };
+    let is_usual = columns.is_empty();
+    let columns = if is_usual { usual } else { columns };
     let mut table = new_table();
-    table.set_header(columns.iter().map(|column| column.heading()));
+    table.set_header(columns.iter().map(|column| column.heading(is_usual)));
     table.set_truncation_indicator("…");
     for task in tasks {
         let mut row: Row = columns.iter().map(|column| column.cell(task)).collect::<Vec<_>>().into();
@@ -151,28 +152,17 @@ impl Column {
         )
     }
 
-    const fn heading(self) -> &'static str {
+    /// The usual ones have names of their own.
+    fn heading(self, usual: bool) -> String {
         match self {
-            Id => "ID",
-            Status => "Status",
-            Name => "Name",
-            Function => "Function",
-            Priority => "Priority",
-            Tries => "Tries",
-            Time => "Time",
-            Outcome => "Outcome",
-            Self::Batch => "Batch",
-            Self::Waited => "Waited",
-            Self::Retries => "Retries",
-            Self::Interruptions => "Interruptions",
-            Self::Timeout => "Timeout",
-            Self::ExitCode => "Exit code",
-            Self::Signal => "Signal",
-            Self::Error => "Error",
-            Self::Reason => "Reason",
-            Self::Created => "Created",
-            Self::Started => "Started",
-            Self::Finished => "Finished",
+            Id => "ID".to_owned(),
+            Time if usual => "Time".to_owned(),
+            Outcome if usual => "Outcome".to_owned(),
+            named => {
+                let name = named.name().replace('_', " ");
+                let (first, rest) = name.split_at(1);
+                first.to_uppercase() + rest
+            }
         }
     }
 

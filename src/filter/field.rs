@@ -120,7 +120,7 @@ pub const FIELDS: &[Field] = &[
     field("attempts", "", Kind::Integer, &["task.attempts"], "attempts that were begun"),
     field("retries", "retry_count", Kind::Integer, &["task.retry_count"], "retries that were used"),
     field("max_retries", "", Kind::Integer, &["task.max_retries"], "retries that are allowed"),
-    field("interruptions", "", Kind::Integer, &["task.interruptions"], "attempts that were lost with the machine"),
+    field("interruptions", "", Kind::Integer, &["task.interruptions"], "attempts that were lost with the daemon or the machine"),
     optional(
         "outcome",
         "",
