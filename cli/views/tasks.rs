@@ -131,7 +131,7 @@ impl Column {
     /// # Errors
     /// When there is none.
     pub fn of(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|column| column.name() == name.trim()).copied();
+        let found = Self::ALL.iter().find(|column| column.name().eq_ignore_ascii_case(name.trim())).copied();
         found.ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.iter().map(|column| column.name()).collect();
             format!("the columns are {}", names.join(", "))

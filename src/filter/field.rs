@@ -232,7 +232,7 @@ impl Field {
 
     /// What a value must be.
     pub fn allowed(&self) -> String {
-        match self.kind {
+        let mut allowed = match self.kind {
             Kind::Integer => "a whole number".to_owned(),
             Kind::Id => "an id such as 12".to_owned(),
             Kind::Text => "a text".to_owned(),
@@ -240,6 +240,10 @@ impl Field {
             Kind::Duration => "a duration such as 30s, 5m, 1.5h or 2d".to_owned(),
             Kind::Size => "a size such as 512K, 10M or 1.5G".to_owned(),
             Kind::Time => "a time such as 2026-01-31, \"2026-01-31 22:00\" or 2026-01-31T22:00:00Z".to_owned(),
+        };
+        if self.optional {
+            allowed.push_str(", or none");
         }
+        allowed
     }
 }

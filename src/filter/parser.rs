@@ -225,14 +225,14 @@ mod tests {
             ("id=1 and statu=1", "at character 10: unknown field `statu`; did you mean `status`? The fields are id, "),
             (
                 "runtime>30x",
-                "at character 9: `runtime` is compared with `30x`, but must be a duration such as 30s, 5m, 1.5h or 2d",
+                "at character 9: `runtime` is compared with `30x`, but must be a duration such as 30s, 5m, 1.5h or 2d, or none",
             ),
             ("runtime~3", "at character 8: `runtime` is followed by `~`, but takes = != < <= > >= in"),
             ("status>failed", "at character 7: `status` is followed by `>`, but takes = != in"),
             ("retries=1.5", "at character 9: `retries` is compared with `1.5`, but must be a whole number"),
             (
                 "memory>big",
-                "at character 8: `memory` is compared with `big`, but must be a size such as 512K, 10M or 1.5G",
+                "at character 8: `memory` is compared with `big`, but must be a size such as 512K, 10M or 1.5G, or none",
             ),
             (
                 "created<2h",
@@ -249,7 +249,7 @@ mod tests {
             ("id not 1", "at character 8: `1` is found, but there must be `in`"),
             ("exit_code<none", "at character 11: `none` is neither less nor more than anything"),
             ("error~none", "at character 7: `none` is no text to look for; in quotes it is"),
-            ("name=\u{1b}[2J and", "at character 15: the end is found"),
+            ("name=\u{1b}[2J and", "at character 14: the end is found"),
             ("\u{1b}[2J=1", "at character 1: unknown field `\\x1b[2J`"),
         ] {
             let error = parse(text).expect_err(text);
