@@ -104,7 +104,7 @@ pub const FIELDS: &[Field] = &[
         "execution_time",
         Kind::Duration,
         &["CASE WHEN task.state = 2 THEN max(:now - task.started_at, 0) ELSE task.run_ms END"],
-        "how long the latest attempt took; of one that runs, so far",
+        "how long the latest attempt took; of one that runs, so far by the clock",
     ),
     optional(
         "waited",
@@ -192,8 +192,8 @@ impl Field {
         FIELDS.iter().map(|field| field.name).collect::<Vec<_>>().join(", ")
     }
 
-    /// The operators that it takes, for a message and for completion.
-    pub fn operators(&self) -> &'static [&'static str] {
+    /// The operators that it takes.
+    pub(super) fn operators(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Text => &["=", "!=", "~", "!~", "in"],
             Kind::Word(_) => &["=", "!=", "in"],
@@ -204,7 +204,7 @@ impl Field {
     }
 
     /// The words that it may be, where there are only some.
-    pub const fn words(&self) -> &'static [&'static str] {
+    pub(super) const fn words(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Word(words) | Kind::Level(words) => words,
             _ => &[],

@@ -78,10 +78,10 @@ impl Filter {
     /// Reads a filter, of at most [`LONGEST`] bytes.
     ///
     /// # Errors
-    /// Where in the text, what is there and what is allowed, to go on after "`filter` ".
+    /// A sentence: where in the text, what is there and what is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > LONGEST {
-            return Err(format!("has {} bytes, but at most {LONGEST} are possible", text.len()));
+            return Err(format!("at the end: it has {} bytes, but at most {LONGEST} are possible", text.len()));
         }
         parser::parse(text).map(|node| Self { text: text.to_owned(), node })
     }
@@ -135,5 +135,24 @@ fn gather(node: &Node, common: &mut Common) {
 impl Serialize for Filter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_have_in_common_is_at_the_top() {
+        let common = |text| Filter::parse(text).expect("a filter").common();
+        let some = common("status=failed and batch=3 and (runtime>1s and id in (5, 2, 5))");
+        assert_eq!(some, Common { status: Some(Status::Failed), batch_id: Some(3), task_ids: Some(vec![2, 5]) });
+        let texts =
+            ["status=failed or batch=3", "not status=failed", "status in (failed, queued)", "batch!=3", "priority=low"];
+        for text in texts {
+            assert_eq!(common(text), Common::default(), "{text}");
+        }
+        let open = Filter::parse("batch=3").expect("a filter").and(Filter::of_status(&[Status::Queued]));
+        assert_eq!(open.common(), Common { status: Some(Status::Queued), batch_id: Some(3), task_ids: None });
     }
 }

@@ -92,7 +92,7 @@ impl Queue {
             // What was sorted is sorted again with what is new, so that is to be no less.
             if best.len() > sorted && (is_last || best.len() >= sorted + most.max(WALKED)) {
                 let mut connection = self.readers.acquire().await?;
-                best = passing(&mut connection, &best, filter.condition.as_ref(), Some(&first)).await?;
+                best = passing(&mut connection, &best, None, Some(&first)).await?;
                 sorted = best.len();
             }
             if is_last {
@@ -120,17 +120,19 @@ impl Queue {
         self.shown(&rows)
     }
 
-    /// The rows of the first of these tasks, in their order, and of how many; of fewer where they are large.
+    /// The rows of the first of these tasks, in their order, and how many of the ids that took; not all where they are large.
     ///
     /// # Errors
     /// When the queue cannot be read.
     pub async fn rows_of(&self, ids: &[TaskId]) -> Result<(Rows, usize), QueueError> {
         let mut reading = self.readers.begin().await?;
-        // In their order, without those that have left.
-        let ids = passing(&mut reading, ids, None, None).await?;
-        let fit = fitting(&mut reading, &ids).await?;
+        // Some may have left since.
+        let there = passing(&mut reading, ids, None, None).await?;
+        let fit = fitting(&mut reading, &there).await?;
         let rows = rows(&mut reading, fit, false).await?;
         reading.commit().await?;
-        Ok((rows, fit.len()))
+        let all_fit = fit.len() == there.len();
+        let last = fit.last().filter(|_| !all_fit).and_then(|last| ids.iter().position(|id| id == last));
+        Ok((rows, last.map_or(ids.len(), |last| last + 1)))
     }
 }

@@ -16,6 +16,8 @@ use crate::time;
 
 /// The default of `limit`.
 const LIMIT: u32 = 1000;
+/// How many sorted tasks are read at once.
+const AT_ONCE: usize = 1000;
 /// How many tasks the text lists.
 const LISTED: usize = 50;
 
@@ -87,7 +89,8 @@ async fn sorted(service: &Shared, filter: &Filter, sort: Sort, now_ms: i64, limi
     let mut found: Vec<Task> = Vec::with_capacity(rest.len());
     let mut bytes = 0;
     while !rest.is_empty() {
-        let (rows, taken) = service.queue.rows_of(rest).await?;
+        let some = &rest[..rest.len().min(AT_ONCE)];
+        let (rows, taken) = service.queue.rows_of(some).await?;
         for task in service.queue.shown(&rows)? {
             bytes += length(&task);
             if !found.is_empty() && bytes > service.settings.max_page_bytes {
@@ -95,7 +98,7 @@ async fn sorted(service: &Shared, filter: &Filter, sort: Sort, now_ms: i64, limi
             }
             found.push(task);
         }
-        rest = &rest[taken.max(1).min(rest.len())..];
+        rest = &rest[taken..];
     }
     Ok(found)
 }
