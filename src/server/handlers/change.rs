@@ -1,7 +1,7 @@
 //! `cancel`, `retry`, `update`, `clear`.
 
 use super::passing::{Passing, left_alone};
-use super::{Reply, status, tasks, unique};
+use super::{Reply, status, tasks, unique, unless_ending};
 use crate::filter::Filter;
 use crate::function;
 use crate::protocol::{
@@ -44,7 +44,7 @@ pub(super) async fn cancel(service: &Shared, request: Cancel) -> Result<Reply, R
             return would_cancel(service, &passing, if is_by_id { &chosen } else { &[] }, data).await;
         }
         let mut steps = passing.steps(service).await?;
-        while let Some(ids) = steps.next().await? {
+        while let Some(ids) = unless_ending(service, steps.next()).await? {
             let selection = Selection::Passing { ids, condition: passing.condition.clone() };
             took(service.executor.cancel(selection).await?);
         }
@@ -93,7 +93,7 @@ pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Ref
             return would_retry(service, &passing, if is_by_id { &chosen } else { &[] }, data).await;
         }
         let mut steps = passing.steps(service).await?;
-        while let Some(ids) = steps.next().await? {
+        while let Some(ids) = unless_ending(service, steps.next()).await? {
             let which = Which::Passing { ids, condition: passing.condition.clone() };
             data.requeued += service.queue.write(queue_retry::Retry { which, change }).await?.requeued;
         }
@@ -203,7 +203,7 @@ pub(super) async fn clear(service: &Shared, request: Clear) -> Result<Reply, Ref
             return Reply::new(dry.said("clear", "", ""), &data);
         }
         let mut steps = passing.steps(service).await?;
-        while let Some(ids) = steps.next().await? {
+        while let Some(ids) = unless_ending(service, steps.next()).await? {
             let piece = queue_clear::ClearPassing { ids, condition: passing.condition.clone() };
             data.cleared += service.queue.write(piece).await?;
         }

@@ -195,6 +195,17 @@ fn database_bytes(service: &Shared) -> i64 {
     i64::try_from(bytes.sum::<u64>()).unwrap_or(i64::MAX)
 }
 
+/// What is read of many tasks, given up when the daemon ends.
+async fn unless_ending<T, E: Into<Refusal>>(
+    service: &Shared,
+    reading: impl Future<Output = Result<T, E>>,
+) -> Result<T, Refusal> {
+    tokio::select! {
+        read = reading => read.map_err(Into::into),
+        () = service.ends() => Err(ExecutorError::ShuttingDown.into()),
+    }
+}
+
 /// "1 task", "2 tasks".
 fn tasks(count: impl TryInto<i64>) -> String {
     match count.try_into().unwrap_or(i64::MAX) {

@@ -1,7 +1,7 @@
 //! Changes of the tasks that pass a filter, and what they would be. The tasks are chosen by a reader, a step at a time;
 //! each is looked at again in the transaction that changes it, so one that has changed meanwhile is left alone.
 
-use super::{status, tasks};
+use super::{status, tasks, unless_ending};
 use crate::filter::{Condition, Filter as Written};
 use crate::protocol::{NotDone, Refusal};
 use crate::queue::ops::{LISTED, NO_SUCH_TASK};
@@ -66,7 +66,7 @@ impl Passing {
     pub(super) async fn dry(&self, service: &Shared) -> Result<Dry, Refusal> {
         let mut dry = Dry { count: 0, ids: Vec::new() };
         let mut steps = self.steps(service).await?;
-        while let Some(ids) = steps.next().await? {
+        while let Some(ids) = unless_ending(service, steps.next()).await? {
             dry.count += ids.len() as u64;
             dry.ids.extend(ids.into_iter().take(LISTED - dry.ids.len()));
         }

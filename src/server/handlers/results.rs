@@ -5,7 +5,7 @@ use std::io;
 
 use serde_json::Value;
 
-use super::{Reply, status, tasks, unique};
+use super::{Reply, status, tasks, unique, unless_ending};
 use crate::export;
 use crate::filter::Sort;
 use crate::protocol::{Counts, Refusal, Results, ResultsData, ResultsFormat, Show, Summary, Task, milliseconds};
@@ -32,14 +32,16 @@ pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply,
     let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids, condition: None };
     let filter = filter.passing(request.filter.as_ref(), now);
     let limit = request.limit.unwrap_or(LIMIT);
-    let (tasks, next_cursor) = match request.sort {
-        Some(sort) => (sorted(service, &filter, sort, now, limit).await?, None),
-        None => page(service, &filter, limit, request.cursor.unwrap_or(0)).await?,
+    let of_page = page(service, &filter, limit, request.cursor.unwrap_or(0));
+    let (tasks, next_cursor) = match (request.sort, &request.filter) {
+        (Some(sort), _) => (unless_ending(service, sorted(service, &filter, sort, now, limit)).await?, None),
+        (None, Some(_)) => unless_ending(service, of_page).await?,
+        (None, None) => of_page.await?,
     };
     let summary = match (&request.filter, request.cursor) {
         (None, _) => summary(service, &request, chosen).await?,
-        (Some(_), None) => sums(service, service.queue.tally_passing(&filter).await?),
-        (Some(_), Some(_)) => sums(service, of_page(&tasks)),
+        (Some(_), None) => sums(service, unless_ending(service, service.queue.tally_passing(&filter)).await?),
+        (Some(_), Some(_)) => sums(service, standing(&tasks)),
     };
     let data = ResultsData { summary, tasks, next_cursor };
     // The time is not known of one status alone.
@@ -138,7 +140,7 @@ fn sums(service: &Shared, Selected { counts, run_ms }: Selected) -> Summary {
 }
 
 /// How the tasks of a page stand.
-fn of_page(tasks: &[Task]) -> Selected {
+fn standing(tasks: &[Task]) -> Selected {
     let count = |status| tasks.iter().filter(|task| task.status == status).count().try_into().unwrap_or(0);
     let [queued, running, completed, failed, cancelled] =
         [Status::Queued, Status::Running, Status::Completed, Status::Failed, Status::Cancelled].map(count);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Reply, tasks};
+use super::{Reply, tasks, unless_ending};
 use crate::executor::Standing;
 use crate::protocol::{Counts, GateInfo, PROTOCOL, Refusal, StatusData, StatusRequest};
 use crate::queue::read::{Filter, Selected};
@@ -27,7 +27,7 @@ pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<
     let now = wall_ms();
     let filter = Filter { batch_id: request.batch_id, ..Filter::default() }.passing(request.filter.as_ref(), now);
     if request.filter.is_some() {
-        selected = service.queue.tally_passing(&filter).await?;
+        selected = unless_ending(service, service.queue.tally_passing(&filter)).await?;
     }
     let mut data = data(service, selected.counts, selected.run_ms);
     data.batches = match request.batch_id {
@@ -41,7 +41,7 @@ pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<
             let batch = request.batch_id.map(|id| (id, selected));
             let first = match &request.filter {
                 None => service.queue.first_of(*status, batch).await?,
-                Some(_) => service.queue.first_passing(&filter, *status, now).await?,
+                Some(_) => unless_ending(service, service.queue.first_passing(&filter, *status, now)).await?,
             };
             lists.insert(*status, first);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Reply, status};
+use super::{Reply, status, unless_ending};
 use crate::executor::ExecutorError;
 use crate::protocol::{Refusal, Wait};
 use crate::queue::read::{Filter, Selected};
@@ -76,7 +76,7 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
 async fn passing(service: &Shared, filter: &Filter) -> Result<Vec<TaskId>, Refusal> {
     let mut steps = service.queue.steps(filter).await?;
     let mut all = Vec::new();
-    while let Some(ids) = steps.next().await? {
+    while let Some(ids) = unless_ending(service, steps.next()).await? {
         all.extend(ids);
         if all.len() > MOST_PASSING {
             return Err(Refusal::invalid(format!(
