@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use batch_executor::config::SETTINGS;
+use batch_executor::filter::FIELDS;
 use stand_ins::StandIns;
 
 #[path = "support/stand_ins.rs"]
@@ -55,6 +56,17 @@ fn the_guide_lists_every_setting() {
     let after = rest.find("\n\n").map_or("", |end| &rest[end + 1..]);
     let rows: String = rows.collect();
     check("docs/guide.md", &format!("{before}| --- | --- | --- | --- |\n{rows}{after}"));
+}
+
+#[test]
+fn the_guide_lists_every_field_of_filters() {
+    let rows: String =
+        FIELDS.iter().map(|field| format!("| `{}` | {} | {} |\n", field.name, field.allowed(), field.about)).collect();
+    let guide = read("docs/guide.md");
+    let head = "| field | value | what |\n| --- | --- | --- |\n";
+    let (before, rest) = guide.split_once(head).expect("the table of fields");
+    let after = rest.find("\n\n").map_or("", |end| &rest[end + 1..]);
+    check("docs/guide.md", &format!("{before}{head}{rows}{after}"));
 }
 
 fn source(page: &str) -> PathBuf {

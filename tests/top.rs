@@ -261,6 +261,12 @@ fn a_task_is_looked_at_retried_and_found() {
     let screen = terminal.until("what was found", |screen| screen.contains("[Found \"failed\"] 1"));
     assert!(screen.contains("bad two") && !screen.contains("bad one"), "{screen}");
     terminal.keys(&["f"]);
+    terminal.line("status=faild");
+    terminal.shows("did you mean `failed`?");
+    terminal.keys(&["f"]);
+    terminal.line("priority>=high and status=queued");
+    terminal.until("what the filter finds", |screen| screen.contains("status=queued\"] 1") && screen.contains(" high"));
+    terminal.keys(&["f"]);
     terminal.line("runs, too");
     let screen = terminal.shows("[Found \"runs, too\"] 1");
     assert!(screen.contains("日本語 runs, too"), "{screen}");

@@ -33,6 +33,8 @@ use crate::screen;
 const FRAME: Duration = Duration::from_millis(250);
 /// Between two drawings of what only the clock changes.
 const TICK: Duration = Duration::from_secs(1);
+/// What was looked for is looked for anew after so many times as long as it took.
+const REST: i64 = 20;
 /// Messages that wait at most: who has more waits.
 const WAITING: usize = 256;
 
@@ -264,12 +266,13 @@ impl App {
                     Err(said) => page.said = Some(said),
                 }
             }
-            Done::Found(sought, found) => {
+            Done::Found { sought, found, took } => {
                 let page = self.model.pages.iter_mut().find_map(|page| match page {
                     Page::Found(page) if page.sought == sought => Some(page),
                     _ => None,
                 });
                 let Some(page) = page else { return };
+                page.rest = i64::try_from(took.as_millis()).unwrap_or(i64::MAX).saturating_mul(REST);
                 match found {
                     Ok((tasks, total)) => (page.tasks, page.total, page.said) = (tasks, Some(total), None),
                     Err(said) => page.said = Some(said),

@@ -1,6 +1,7 @@
 //! The thread that carries out what the user wants, one after the other, so that keys never wait for the daemon.
 
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
 
 use batch_executor::client::{Answer, Client};
 use batch_executor::protocol::{ResultsData, Task};
@@ -31,8 +32,12 @@ pub enum Done {
         failed: bool,
     },
     Shown(TaskId, Result<Box<Task>, String>),
-    /// What was sought, and the tasks with how many there are.
-    Found(String, Result<(Vec<Task>, i64), String>),
+    /// The tasks, and how many there are; and how long it took.
+    Found {
+        sought: String,
+        found: Result<(Vec<Task>, i64), String>,
+        took: Duration,
+    },
 }
 
 /// Carries out errands until there are no more to come.
@@ -45,8 +50,9 @@ pub fn run(mut client: Client, errands: &Receiver<Errand>, to: &SyncSender<Messa
                 Done::Shown(id, shown.and_then(|answer| data(&answer)).map_err(|failure| failure.text().0))
             }
             Errand::Find(sought) => {
+                let begun = Instant::now();
                 let found = find(&mut client, &sought).map_err(|failure| failure.text().0);
-                Done::Found(sought, found)
+                Done::Found { sought, found, took: begun.elapsed() }
             }
         };
         if to.send(Message::Done(done)).is_err() {
@@ -67,22 +73,46 @@ fn ask(client: &mut Client, request: &Value) -> Result<Answer, Failure> {
     accepted(client.call_until_answered(request))
 }
 
-/// Words that are states choose, the rest is a text that a task must have.
 fn find(client: &mut Client, sought: &str) -> Result<(Vec<Task>, i64), Failure> {
-    let (states, words): (Vec<&str>, Vec<&str>) =
-        sought.split_whitespace().partition(|word| word.parse::<Status>().is_ok());
     let mut request = json!({"action": "results", "limit": FOUND});
-    if let Some(state) = states.first() {
-        request["filter_status"] = json!(state);
+    if let Some(filter) = filter_of(sought) {
+        request["filter"] = json!(filter);
     }
     let found: ResultsData = data(&ask(client, &request)?)?;
-    let text = words.join(" ").to_lowercase();
-    let has = |task: &Task| {
-        let texts = [Some(&task.name), Some(&task.function), task.error.as_ref(), task.reason.as_ref()];
-        text.is_empty() || texts.into_iter().flatten().any(|part| part.to_lowercase().contains(&text))
-    };
-    let total = found.summary.counts.total;
-    let tasks: Vec<Task> = found.tasks.into_iter().filter(has).collect();
-    let total = if text.is_empty() { total } else { i64::try_from(tasks.len()).unwrap_or(i64::MAX) };
-    Ok((tasks, total))
+    Ok((found.tasks, found.summary.counts.total))
+}
+
+/// What is typed as a filter: one as it is; of plain words those that are states choose, and the rest is a text that the name,
+/// the function or the error has, or an id. None: nothing is typed.
+fn filter_of(sought: &str) -> Option<String> {
+    let sought = sought.trim();
+    if sought.contains(['=', '<', '>', '~']) || sought.contains(" in (") {
+        return Some(sought.to_owned());
+    }
+    let (states, words): (Vec<&str>, Vec<&str>) =
+        sought.split_whitespace().partition(|word| word.parse::<Status>().is_ok());
+    let states = (!states.is_empty()).then(|| format!("status in ({})", states.join(", ").to_lowercase()));
+    let words = (!words.is_empty()).then(|| {
+        let text = words.join(" ").replace('"', "");
+        let id = text.parse::<TaskId>().map(|id| format!("id={id} or ")).unwrap_or_default();
+        format!("({id}name~\"{text}\" or function~\"{text}\" or error~\"{text}\")")
+    });
+    let parts: Vec<String> = [states, words].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter_of;
+
+    #[test]
+    fn plain_words_are_a_filter() {
+        assert_eq!(filter_of("  "), None);
+        assert_eq!(filter_of("Failed cancelled").as_deref(), Some("status in (failed, cancelled)"));
+        let text = r#"status in (failed) and (name~"no room" or function~"no room" or error~"no room")"#;
+        assert_eq!(filter_of("no failed \"room").as_deref(), Some(text));
+        let id = r#"(id=12 or name~"12" or function~"12" or error~"12")"#;
+        assert_eq!(filter_of("12").as_deref(), Some(id));
+        assert_eq!(filter_of("runtime>5m and not status=failed").as_deref(), Some("runtime>5m and not status=failed"));
+    }
 }

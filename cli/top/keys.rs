@@ -60,7 +60,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("Enter", "look at the task: attempts, why, error, parameters; in Batches: that batch alone"),
     ("l", "its log, followed as it is written"),
     ("/", "list only what has a text; in a log: search, n N go on"),
-    ("f", "find tasks: a status, a text, or both"),
+    ("f", "find tasks: states, a text, an id, or a filter such as runtime>5m"),
     ("c", "cancel the task or batch (asks first)"),
     ("r", "retry the task; in Batches: all of it that failed"),
     ("p", "pause, resume; when stopped: start (asks first)"),

@@ -6,6 +6,7 @@
 
 mod error;
 mod fields;
+mod health;
 mod parse;
 mod request;
 mod response;
@@ -15,6 +16,7 @@ mod watch;
 
 pub use error::{ErrorCode, Refusal};
 pub use fields::task_ref;
+pub use health::Health;
 pub use parse::{AUTO_KEY, MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
 pub use request::*;
 pub use response::*;

@@ -76,7 +76,7 @@ pub fn draw(model: &Model, look: Look, cells: &mut Buffer, line: Rect) {
 
 const fn hint(purpose: Purpose) -> &'static str {
     match purpose {
-        Purpose::Find => "failed, running …, or a text, or both",
+        Purpose::Find => "failed, a text, or a filter: runtime>5m and name~photo",
         Purpose::Narrow => "a text, or an id",
         Purpose::Search => "a text",
     }

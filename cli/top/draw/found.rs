@@ -17,6 +17,7 @@ pub fn draw(page: &mut FoundPage, look: Look, cells: &mut Buffer, area: Rect) ->
     let said = match page.total {
         Some(total) if total > listed => format!("the first {listed} of {total}"),
         Some(total) => total.to_string(),
+        None if page.said.is_some() => String::new(),
         None => "asking".to_owned(),
     };
     let name = if page.sought.is_empty() { "All tasks".to_owned() } else { format!("Found {:?}", page.sought) };

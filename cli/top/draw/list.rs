@@ -6,6 +6,7 @@ use ratatui::style::Style;
 
 use crate::top::look::Look;
 use crate::top::model::cursor::Cursor;
+use crate::views::text::wrapped;
 
 /// Draws the rows that fit, each by `row`; where keys go to the list the selected one is reversed.
 pub fn draw(
@@ -30,8 +31,9 @@ pub fn draw(
 
 /// What stands in the place of rows.
 pub fn nothing(look: Look, cells: &mut Buffer, area: Rect, said: &str) {
-    if area.height > 0 {
-        look.put(cells, (area.x + 1, area.y), area.width.saturating_sub(1), said, Look::faint());
+    let room = area.width.saturating_sub(2).max(10);
+    for (line, y) in wrapped(said, room.into()).iter().zip(area.y..area.bottom()) {
+        look.put(cells, (area.x + 1, y), area.width.saturating_sub(1), line, Look::faint());
     }
 }
 

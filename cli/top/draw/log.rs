@@ -24,7 +24,7 @@ pub fn draw(page: &mut LogPage, look: Look, cells: &mut Buffer, area: Rect) {
     let area = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     log.area = (area.height.into(), area.width.into());
     if let Some(said) = log.said.as_deref().or(if log.is_empty() { Some("nothing was written yet") } else { None }) {
-        look.put(cells, (area.x + 1, area.y), area.width.saturating_sub(1), said, Look::faint());
+        super::list::nothing(look, cells, area, said);
         return;
     }
     let (lines, from_top) = log.window(area.height.into());

@@ -26,7 +26,7 @@ pub fn draw(page: &mut TaskPage, look: Look, cells: &mut Buffer, area: Rect) {
     let area = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     let Some(task) = &page.task else {
         let said = page.said.as_deref().unwrap_or("asking");
-        look.put(cells, (area.x + 1, area.y), area.width.saturating_sub(1), said, Look::faint());
+        super::list::nothing(look, cells, area, said);
         return;
     };
     let rows = rows(task, look, area.width);

@@ -134,16 +134,18 @@ impl Model {
     /// What is looked at, is old, and was not asked for just now.
     fn freshen(&mut self) -> Option<Ask> {
         let now = self.now;
-        let is_due = |is_old: &mut bool, asked: &mut i64| {
-            let is_due = *is_old && now - *asked >= FRESH_MS;
+        let is_due = |is_old: &mut bool, asked: &mut i64, rest: i64| {
+            let is_due = *is_old && now - *asked >= FRESH_MS.max(rest);
             if is_due {
                 (*is_old, *asked) = (false, now);
             }
             is_due
         };
         match self.pages.last_mut()? {
-            Page::Task(page) => is_due(&mut page.is_old, &mut page.asked).then_some(Ask::Show(page.task_id)),
-            Page::Found(page) => is_due(&mut page.is_old, &mut page.asked).then(|| Ask::Find(page.sought.clone())),
+            Page::Task(page) => is_due(&mut page.is_old, &mut page.asked, 0).then_some(Ask::Show(page.task_id)),
+            Page::Found(page) => {
+                is_due(&mut page.is_old, &mut page.asked, page.rest).then(|| Ask::Find(page.sought.clone()))
+            }
             Page::Log(_) | Page::Help(_) => None,
         }
     }

@@ -157,6 +157,8 @@ pub struct FoundPage {
     pub is_old: bool,
     /// When it was asked for last: wall clock, milliseconds.
     pub asked: i64,
+    /// How long it is not asked for anew, in milliseconds: to find is a scan of all tasks.
+    pub rest: i64,
     pub cursor: Cursor,
 }
 
