@@ -172,11 +172,7 @@ impl Column {
     }
 
     fn cell(self, task: &Task, is_narrow: bool) -> Cell {
-        // What was wrong rather than the exit code, where there is no room for both.
-        let short = |why: String| match why.strip_prefix("exit code ").and_then(|rest| rest.split_once(": ")) {
-            Some((_, telling)) if is_narrow => telling.to_owned(),
-            _ => why,
-        };
+        let short = |why: String| if is_narrow { text::short_reason(&why).to_owned() } else { why };
         let seconds = |value: Option<f64>| Cell::new(text::or_dash(value.map(text::seconds)));
         let number = |value: Option<i32>| Cell::new(text::or_dash(value.map(|value| value.to_string())));
         let when = |value: Option<&str>| Cell::new(text::or_dash(value.map(text::when)));

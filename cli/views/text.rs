@@ -33,6 +33,12 @@ pub fn reason(error: &str) -> String {
     }
 }
 
+/// What was wrong rather than the exit code, where there is no room for both.
+pub fn short_reason(reason: &str) -> &str {
+    let told = reason.strip_prefix("exit code ").and_then(|rest| rest.split_once(": "));
+    told.map_or(reason, |(_, telling)| telling)
+}
+
 /// The line of an error that says what was wrong: of a traceback or a stack the one that names the error, else the last one.
 pub fn telling_line(error: &str) -> &str {
     let lines = || error.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -10,6 +10,10 @@ use crate::top::look::Look;
 use crate::top::model::Model;
 use crate::top::model::failures::Failure;
 use crate::top::model::page::Panel;
+use crate::views::text::short_reason;
+
+/// In fewer columns there is no room for an exit code beside what was wrong.
+const SHORT: u16 = 70;
 
 /// Draws it; gives where the rows are.
 pub fn draw(model: &mut Model, look: Look, cells: &mut Buffer, area: Rect) -> Rect {
@@ -45,6 +49,7 @@ fn row(look: Look, cells: &mut Buffer, line: Rect, failure: &Failure, name: i16)
     }
     texts.push((-i16::try_from(id.len()).unwrap_or(i16::MAX).max(4), id.as_str(), Style::new()));
     texts.push((name, failure.name.as_str(), Style::new()));
-    texts.push((0, failure.said.as_str(), look.bad()));
+    let said = if line.width < SHORT { short_reason(&failure.said) } else { &failure.said };
+    texts.push((0, said, look.bad()));
     list::columns(look, cells, line, &texts);
 }

@@ -14,6 +14,8 @@ use crate::views::text;
 
 /// From this width on the rate of the latest minutes is drawn.
 const WITH_HISTORY: u16 = 110;
+/// What is beside it has so many columns at least.
+const LEFT: u16 = 74;
 /// Seconds that a cell of it stands for.
 const SPAN: i64 = 5;
 /// Less free than this is worth a look, in bytes.
@@ -29,7 +31,8 @@ pub fn draw(model: &Model, look: Look, cells: &mut Buffer, area: Rect) -> u16 {
         return flow(look, cells, area, &[vec![(said, Look::faint())]]);
     };
     let whole = area;
-    let area = Rect { width: if area.width >= WITH_HISTORY { area.width * 6 / 10 } else { area.width }, ..area };
+    let area =
+        Rect { width: if area.width >= WITH_HISTORY { (area.width * 6 / 10).max(LEFT) } else { area.width }, ..area };
     let mut y = area.y + flow(look, cells, area, &executor(model, look, status));
     let below = |y: u16| Rect { y, height: area.bottom().saturating_sub(y), ..area };
     for gate in status.gates.iter().flatten().filter(|gate| gate.open == Some(false)) {
