@@ -207,7 +207,7 @@ fn snapshot(name: &str, screen: &str) {
         (r"\d+\.\d (KiB|MiB|GiB|TiB) free", "SIZE free"),
         (r"\d\d:\d\d:\d\d", "HH:MM:SS"),
         (r"[▁▂▃▄▅▆▇█]+\n", "BARS\n"),
-        (r" +the rate, .*", " RATES"),
+        (r" +5 s a column, .*", " RATES"),
     ];
     insta::with_settings!({filters => filters, omit_expression => true}, { insta::assert_snapshot!(name, stable(screen)) });
 }
@@ -323,6 +323,22 @@ fn the_executor_is_paused_widened_and_started() {
     terminal.shows("queued tasks? y yes");
     terminal.keys(&["y"]);
     terminal.shows("RUNNING");
+}
+
+#[test]
+fn what_happens_is_seen_as_it_happens() {
+    let daemon = Daemon::start();
+    daemon.ok(json!({"action": "start", "keep": true}));
+    let terminal = Terminal::top(&daemon, (80, 24), "");
+    terminal.shows("nothing runs");
+    terminal.shows("nothing has failed");
+    let mut task = shell("while [ ! -e gate ]; do sleep 0.05; done; echo no luck >&2; exit 9");
+    (task["name"], task["max_retries"]) = (json!("unlucky"), json!(0));
+    daemon.ok(json!({"action": "add_batch", "tasks": [task]}));
+    terminal.until("a slot that is busy", |screen| screen.contains("1 of 5 busy") && screen.contains("unlucky"));
+    std::fs::write(daemon.work().join("gate"), "").expect("the gate opens");
+    let screen = terminal.until("the failure", |screen| screen.contains("no luck") && screen.contains("0 of 5 busy"));
+    assert!(screen.contains("1 failed") && screen.contains("nothing runs"), "{screen}");
 }
 
 #[test]

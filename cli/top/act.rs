@@ -307,6 +307,8 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::top::machine::Machine;
+    use crate::top::model::News;
     use batch_executor::protocol::StatusData;
 
     fn status(state: &str, queued: i64) -> StatusData {
@@ -328,8 +330,13 @@ mod tests {
     }
 
     fn model(state: &str) -> Model {
-        let mut model = Model { status: Some(status(state, 3)), ..Model::default() };
-        model.hear(crate::top::model::News::Events((1..=3).map(started).collect()));
+        let mut model = Model::default();
+        model.hear(News::Stands {
+            events: (1..=3).map(started).collect(),
+            running: None,
+            status: Box::new(status(state, 3)),
+            machine: Machine::default(),
+        });
         model
     }
 

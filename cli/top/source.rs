@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use batch_executor::client::{Answer, Client, ClientError, Connection, Received, Until};
 use batch_executor::home::Home;
-use batch_executor::protocol::{ErrorCode, Happened, ResultsData, StatusData, Task, WatchData};
+use batch_executor::protocol::{ErrorCode, Event, Happened, ResultsData, StatusData, Task, WatchData};
 use batch_executor::task::BatchId;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -133,27 +133,24 @@ impl Source {
             Some(next) => next,
             None => understood::<WatchData>(&self.client.call(&json!({"action": "watch", "limit": 1}))?)?.next,
         };
-        self.tell(News::Running(running(&mut asker)?))?;
-        self.look(&mut asker)?;
+        self.next = Some(next);
+        let all = running(&mut asker)?;
+        self.look(&mut asker, Vec::new(), Some(all))?;
         loop {
             self.client.send(&json!({"action": "watch", "from": next, "limit": EVENTS, "follow": true}))?;
             let answer = self.answer(&mut asker)?;
             let told: WatchData = understood(&answer)?;
             next = told.next;
-            self.next = Some(next);
             let changed = !told.events.is_empty();
             let is_old = told.gap.is_some() || told.events.iter().any(|event| unsettles(&event.what));
-            if !told.events.is_empty() {
-                self.tell(News::Events(told.events))?;
-            }
-            if is_old {
-                self.tell(News::Running(running(&mut asker)?))?;
-            }
             // While something runs without a change, too, twice a minute: what hangs makes the rate of the last minute fall.
             if is_old || changed || self.runs {
                 std::thread::sleep(PACE.saturating_sub(self.asked.elapsed()));
-                self.look(&mut asker)?;
+                let all = if is_old { Some(running(&mut asker)?) } else { None };
+                self.look(&mut asker, told.events, all)?;
             }
+            // What could not be told is asked for again.
+            self.next = Some(next);
         }
     }
 
@@ -172,15 +169,15 @@ impl Source {
                     }
                     self.batch = self.batches.try_iter().last().unwrap_or(self.batch);
                     self.detailed = None;
-                    self.look(asker)?;
+                    self.look(asker, Vec::new(), None)?;
                 }
-                Received::TimedOut => self.look(asker)?,
+                Received::TimedOut => self.look(asker, Vec::new(), None)?,
             }
         }
     }
 
-    /// Asks how things stand, and tells it.
-    fn look(&mut self, asker: &mut Connection) -> Result<(), Stop> {
+    /// Asks how things stand, and tells it together with what has happened, so that both are drawn at once.
+    fn look(&mut self, asker: &mut Connection, events: Vec<Event>, running: Option<Vec<Task>>) -> Result<(), Stop> {
         let is_due = self.detailed.is_none_or(|at| at.elapsed() >= DETAIL);
         let mut request = json!({"action": "status", "detailed": is_due});
         if let Some(batch) = self.batch {
@@ -194,12 +191,13 @@ impl Source {
                 self.batch = None;
                 self.detailed = None;
                 self.to.send(Message::NoBatch(answer.response.message)).map_err(|_| Stop::Unheard)?;
-                return self.look(asker);
+                return self.look(asker, events, running);
             }
             other => other?,
         };
         self.runs = status.counts.running > 0;
-        self.tell(News::Status(Box::new(status), Machine::look(self.home.root())))
+        let (status, machine) = (Box::new(status), Machine::look(self.home.root()));
+        self.tell(News::Stands { events, running, status, machine })
     }
 
     fn tell(&self, news: News) -> Result<(), Stop> {

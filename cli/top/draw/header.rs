@@ -99,7 +99,7 @@ fn history(model: &Model, look: Look, cells: &mut Buffer, area: Rect) {
     let rates = model.pace.history(area.width.into(), SPAN);
     let most = rates.iter().copied().fold(0.0, f64::max);
     let Some(rows) = area.height.checked_sub(1).filter(|rows| *rows > 0 && most > 0.0) else { return };
-    let said = format!("the rate, {SPAN} s a column, at most {}", rate(most));
+    let said = format!("{SPAN} s a column, at most {}", rate(most));
     let length = u16::try_from(said.len()).unwrap_or(area.width).min(area.width);
     look.put(cells, (area.right() - length, area.y), length, &said, Look::faint());
     let heights = look.heights();

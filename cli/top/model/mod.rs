@@ -41,11 +41,8 @@ const fn task_of(what: &Happened) -> Option<TaskId> {
 /// What came from the daemon.
 #[derive(Debug)]
 pub enum News {
-    /// Everything that runs.
-    Running(Vec<Task>),
-    Events(Vec<Event>),
-    /// How it stands, and the machine with it.
-    Status(Box<StatusData>, Machine),
+    /// How it stands after what has happened. `running` is everything that runs, where events do not tell it.
+    Stands { events: Vec<Event>, running: Option<Vec<Task>>, status: Box<StatusData>, machine: Machine },
     /// No daemon answers, and why.
     Away(String),
 }
@@ -90,12 +87,12 @@ impl Model {
     /// Takes news in. What is looked at and may have changed is to be asked for anew.
     pub fn hear(&mut self, news: News) -> Option<Ask> {
         match news {
-            News::Running(tasks) => self.slots.set(&tasks),
-            News::Events(events) => {
+            News::Stands { events, running, status, machine } => {
                 self.touch(&events);
                 events.into_iter().for_each(|event| self.happened(event));
-            }
-            News::Status(status, machine) => {
+                if let Some(tasks) = running {
+                    self.slots.set(&tasks);
+                }
                 self.machine = machine;
                 self.stands(*status);
             }
