@@ -3,7 +3,7 @@
 mod support;
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -421,30 +421,24 @@ fn a_click_selects_and_the_wheel_scrolls() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_is_waited_for() {
-    let mut daemon = busy();
-    // The kill is a thing that the view may not answer by starting a daemon: the test does.
-    daemon.set("BATCH_EXECUTOR_AUTOSTART", "false");
-    daemon.kill();
-    daemon.serve();
-    let socket = daemon.home().join("daemon.sock");
-    {
-        let terminal = Terminal::top(&daemon, (80, 24), "--no-autostart");
-        terminal.shows("runs, too");
-        support::signal(daemon.pid(), "KILL");
-        terminal.shows("the daemon is gone; waiting for the next one");
-        assert!(terminal.screen().contains("runs, too"), "what was known stays");
-        assert!(socket.exists());
-        let again = daemon.command(&["daemon", "--detached"]).spawn().expect("a daemon");
-        terminal.until("it goes on", |screen| !screen.contains("waiting for"));
-        daemon.answers();
-        terminal.keys(&["p"]);
-        terminal.shows("RUNNING");
-        let ended = daemon.cli(&["daemon", "stop", "--grace", "0"]);
-        assert!(ended.status.success());
-        terminal.shows("the daemon is ending; waiting for the next one");
-        drop(again.wait_with_output());
-    }
+fn a_daemon_that_goes_is_waited_for_and_not_started() {
+    let daemon = busy();
+    let terminal = Terminal::top(&daemon, (80, 24), "");
+    terminal.shows("runs, too");
+    support::signal(daemon.pid(), "KILL");
+    terminal.shows("the daemon is gone; any command starts the next one");
+    assert!(terminal.screen().contains("runs, too"), "what was known stays");
+    let mut next = daemon.command(&["daemon"]).stderr(Stdio::null()).spawn().expect("a daemon");
+    terminal.until("it goes on", |screen| !screen.contains("starts the next one"));
+    terminal.keys(&["p"]);
+    terminal.shows("RUNNING");
+    let stopped = daemon.cli(&["daemon", "stop", "--grace", "0"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    next.wait().expect("its end");
+    terminal.shows("any command starts the next one");
+    assert_eq!(daemon.cli(&["status", "--no-autostart"]).status.code(), Some(69));
+    terminal.keys(&["q"]);
+    terminal.is_given_back(0);
 }
 
 #[test]

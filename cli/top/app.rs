@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,10 +72,10 @@ pub fn run(context: &Context, options: Options) -> Result<u8, Failure> {
         return Err(Failure::usage("`top` draws on a terminal and there is none that can be drawn on")
             .hint("the same as text: batch-executor status --detailed"));
     }
-    // Before the first thread is there, so that each has the signals blocked.
-    let interrupt = Interrupt::install_with_job_control()?;
     let mut client = context.client()?;
     client.connection()?;
+    // Before the first thread is there, so that each has the signals blocked.
+    let interrupt = Interrupt::install_with_job_control()?;
     let (to, messages) = mpsc::sync_channel(WAITING);
     wires::lay(interrupt, &to)?;
     let mut app = App::begin(context, client, options, to)?;
@@ -84,6 +85,22 @@ pub fn run(context: &Context, options: Options) -> Result<u8, Failure> {
         None => Ok(exit::DONE),
         Some(signal) => Err(Failure::interrupted(signal, "batch-executor top")),
     }
+}
+
+/// Starts a thread. Without it the view would lie: a defect in it ends the view.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn(name: &'static str, to: &SyncSender<Message>, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let to = to.clone();
+    let work = move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            let failure = Failure::new(exit::INTERNAL, format!("a defect in the thread `{name}` of `top`"));
+            // Where nobody hears, the view has ended.
+            let _ = to.send(Message::Failed(failure));
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
 /// Whether both the keys and the cells have one that can place a cursor.
@@ -115,10 +132,10 @@ impl App {
         let (woken, wake) = io::pipe()?;
         let (batches, told) = mpsc::channel();
         let source = Source::new(client, to.clone(), options.batch, told, woken.into());
-        thread::Builder::new().name("source".to_owned()).spawn(move || source.run())?;
+        spawn("source", &to, move || source.run())?;
         let (errands, wanted) = mpsc::channel();
         let (hands, tell) = (own(), to.clone());
-        thread::Builder::new().name("hand".to_owned()).spawn(move || hand::run(hands, &wanted, &tell))?;
+        spawn("hand", &to, move || hand::run(hands, &wanted, &tell))?;
         let model = Model { now: wall_ms(), batch: options.batch, ..Model::default() };
         let (look, taken) = (Look::of_environment(), Taken::take(options.mouse)?);
         Ok(Self { model, places: Places::default(), look, taken, to, errands, batches, wake, own, log: (0, None) })

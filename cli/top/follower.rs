@@ -11,7 +11,7 @@ use batch_executor::protocol::{ErrorCode, LogsData};
 use batch_executor::task::TaskId;
 use serde_json::json;
 
-use super::app::Message;
+use super::app::{Message, spawn};
 use crate::context::{accepted, data};
 use crate::failure::Failure;
 
@@ -42,14 +42,15 @@ pub enum Piece {
 /// # Errors
 /// When the system has no descriptor or thread left.
 pub fn follow(client: Client, task_id: TaskId, number: u64, to: SyncSender<Message>) -> io::Result<OwnedFd> {
-    let (wake, held) = nix::unistd::pipe()?;
-    let mut reader = Reader { client, task_id, number, to, wake };
-    thread::Builder::new().name("log".to_owned()).spawn(move || {
+    let (wake, held) = io::pipe()?;
+    let tell = to.clone();
+    let mut reader = Reader { client, task_id, number, to, wake: wake.into() };
+    spawn("log", &tell, move || {
         if let Err(failure) = reader.read() {
             reader.tell(Piece::Failed(failure.text().0));
         }
     })?;
-    Ok(held)
+    Ok(held.into())
 }
 
 struct Reader {

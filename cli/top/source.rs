@@ -34,7 +34,7 @@ const MOST_RUNNING: u32 = 10_000;
 enum Stop {
     /// The daemon said that it ends.
     Ending,
-    Lost(ClientError),
+    Lost,
     /// It refused, or answered what is not understood.
     Failed(Failure),
     /// The view has ended.
@@ -44,7 +44,7 @@ enum Stop {
 impl From<ClientError> for Stop {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Lost(_) | ClientError::Unreachable { .. } => Self::Lost(error),
+            ClientError::Lost(_) | ClientError::Unreachable { .. } => Self::Lost,
             other => Self::Failed(other.into()),
         }
     }
@@ -84,20 +84,20 @@ impl Source {
     /// Tells until nobody hears.
     pub fn run(mut self) {
         loop {
-            let why = match self.follow() {
+            let said = match self.follow() {
                 Stop::Unheard => return,
                 Stop::Failed(failure) => {
                     let _ = self.to.send(Message::Failed(failure));
                     return;
                 }
-                Stop::Ending => None,
-                Stop::Lost(error) => Some(error),
+                Stop::Ending => "the daemon is ending",
+                Stop::Lost => "the daemon is gone",
             };
-            let said = if why.is_some() { "the daemon is gone" } else { "the daemon is ending" };
-            if self.tell(News::Away(format!("{said}; waiting for the next one"))).is_err() {
+            if self.tell(News::Away(format!("{said}; any command starts the next one"))).is_err() {
                 return;
             }
-            if let Err(error) = self.client.come_back(why.is_none(), Until::default()) {
+            // As if it had been stopped in any case: who only looks does not start again what somebody may have stopped.
+            if let Err(error) = self.client.come_back(true, Until::default()) {
                 let said = format!("no daemon runs; any command starts one ({error})");
                 if self.tell(News::Away(said)).is_err() {
                     return;

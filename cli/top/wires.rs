@@ -3,14 +3,13 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::SyncSender;
-use std::thread;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use ratatui::crossterm::event;
 
-use super::app::Message;
+use super::app::{Message, spawn};
 use crate::interrupt::Interrupt;
 
 /// Hands on keys and signals, each by a thread that sleeps until there are some.
@@ -19,7 +18,7 @@ use crate::interrupt::Interrupt;
 /// When a thread cannot be started.
 pub fn lay(interrupt: Interrupt, to: &SyncSender<Message>) -> io::Result<()> {
     let keys = to.clone();
-    thread::Builder::new().name("keys".to_owned()).spawn(move || {
+    spawn("keys", to, move || {
         while let Ok(event) = event::read() {
             if keys.send(Message::Input(event)).is_err() {
                 return;
@@ -29,7 +28,7 @@ pub fn lay(interrupt: Interrupt, to: &SyncSender<Message>) -> io::Result<()> {
         let _ = keys.send(Message::Signal(Signal::SIGHUP));
     })?;
     let signals = to.clone();
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    spawn("signals", to, move || {
         while let Some(signal) = next(&interrupt) {
             if signals.send(Message::Signal(signal)).is_err() {
                 return;
