@@ -46,7 +46,7 @@ impl Look {
 
     /// Blue: it goes well, it runs, here is the focus.
     pub fn good(self) -> Style {
-        self.coloured(Color::Indexed(32), Color::Blue)
+        self.coloured(Color::Indexed(32), Color::LightBlue)
     }
 
     /// Orange: it failed, it waits, look at it.
