@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::commands::{
-    add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
+    add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, hooks, keeper,
     logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, update, wait,
 };
 use crate::failure::Failure;
@@ -123,6 +123,8 @@ pub enum Command {
     ReadSecrets,
     /// The effective settings and where each came from
     Config(config::ConfigArgs),
+    /// Who is told when something happens, and how that went
+    Hooks(hooks::HooksArgs),
     /// How the queue stands, for Prometheus
     Metrics(metrics::MetricsArgs),
     /// Check what the promises rest on, and say what to do

@@ -21,6 +21,8 @@ use crate::cgroup::{Delegated, Wanted};
 use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::home::{self, Home, HomeError, Place};
+use crate::hooks::{self, Hooks};
+use crate::platform;
 use crate::presence;
 use crate::protocol::milliseconds;
 use crate::queue::Queue;
@@ -253,9 +255,18 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Ok(begun) => begun.map_err(io::Error::other)?.map(|()| None)?,
         Err(_) => Some(running),
     };
+    let setup = hooks::Setup {
+        hooks: settings.hooks.clone(),
+        secrets: settings.secrets.clone(),
+        program: platform::running_program(),
+        home: home.root().to_owned(),
+        environment: base_environment(),
+    };
+    let hooks = Hooks::start(opened.queue.clone(), setup);
     let service = Arc::new(Service {
         queue: opened.queue.clone(),
         executor: executor.clone(),
+        hooks: hooks.clone(),
         settings,
         cgroups,
         home: home.clone(),
@@ -294,14 +305,16 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Ending::Stop { grace_ms } => {
             drop(held);
             let grace = u64::try_from(grace_ms.unwrap_or(grace)).unwrap_or(0);
-            manager::stopping(Duration::from_millis(grace));
-            end(&executor, grace_ms, &mut signals).await;
+            let grace = Duration::from_millis(grace);
+            manager::stopping(grace);
+            end(&executor, &hooks, grace, grace_ms, &mut signals).await;
             wake_lock::release(&home).await;
             Ended::Stopped
         }
         Ending::Replace => {
             // Nothing is claimed that this process would not hand over any more.
             std::mem::forget(opened.queue.close_gate());
+            hooks.finish(Duration::ZERO).await;
             Ended::Replaced { listener: held }
         }
     };
@@ -364,9 +377,9 @@ async fn told(service: &Service, signals: &mut Signals, program: &Path) -> Resul
     }
 }
 
-/// Ends what runs; a second signal makes the grace 0.
-async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals) {
-    let ending = executor.shut_down(grace_ms);
+/// Ends what runs, and lets hooks tell what they are telling; a second signal makes the grace 0.
+async fn end(executor: &Executor, hooks: &Hooks, grace: Duration, grace_ms: Option<i64>, signals: &mut Signals) {
+    let ending = async { tokio::join!(executor.shut_down(grace_ms), hooks.finish(grace)).0 };
     tokio::pin!(ending);
     loop {
         tokio::select! {
@@ -376,7 +389,10 @@ async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals) 
                 }
                 return;
             }
-            told = signals.next() => if told != Ending::Replace { executor.hurry().await },
+            told = signals.next() => if told != Ending::Replace {
+                hooks.hurry();
+                executor.hurry().await;
+            },
         }
     }
 }

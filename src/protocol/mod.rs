@@ -6,6 +6,7 @@
 
 mod error;
 mod fields;
+mod hooks;
 mod parse;
 mod request;
 mod response;
@@ -14,6 +15,7 @@ mod spec;
 
 pub use error::{ErrorCode, Refusal};
 pub use fields::task_ref;
+pub use hooks::{HookDelivery, HookInfo, HooksData, HooksRequest};
 pub use parse::{AUTO_KEY, MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
 pub use request::*;
 pub use response::*;

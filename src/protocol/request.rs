@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::hooks::HooksRequest;
 use crate::task::{BatchId, Hold, Priority, Status, TaskId};
 
 /// One request line: the action with what surrounds it.
@@ -64,6 +65,8 @@ pub enum Action {
     Health(Empty),
     /// How the queue stands, as OpenMetrics text in `message`.
     Metrics(Empty),
+    /// Who is told when something happens, and how that went; or a test of one.
+    Hooks(HooksRequest),
 }
 
 impl Action {
@@ -91,6 +94,7 @@ impl Action {
         "restart",
         "health",
         "metrics",
+        "hooks",
     ];
 
     /// The name on the wire.
@@ -118,6 +122,7 @@ impl Action {
             Self::Restart(_) => "restart",
             Self::Health(_) => "health",
             Self::Metrics(_) => "metrics",
+            Self::Hooks(_) => "hooks",
         }
     }
 }

@@ -14,7 +14,7 @@ use super::response::{
 };
 
 /// How many actions, the last ones, are about the daemon itself.
-const OF_THE_DAEMON: usize = 4;
+const OF_THE_DAEMON: usize = 5;
 /// The actions of the contract's table and `backup`: what is asked of the queue.
 pub const ACTIONS: &[&str] = Action::NAMES.split_at(Action::NAMES.len() - OF_THE_DAEMON).0;
 

@@ -3,6 +3,7 @@
 
 mod backup;
 mod health;
+mod hooks;
 mod logs;
 mod pages;
 mod status;
@@ -11,6 +12,7 @@ mod task;
 pub use backup::BackupError;
 pub use health::DatabaseHealth;
 pub(super) use health::tally_difference;
+pub use hooks::{HookStanding, Latest, Waiting};
 pub use logs::{AttemptLog, NoLog, Stored};
 pub use pages::{Filter, PAGE_ROWS, Page};
 pub use status::Selected;
