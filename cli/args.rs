@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::commands::{
-    add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, hooks, keeper,
-    logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, update, wait,
+    add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, hooks,
+    keeper, logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop,
+    update, wait,
 };
 use crate::failure::Failure;
 

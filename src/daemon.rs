@@ -21,8 +21,7 @@ use crate::cgroup::{Delegated, Wanted};
 use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::home::{self, Home, HomeError, Place};
-use crate::hooks::{self, Hooks};
-use crate::platform;
+use crate::hooks::Hooks;
 use crate::presence;
 use crate::protocol::milliseconds;
 use crate::queue::Queue;
@@ -255,14 +254,8 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Ok(begun) => begun.map_err(io::Error::other)?.map(|()| None)?,
         Err(_) => Some(running),
     };
-    let setup = hooks::Setup {
-        hooks: settings.hooks.clone(),
-        secrets: settings.secrets.clone(),
-        program: platform::running_program(),
-        home: home.root().to_owned(),
-        environment: base_environment(),
-    };
-    let hooks = Hooks::start(opened.queue.clone(), setup);
+    let (declared, secrets) = (settings.hooks.clone(), settings.secrets.clone());
+    let hooks = Hooks::start(opened.queue.clone(), declared, secrets, home.root(), base_environment());
     let service = Arc::new(Service {
         queue: opened.queue.clone(),
         executor: executor.clone(),

@@ -15,9 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("home", &[]),
     ("secret", &[]),
-    ("gate", &["platform", "space", "task", "time"]),
+    ("command", &[]),
+    ("gate", &["command", "platform", "space", "task", "time"]),
+    ("hooks", &["command", "executor", "platform", "queue", "secret", "task", "time", "version", "visible"]),
     ("cgroup", &["task"]),
-    ("config", &["cgroup", "gate", "secret", "task"]),
+    ("config", &["cgroup", "gate", "hooks", "secret", "task"]),
     ("version", &[]),
     ("failpoint", &[]),
     ("space", &[]),
@@ -45,8 +47,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "cgroup", "config", "defect", "executor", "export", "function", "home", "output", "platform", "protocol",
-            "queue", "space", "sys", "task", "time", "version",
+            "cgroup", "config", "defect", "executor", "export", "function", "home", "hooks", "output", "platform",
+            "protocol", "queue", "space", "sys", "task", "time", "version",
         ],
     ),
 ];

@@ -42,7 +42,8 @@ pub(super) fn shown(hook: &Hook) -> serde_json::Value {
     let mut shown = match &hook.to {
         Target::Command(argv) => json!({ "on": on, "command": argv }),
         Target::Http { url, headers } => {
-            let headers: serde_json::Map<_, _> = headers.iter().map(|(name, value)| (name.clone(), given(value))).collect();
+            let headers: serde_json::Map<_, _> =
+                headers.iter().map(|(name, value)| (name.clone(), given(value))).collect();
             json!({ "on": on, "url": given(url), "headers": headers })
         }
     };
@@ -94,7 +95,8 @@ impl Reader<'_> {
                 let given = self.given(&url);
                 let is_address = |given: &Given| matches!(given, Given::Secret(_)) || is_address(given);
                 let url = given.filter(is_address).ok_or_else(|| {
-                    let allowed = "an address with http:// or https://, or { secret = \"NAME\" } of one under [secrets]";
+                    let allowed =
+                        "an address with http:// or https://, or { secret = \"NAME\" } of one under [secrets]";
                     format!("has `url` {}, but must be {allowed}", one_line(&url))
                 })?;
                 Ok(Target::Http { url, headers: self.headers(headers)? })
@@ -110,7 +112,8 @@ impl Reader<'_> {
             Some(other) => return Err(format!("has `headers` {}, but must be a table", one_line(&other))),
         };
         let header = |(name, value): (String, Value)| {
-            let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            let is_name =
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
             if !is_name || NOT_OURS.contains(&name.to_ascii_lowercase().as_str()) {
                 return Err(format!("has the header {name:?}, which cannot be set"));
             }
@@ -148,7 +151,8 @@ impl Reader<'_> {
                 let json = body.as_str().ok_or_else(|| "it is no text".to_owned());
                 let json = json.and_then(|text| serde_json::from_str(text).map_err(|error| error.to_string()));
                 Body::Json(json.map_err(|why| {
-                    let text = if is_http { "plain text goes by `text`" } else { "plain text goes to a command by `text`" };
+                    let text =
+                        if is_http { "plain text goes by `text`" } else { "plain text goes to a command by `text`" };
                     format!("has `body` {}, but must be a text that is JSON ({why}); {text}", one_line(&body))
                 })?)
             }
@@ -174,7 +178,8 @@ impl Reader<'_> {
     fn seconds(&mut self, key: &str, low: f64, high: f64) -> Result<Option<Duration>, String> {
         let Some(value) = self.table.remove(key) else { return Ok(None) };
         let seconds = number(&value).filter(|seconds| (low..=high).contains(seconds));
-        let seconds = seconds.ok_or_else(|| format!("has `{key}` {value}, but must be seconds from {low} to {high}"))?;
+        let seconds =
+            seconds.ok_or_else(|| format!("has `{key}` {value}, but must be seconds from {low} to {high}"))?;
         Ok(Some(Duration::from_secs_f64(seconds)))
     }
 }
@@ -257,18 +262,36 @@ mod tests {
             ("on = [\"idle\"]".to_owned(), "needs either a `command` or a `url`"),
             (format!("on = [\"idle\"]\n{command}\nurl = \"http://x\""), "needs either a `command` or a `url`"),
             ("on = [\"idle\"]\ncommand = \"x\"".to_owned(), "has `command` \"x\", but must be a list of texts"),
-            ("on = [\"idle\"]\ncommand = [\"x\", \"{{tekst}}\"]".to_owned(), "the unknown field `{{tekst}}`; they are hook, event"),
-            ("on = [\"idle\"]\nurl = \"ftp://x\"".to_owned(), "has `url` \"ftp://x\", but must be an address with http://"),
+            (
+                "on = [\"idle\"]\ncommand = [\"x\", \"{{tekst}}\"]".to_owned(),
+                "the unknown field `{{tekst}}`; they are hook, event",
+            ),
+            (
+                "on = [\"idle\"]\nurl = \"ftp://x\"".to_owned(),
+                "has `url` \"ftp://x\", but must be an address with http://",
+            ),
             ("on = [\"idle\"]\nurl = { secret = \"no\" }".to_owned(), "{ secret = \"NAME\" } of one under [secrets]"),
             ("on = [\"idle\"]\nurl = \"http://x\"\nheaders = { A = \"b\\nc\" }".to_owned(), "has the header `A`"),
             ("on = [\"idle\"]\nurl = \"http://x\"\nheaders = { Host = \"b\" }".to_owned(), "which cannot be set"),
             (format!("on = [\"idle\"]\n{command}\nheaders = {{ A = \"b\" }}"), "has `headers`, which are for a `url`"),
-            ("on = [\"idle\"]\nurl = \"http://x\"\nbody = '{\"a\": {{text}}}'".to_owned(), "must be a text that is JSON"),
+            (
+                "on = [\"idle\"]\nurl = \"http://x\"\nbody = '{\"a\": {{text}}}'".to_owned(),
+                "must be a text that is JSON",
+            ),
             ("on = [\"idle\"]\nurl = \"http://x\"\nbody = '[\"{{no}}\"]'".to_owned(), "the unknown field `{{no}}`"),
             (format!("on = [\"idle\"]\n{command}\nbody = '{{}}'\ntext = \"x\""), "has both `body` and `text`"),
-            (format!("on = [\"idle\"]\n{command}\ntimeout = 0"), "has `timeout` 0, but must be seconds from 0.01 to 3600"),
-            (format!("on = [\"idle\"]\n{command}\nattempts = 0"), "has `attempts` 0, but must be a whole number from 1 to 1000"),
-            (format!("on = [\"idle\"]\n{command}\nat_most_every = -1"), "has `at_most_every` -1, but must be seconds from 0 to"),
+            (
+                format!("on = [\"idle\"]\n{command}\ntimeout = 0"),
+                "has `timeout` 0, but must be seconds from 0.01 to 3600",
+            ),
+            (
+                format!("on = [\"idle\"]\n{command}\nattempts = 0"),
+                "has `attempts` 0, but must be a whole number from 1 to 1000",
+            ),
+            (
+                format!("on = [\"idle\"]\n{command}\nat_most_every = -1"),
+                "has `at_most_every` -1, but must be seconds from 0 to",
+            ),
             (format!("on = [\"idle\"]\n{command}\nevery = 1"), "has the unknown key `every`; they are on, command"),
         ] {
             let error = read(&format!("[h]\n{text}")).expect_err(&text);

@@ -54,9 +54,7 @@ impl Deliverer {
             Ok(delivered) => delivered,
             Err(_) => Err(Failure::passing(format!("it took more than {} s", hook.timeout.as_secs_f64()))),
         };
-        delivered
-            .map(|said| shortened(&said))
-            .map_err(|failure| Failure { said: shortened(&failure.said), ..failure })
+        delivered.map(|said| shortened(&said)).map_err(|failure| Failure { said: shortened(&failure.said), ..failure })
     }
 
     async fn attempt(&self, hook: &Hook, told: &Told) -> Result<String, Failure> {

@@ -86,7 +86,9 @@ impl Told {
             On::GateClosed => json!({"gate": "battery", "found": "29 %"}),
             On::Crashed => json!({"version": crate::version::VERSION, "after": "crash"}),
         };
-        let Value::Object(mut fields) = fields else { return Self { delivery: None, event, first: Vec::new(), count: 1 } };
+        let Value::Object(mut fields) = fields else {
+            return Self { delivery: None, event, first: Vec::new(), count: 1 };
+        };
         fields.insert("at".to_owned(), json!(rfc3339(wall_ms)));
         Self { delivery: None, event, first: vec![fields], count: 1 }
     }

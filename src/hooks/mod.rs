@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 #[cfg(feature = "daemon")]
-pub use runner::{Hooks, Setup};
+pub use runner::Hooks;
 pub use template::{FIELDS, unknown_field};
 
 /// The default of `timeout`.

@@ -2,7 +2,7 @@
 //! due; where no hook is configured nothing runs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::message::{FIRST, Sender, Told, kept};
 use super::source::{self, Happened};
 use super::{Hook, On};
 use crate::executor::Alarm;
+use crate::platform;
 use crate::queue::error::QueueError;
 use crate::queue::ops::hooks::{Attempted, Meet, Record, Tell, Tested, Then};
 use crate::queue::{HookStanding, Queue, Waiting};
@@ -27,18 +28,6 @@ const AT_ONCE: usize = 4;
 const UNSTORED: i64 = 1000;
 /// Between two tries while the disk takes nothing.
 const STORAGE_RETRY: Duration = Duration::from_millis(500);
-
-/// What hooks need to know.
-pub struct Setup {
-    pub hooks: Vec<Hook>,
-    pub secrets: BTreeMap<String, Source>,
-    /// This program, which reads secrets.
-    pub program: PathBuf,
-    /// Where commands run.
-    pub home: PathBuf,
-    /// What commands get.
-    pub environment: BTreeMap<String, String>,
-}
 
 /// A handle on the hooks; cheap to clone.
 #[derive(Clone)]
@@ -59,19 +48,25 @@ struct Inner {
 }
 
 impl Hooks {
-    /// Begins to follow the events.
-    pub fn start(queue: Queue, setup: Setup) -> Self {
+    /// Begins to follow the events. Commands run in `home`, and get `environment`.
+    pub fn start(
+        queue: Queue,
+        hooks: Vec<Hook>,
+        secrets: BTreeMap<String, Source>,
+        home: &Path,
+        environment: BTreeMap<String, String>,
+    ) -> Self {
         let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let deliverer = Deliverer {
-            sender: Sender { host, home: setup.home.display().to_string() },
-            secrets: setup.secrets,
-            program: setup.program,
-            home: setup.home,
-            environment: setup.environment,
+            sender: Sender { host, home: home.display().to_string() },
+            secrets,
+            program: platform::running_program(),
+            home: home.to_owned(),
+            environment,
         };
         let inner = Inner {
             queue,
-            hooks: setup.hooks,
+            hooks,
             deliverer,
             testing: Mutex::new(()),
             ending: watch::Sender::new(false),
@@ -257,13 +252,26 @@ impl Hooks {
                 (said, Then::Delivered)
             }
             Err(Failure { said, is_lasting }) if is_lasting || attempt >= hook.attempts => {
-                tracing::warn!(hook = hook.name, delivery = id, attempt, said, "a hook could not be told; it is given up");
+                tracing::warn!(
+                    hook = hook.name,
+                    delivery = id,
+                    attempt,
+                    said,
+                    "a hook could not be told; it is given up"
+                );
                 (said, Then::Failed)
             }
             Err(Failure { said, .. }) => {
                 let policy = RetryPolicy { max_retries: hook.attempts, retry_delay_ms: DEFAULT_RETRY_DELAY_MS };
                 let after = policy.delay_ms(attempt, fastrand::f64().mul_add(2.0, -1.0));
-                tracing::info!(hook = hook.name, delivery = id, attempt, said, after_ms = after, "a hook could not be told yet");
+                tracing::info!(
+                    hook = hook.name,
+                    delivery = id,
+                    attempt,
+                    said,
+                    after_ms = after,
+                    "a hook could not be told yet"
+                );
                 (said, Then::Again(after))
             }
         };
@@ -347,7 +355,8 @@ mod tests {
         };
         let begins = BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 5)]);
         let tell = to_tell(&hooks, &begins, &(0..16).map(happened).collect::<Vec<_>>());
-        let said: Vec<_> = tell.iter().map(|tell| (tell.hook.as_str(), tell.event, tell.count, tell.first.len())).collect();
+        let said: Vec<_> =
+            tell.iter().map(|tell| (tell.hook.as_str(), tell.event, tell.count, tell.first.len())).collect();
         let batches: Vec<_> = said.iter().filter(|(_, event, ..)| *event == "batch_ended").collect();
         assert_eq!((batches.len(), said.len()), (8, 10));
         assert!(said.contains(&("a", "task_failed", 8, 5)) && said.contains(&("b", "task_failed", 6, 5)), "{said:?}");

@@ -95,7 +95,10 @@ mod tests {
     #[test]
     fn fields_are_filled_in_once() {
         let message = json!({"name": "{{error}} \"q\" \u{1}", "error": "no", "counts": {"failed": 2}, "signal": null});
-        assert_eq!(fill("a {{ name }}|{{counts.failed}}|{{signal}}|{{gate}}|{{", &message), "a {{error}} \"q\" \u{1}|2|||{{");
+        assert_eq!(
+            fill("a {{ name }}|{{counts.failed}}|{{signal}}|{{gate}}|{{", &message),
+            "a {{error}} \"q\" \u{1}|2|||{{"
+        );
         let body = fill_json(&json!({"t": ["{{name}}", 1], "{{name}}": true}), &message);
         assert_eq!(body, json!({"t": ["{{error}} \"q\" \u{1}", 1], "{{name}}": true}));
     }

@@ -44,8 +44,7 @@ impl Operation for Meet {
     const TOUCHES_CLAIMED: bool = false;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
-        let known: Vec<(String, i64)> =
-            sqlx::query_as("SELECT name, next FROM hook").fetch_all(tx.reading()).await?;
+        let known: Vec<(String, i64)> = sqlx::query_as("SELECT name, next FROM hook").fetch_all(tx.reading()).await?;
         let mut next: BTreeMap<String, i64> = known.into_iter().collect();
         let now = tx.wall_ms;
         let gone: Vec<String> = next.keys().filter(|name| !self.names.contains(name)).cloned().collect();
@@ -217,9 +216,9 @@ impl Record {
 
 async fn forget_old(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     sqlx::query("DELETE FROM hook_delivery WHERE state <> 0 AND id <= (SELECT max(id) FROM hook_delivery) - ?1")
-    .bind(KEPT)
-    .execute(tx.begun().await?)
-    .await?;
+        .bind(KEPT)
+        .execute(tx.begun().await?)
+        .await?;
     Ok(())
 }
 

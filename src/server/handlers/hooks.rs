@@ -24,7 +24,8 @@ pub(super) async fn hooks(service: &Shared, request: &HooksRequest) -> Result<Re
     };
     let hook = declared.iter().find(|hook| hook.name == *name).ok_or_else(|| {
         let known: Vec<&str> = declared.iter().map(|hook| hook.name.as_str()).collect();
-        let known = if known.is_empty() { "none is configured".to_owned() } else { format!("they are {}", known.join(", ")) };
+        let known =
+            if known.is_empty() { "none is configured".to_owned() } else { format!("they are {}", known.join(", ")) };
         Refusal::not_found(format!("no hook `{name}`; {known} (the configuration is read when the daemon starts)"))
     })?;
     let tested = tokio::select! {
