@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::{
     add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, hooks,
     keeper, logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop,
-    update, wait,
+    update, wait, watch,
 };
 use crate::failure::Failure;
 
@@ -107,6 +107,8 @@ pub enum Command {
     Retry(retry::RetryArgs),
     /// Wait until tasks have ended
     Wait(wait::WaitArgs),
+    /// What happens, a line of JSON each
+    Watch(watch::WatchArgs),
     /// The functions that tasks may name
     Functions(functions::FunctionsArgs),
     /// Serve agents: a Model Context Protocol server on standard input and output

@@ -125,6 +125,21 @@ pub fn say(text: &str) {
     drop(writeln!(Screen::err(), "{text}"));
 }
 
+/// Whether standard output is a terminal.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Clears the terminal; what follows begins at its top.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn clear() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(b"\x1b[H\x1b[2J")?;
+    out.flush()
+}
+
 /// Whether standard output may have colours (`https://no-color.org`).
 pub fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

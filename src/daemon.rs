@@ -24,11 +24,14 @@ use crate::home::{self, Home, HomeError, Place};
 use crate::hooks::Hooks;
 use crate::presence;
 use crate::protocol::milliseconds;
-use crate::queue::Queue;
 use crate::queue::error::{OpenError, QueueError};
+use crate::queue::events::{LastEnd, Stored, Tell};
+use crate::queue::{self, Queue};
 use crate::server::{self, Ending, Service};
 use crate::space::Floor;
+use crate::version::VERSION;
 
+mod ending;
 mod manager;
 mod metrics_file;
 mod repair;
@@ -36,6 +39,7 @@ mod replace;
 mod signals;
 mod wake_lock;
 
+use ending::end;
 pub use repair::{RepairError, Repaired, repair};
 pub use replace::Inherited;
 use replace::{adopt, become_program, check};
@@ -211,7 +215,12 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         .collect();
     let grace = milliseconds(settings.grace);
     let floor = Floor::new(home.root().to_owned(), settings.min_free_bytes);
-    let opened = Queue::open(&home.database(), &home.output_dir(), &caps, floor.clone()).await?;
+    let opened = {
+        let rules = queue::Rules { caps: &caps, floor: floor.clone(), kept_events: settings.keep_events };
+        Queue::open(&home.database(), &home.output_dir(), rules).await?
+    };
+    let after = if inherited.is_some() { LastEnd::Restart } else { opened.left.end };
+    tokio::spawn(tell_of_start(opened.queue.clone(), after));
     let cgroups = Delegated::find(&settings.cgroups, home.root());
     match &cgroups {
         Ok(found) => {
@@ -248,14 +257,14 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         gates: settings.gates.clone(),
     };
     let (executor, mut running) =
-        Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.rebooted);
+        Executor::start(opened.queue.clone(), opened.claimed, options, rules, opened.left.rebooted);
     let begun = tokio::time::timeout(KEEPER_PATIENCE, &mut running).await;
     let running = match begun {
         Ok(begun) => begun.map_err(io::Error::other)?.map(|()| None)?,
         Err(_) => Some(running),
     };
     let (declared, secrets) = (settings.hooks.clone(), settings.secrets.clone());
-    let hooks = Hooks::start(opened.queue.clone(), declared, secrets, home.root(), base_environment());
+    let hooks = Hooks::start(opened.queue.clone(), declared, secrets, &home, base_environment());
     let service = Arc::new(Service {
         queue: opened.queue.clone(),
         executor: executor.clone(),
@@ -326,6 +335,14 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
     Ok(ended)
 }
 
+/// The first event of this daemon, with its first commit.
+async fn tell_of_start(queue: Queue, after: LastEnd) {
+    let version = VERSION.to_owned();
+    if let Err(error) = queue.write(Tell(Stored::DaemonStarted { version, after })).await {
+        tracing::warn!(err = %error, "no event tells of this start");
+    }
+}
+
 /// Resolves when the executor, whose keeper does not answer yet, cannot begin to run.
 async fn failed(running: Option<JoinHandle<Result<(), StartError>>>) -> DaemonError {
     let Some(running) = running else { return std::future::pending().await };
@@ -366,26 +383,6 @@ async fn told(service: &Service, signals: &mut Signals, program: &Path) -> Resul
                 // Who asked for it is waiting for a yes or no.
                 service.ending.send_replace(None);
             }
-        }
-    }
-}
-
-/// Ends what runs, and lets hooks tell what they are telling; a second signal makes the grace 0.
-async fn end(executor: &Executor, hooks: &Hooks, grace: Duration, grace_ms: Option<i64>, signals: &mut Signals) {
-    let ending = async { tokio::join!(executor.shut_down(grace_ms), hooks.finish(grace)).0 };
-    tokio::pin!(ending);
-    loop {
-        tokio::select! {
-            ended = &mut ending => {
-                if let Err(error) = ended {
-                    tracing::error!(err = %error, "not everything that ran could be ended in order");
-                }
-                return;
-            }
-            told = signals.next() => if told != Ending::Replace {
-                hooks.hurry();
-                executor.hurry().await;
-            },
         }
     }
 }

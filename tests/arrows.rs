@@ -17,7 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("command", &[]),
     ("gate", &["command", "platform", "space", "task", "time"]),
-    ("hooks", &["command", "executor", "platform", "queue", "secret", "task", "time", "version", "visible"]),
+    (
+        "hooks",
+        &[
+            "command", "executor", "home", "output", "platform", "protocol", "queue", "secret", "task", "time",
+            "version", "visible",
+        ],
+    ),
     ("cgroup", &["task"]),
     ("config", &["cgroup", "gate", "hooks", "secret", "task"]),
     ("version", &[]),

@@ -16,7 +16,7 @@ mod tallies;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use batch_executor::queue::{Opened, Queue};
+use batch_executor::queue::{Opened, Queue, Rules};
 use batch_executor::space::Floor;
 use disk::{Disk, Event, Fate};
 use serde_json::{Value, json};
@@ -234,7 +234,13 @@ fn lay(image: &BTreeMap<&str, Vec<u8>>, home: &Path) {
 /// Opens the image with the queue's own code; gives what is wrong with it.
 async fn faults(home: &Path, expected: &BTreeMap<i64, (Fact, Option<Fact>)>) -> Vec<String> {
     let path = home.join("queue.db");
-    let opened = match Queue::open(&path, home, &BTreeMap::new(), Floor::new(home.into(), 0)).await {
+    let opened = match Queue::open(
+        &path,
+        home,
+        Rules { caps: &BTreeMap::new(), floor: Floor::new(home.into(), 0), kept_events: 1000 },
+    )
+    .await
+    {
         Ok(Opened { queue, writer, .. }) => {
             queue.close().await;
             writer.await

@@ -17,7 +17,7 @@ use batch_executor::queue::ops::recover::{Recover, Release};
 use batch_executor::queue::ops::retry::{Change, Retry, Which};
 use batch_executor::queue::ops::select::Selection;
 use batch_executor::queue::ops::update::Update;
-use batch_executor::queue::{Opened, Queue};
+use batch_executor::queue::{Opened, Queue, Rules};
 use batch_executor::space::Floor;
 use batch_executor::task::{Cause, ClaimId, Limits, Order, Priority, TaskId, TaskSpec};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -44,9 +44,13 @@ impl Bench {
     async fn with(tasks: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("queue.db");
-        let opened = Queue::open(&path, folder.path(), &BTreeMap::new(), Floor::new(folder.path().into(), 0))
-            .await
-            .expect("a queue");
+        let opened = Queue::open(
+            &path,
+            folder.path(),
+            Rules { caps: &BTreeMap::new(), floor: Floor::new(folder.path().into(), 0), kept_events: 1000 },
+        )
+        .await
+        .expect("a queue");
         let Opened { queue, claimed, .. } = opened;
         let eye = SqliteConnectOptions::new().filename(&path).connect().await.expect("a connection");
         let mut bench = Self { queue, claimed, eye, _folder: folder };

@@ -1,11 +1,11 @@
 //! `logs`: what a task wrote: as it is into a pipe or a file, made visible on a terminal.
 
-use batch_executor::client::{Client, ClientError, Received, Until};
-use batch_executor::protocol::{ErrorCode, LogsData};
+use batch_executor::protocol::LogsData;
 use batch_executor::task::TaskId;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::follow;
 use crate::args::{insert, number, task_id};
 use crate::context::{Context, accepted, data, request};
 use crate::exit;
@@ -65,10 +65,8 @@ pub fn run(context: &Context, args: &LogsArgs) -> Result<u8, Failure> {
     let interrupt = if args.follow { Some(Interrupt::install()?) } else { None };
     loop {
         let request = request("logs", parameters.clone())?;
-        let answer = match follow(&mut client, &request, interrupt.as_ref(), args.task_id)? {
-            Some(answer) => answer,
-            None => continue,
-        };
+        let look = format!("batch-executor logs {} -f", args.task_id);
+        let Some(answer) = follow::ask_patiently(&mut client, &request, interrupt.as_ref(), &look)? else { continue };
         let answer = accepted(Ok(answer))?;
         let piece: LogsData = data(&answer)?;
         let mut out = Screen::out();
@@ -110,34 +108,4 @@ fn first_request(args: &LogsArgs) -> Map<String, Value> {
     insert(&mut parameters, "search", args.search.as_ref());
     insert(&mut parameters, "context", args.context);
     parameters
-}
-
-/// The next answer; None when the daemon went away and is back, so that the request has to be sent again.
-fn follow(
-    client: &mut Client,
-    request: &Value,
-    interrupt: Option<&Interrupt>,
-    task: TaskId,
-) -> Result<Option<batch_executor::client::Answer>, Failure> {
-    let until = Until { deadline: None, wake: interrupt.map(Interrupt::wake) };
-    let received = client.send(request).and_then(|()| client.receive(until));
-    let stopped = match received {
-        Ok(Received::Answer(answer)) => {
-            let code = answer.response.error.as_ref().map(|refusal| refusal.code);
-            if code != Some(ErrorCode::ShuttingDown) {
-                return Ok(Some(*answer));
-            }
-            true
-        }
-        Ok(Received::TimedOut) => return Ok(None),
-        Ok(Received::Woken) => return Err(interrupted(interrupt, task)),
-        Err(ClientError::Lost(_)) => false,
-        Err(error) => return Err(error.into()),
-    };
-    if client.come_back(stopped, until)? { Ok(None) } else { Err(interrupted(interrupt, task)) }
-}
-
-fn interrupted(interrupt: Option<&Interrupt>, task: TaskId) -> Failure {
-    let signal = interrupt.and_then(Interrupt::taken).unwrap_or(nix::sys::signal::Signal::SIGINT);
-    Failure::interrupted(signal, &format!("batch-executor logs {task} -f"))
 }

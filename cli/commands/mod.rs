@@ -35,6 +35,7 @@ pub mod status;
 pub mod stop;
 pub mod update;
 pub mod wait;
+pub mod watch;
 
 use crate::args::{Command, Global};
 use crate::context::Context;
@@ -69,6 +70,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Cancel(args) => cancel::run(&context()?, &args),
         Command::Retry(args) => retry::run(&context()?, &args),
         Command::Wait(args) => wait::run(&context()?, &args),
+        Command::Watch(args) => watch::run(&context()?, &args),
         Command::Functions(args) => functions::run(&context()?, &args),
         #[cfg(feature = "mcp")]
         Command::Mcp => crate::mcp::run(context()?),

@@ -146,7 +146,8 @@ struct Asking {
 impl Asking {
     fn ask(&mut self, call: &Call) -> Result<Response, Failure> {
         loop {
-            let until = Until { deadline: None, wake: Some(self.dropped.as_fd()) };
+            let wakes = [self.dropped.as_fd()];
+            let until = Until { deadline: None, wakes: &wakes };
             let received = self.client.send(&call.request).and_then(|()| self.client.receive(until));
             let stopped = match received {
                 Ok(Received::Answer(answer)) => match &answer.response.error {

@@ -34,7 +34,7 @@ pub enum Received {
     Answer(Box<Answer>),
     /// The deadline came first; the answer is still to come.
     TimedOut,
-    /// The wake descriptor became readable first; the answer is still to come.
+    /// One of the wake descriptors became readable first; the answer is still to come.
     Woken,
 }
 
@@ -42,8 +42,8 @@ pub enum Received {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Until<'a> {
     pub deadline: Option<Instant>,
-    /// Becomes readable when the waiting shall end (a signalfd).
-    pub wake: Option<BorrowedFd<'a>>,
+    /// Become readable when the waiting shall end (a signalfd).
+    pub wakes: &'a [BorrowedFd<'a>],
 }
 
 /// A connection to the daemon. Several requests may be in flight; answers come in their order.
@@ -74,6 +74,11 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(ClientError::NotAllowed { socket, error }),
             Err(error) => Err(ClientError::Unreachable { socket, error }),
         }
+    }
+
+    /// Readable when there is an answer, or the connection has ended.
+    pub fn readable(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// The daemon's pid, where the system tells it.
@@ -140,7 +145,7 @@ impl Connection {
         }
     }
 
-    /// The next answer, unless the deadline or the wake descriptor comes first.
+    /// The next answer, unless the deadline or a wake descriptor comes first.
     ///
     /// # Errors
     /// As [`Self::receive`].
@@ -227,13 +232,13 @@ fn wait_readable(stream: BorrowedFd<'_>, until: Until<'_>) -> io::Result<Readabl
             }
         };
         let mut sources = vec![PollFd::new(stream, PollFlags::POLLIN)];
-        sources.extend(until.wake.map(|wake| PollFd::new(wake, PollFlags::POLLIN)));
+        sources.extend(until.wakes.iter().map(|wake| PollFd::new(*wake, PollFlags::POLLIN)));
         match poll(&mut sources, timeout) {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
             Ok(0) if until.deadline.is_some_and(|deadline| deadline > Instant::now()) => {}
             Ok(0) => return Ok(Readable::TimedOut),
-            Ok(_) if sources.get(1).and_then(PollFd::any).unwrap_or(false) => return Ok(Readable::Woken),
+            Ok(_) if sources.iter().skip(1).any(|source| source.any().unwrap_or(false)) => return Ok(Readable::Woken),
             Ok(_) => return Ok(Readable::Stream),
         }
     }
@@ -281,7 +286,7 @@ mod tests {
             stream.write_all(b"{\"ok\":true,\"action\":\"a\",\"message\":\"late\"}\n").expect("an open client");
         });
         let mut connection = Connection::connect(&home).expect("a listening peer");
-        let soon = Until { deadline: Some(Instant::now() + Duration::from_millis(5)), wake: None };
+        let soon = Until { deadline: Some(Instant::now() + Duration::from_millis(5)), wakes: &[] };
         assert!(matches!(connection.receive_until(soon), Ok(Received::TimedOut)));
         go.send(()).expect("the peer waits");
         assert_eq!(connection.receive().expect("an answer").response.message, "late");

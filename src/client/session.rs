@@ -146,7 +146,7 @@ impl Client {
         }
     }
 
-    /// As [`Self::call`], but ends with the deadline or the wake descriptor. After anything but an
+    /// As [`Self::call`], but ends with the deadline or a wake descriptor. After anything but an
     /// answer, the answer is still to come: take it with [`Self::receive`].
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Client {
 
     /// After `Lost`, or after the daemon said that it is ending (`stopped`): waits until one serves again.
     /// One that crashed is started again if it may be; one that somebody stopped is not.
-    /// False: the wake descriptor or the deadline came first.
+    /// False: a wake descriptor or the deadline came first.
     ///
     /// # Errors
     /// As [`Self::connection`] when it does not come back.
@@ -190,7 +190,7 @@ impl Client {
             } else if Instant::now() >= give_up {
                 return Connection::connect(&self.home).map(|_| true);
             }
-            if until.deadline.is_some_and(|deadline| Instant::now() >= deadline) || woken_within(until.wake) {
+            if until.deadline.is_some_and(|deadline| Instant::now() >= deadline) || woken_within(until.wakes) {
                 return Ok(false);
             }
         }
@@ -211,9 +211,9 @@ impl Client {
     }
 }
 
-/// Pauses between two looks; true when the wake descriptor became readable.
-fn woken_within(wake: Option<BorrowedFd<'_>>) -> bool {
-    let mut sources: Vec<PollFd<'_>> = wake.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+/// Pauses between two looks; true when a wake descriptor became readable.
+fn woken_within(wakes: &[BorrowedFd<'_>]) -> bool {
+    let mut sources: Vec<PollFd<'_>> = wakes.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     poll(&mut sources, PollTimeout::from(LOOK_AFTER_MS)).is_ok_and(|ready| ready > 0)
 }
 

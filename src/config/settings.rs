@@ -86,6 +86,8 @@ pub struct Settings {
     pub keep_completed_days: Option<f64>,
     /// How many completed tasks are kept; none: all.
     pub keep_completed_count: Option<u32>,
+    /// How many events are kept for those who watch.
+    pub keep_events: u32,
     /// The number of interruptions at which a task fails.
     pub max_interruptions: u32,
     /// Names of the client's environment that go with its tasks; a final `*` matches the rest of a name.
@@ -234,6 +236,13 @@ pub const SETTINGS: &[Setting] = &[
         get: |s| s.keep_completed_count.map_or_else(|| json!("none"), |v| json!(v)),
     },
     Setting {
+        name: "keep_events",
+        allowed: "a whole number from 1000 to 100000000",
+        description: "how many events are kept for `watch`, the latest; a few hundred more meanwhile",
+        set: |s, text| count(text, 1000, 100_000_000).map(|v| s.keep_events = v),
+        get: |s| json!(s.keep_events),
+    },
+    Setting {
         name: "max_interruptions",
         allowed: "a whole number from 1 to 1000",
         description: "the number of interruptions at which a task fails",
@@ -329,6 +338,7 @@ impl Default for Settings {
             request_key_days: 7.0,
             keep_completed_days: None,
             keep_completed_count: None,
+            keep_events: 100_000,
             max_interruptions: 5,
             env_pass: env_pass.map(str::to_owned).to_vec(),
             cgroups: cgroup::Wanted::Auto,

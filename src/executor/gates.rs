@@ -13,6 +13,7 @@ use super::{Executor, ExecutorError};
 use crate::backend::SuspendedBy;
 use crate::gate::{Gate, Reading, Rule, Sources, Verdict};
 use crate::queue::Closed;
+use crate::queue::events::{Stored, Tell};
 use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
 use crate::task::{Hold, RunState};
@@ -89,7 +90,7 @@ impl Executor {
                 let (sources, declared) = (sources.clone(), gate.standing.gate.clone());
                 // The clock answers at once.
                 if matches!(declared.rule, Rule::Window(_)) {
-                    gate.judge(&sources.read(&declared.rule).await);
+                    self.judge(gate, &sources.read(&declared.rule).await).await;
                     continue;
                 }
                 gate.is_looked_at = true;
@@ -111,7 +112,7 @@ impl Executor {
             tokio::select! {
                 Some(look) = looks.join_next() => {
                     if let Ok((place, reading)) = look {
-                        watched[place].judge(&reading);
+                        self.judge(&mut watched[place], &reading).await;
                     }
                 }
                 () = next_look(&watched) => {}
@@ -126,6 +127,19 @@ impl Executor {
                 told = Some(Some(Hold::Leave));
                 watched.iter_mut().for_each(|gate| gate.is_fresh = false);
             }
+        }
+    }
+
+    /// Takes a reading; that a gate has closed or opened is told as an event.
+    async fn judge(&self, gate: &mut Watched, reading: &Reading) {
+        let was_closed = gate.standing.is_closed();
+        gate.judge(reading);
+        let Some(verdict) = gate.standing.verdict.as_ref().filter(|_| gate.standing.is_closed() != was_closed) else {
+            return;
+        };
+        let (gate, open, found) = (gate.standing.gate.name.clone(), verdict.open, verdict.found.clone());
+        if let Err(error) = self.inner.queue.write(Tell(Stored::Gate { gate, open, found })).await {
+            tracing::warn!(err = %error, "no event tells of a gate");
         }
     }
 

@@ -69,7 +69,8 @@ impl Deliverer {
                 // An argument ends where there is a NUL.
                 let argument = |template: &String| fill(template, &message).replace('\0', "\\x00");
                 let argv: Vec<String> = argv.iter().take(1).cloned().chain(argv.iter().skip(1).map(argument)).collect();
-                self.run(hook, &argv, body.as_bytes()).await
+                // A line, for programs that read one.
+                self.run(hook, &argv, format!("{body}\n").as_bytes()).await
             }
             Target::Http { url, headers } => {
                 let given: Vec<&Given> = std::iter::once(url).chain(headers.iter().map(|(_, value)| value)).collect();
@@ -88,7 +89,7 @@ impl Deliverer {
         let program = argv.first().map_or("", String::as_str);
         let ended = self.place().run(argv, input, hook.timeout).await;
         let ended = ended.map_err(|error| Failure::passing(format!("`{program}` cannot be run: {error}")))?;
-        let how = ended.status.to_string();
+        let how = ended.status.code().map_or_else(|| ended.status.to_string(), |code| format!("exit code {code}"));
         if ended.status.success() {
             return Ok(how);
         }

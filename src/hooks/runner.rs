@@ -2,10 +2,11 @@
 //! due; where no hook is configured nothing runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
@@ -14,7 +15,9 @@ use super::message::{FIRST, Sender, Told, kept};
 use super::source::{self, Happened};
 use super::{Hook, On};
 use crate::executor::Alarm;
+use crate::home::Home;
 use crate::platform;
+use crate::protocol::Gap;
 use crate::queue::error::QueueError;
 use crate::queue::ops::hooks::{Attempted, Meet, Record, Tell, Tested, Then};
 use crate::queue::{HookStanding, Queue, Waiting};
@@ -38,6 +41,9 @@ pub struct Hooks {
 struct Inner {
     queue: Queue,
     hooks: Vec<Hook>,
+    /// What any of them tells of.
+    on: Vec<On>,
+    output_dir: PathBuf,
     deliverer: Deliverer,
     /// Held by a test: one at a time.
     testing: Mutex<()>,
@@ -53,20 +59,22 @@ impl Hooks {
         queue: Queue,
         hooks: Vec<Hook>,
         secrets: BTreeMap<String, Source>,
-        home: &Path,
+        home: &Home,
         environment: BTreeMap<String, String>,
     ) -> Self {
         let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let deliverer = Deliverer {
-            sender: Sender { host, home: home.display().to_string() },
+            sender: Sender { host, home: home.root().display().to_string() },
             secrets,
             program: platform::running_program(),
-            home: home.to_owned(),
+            home: home.root().to_owned(),
             environment,
         };
         let inner = Inner {
             queue,
+            on: hooks.iter().flat_map(|hook| hook.on.iter().copied()).collect(),
             hooks,
+            output_dir: home.output_dir(),
             deliverer,
             testing: Mutex::new(()),
             ending: watch::Sender::new(false),
@@ -224,8 +232,9 @@ impl Hooks {
 
     /// Looks at some events, and has the queue write down what is to be told of them.
     async fn look(&self, place: &mut Place, on_their_way: Vec<i64>) -> Result<(), QueueError> {
-        let read = source::read(&self.inner.queue, place.seen).await?;
-        if let Some((from, to)) = read.gap {
+        let end = source::end(&self.inner.queue.snapshot());
+        let read = source::read(&self.inner.queue, place.seen, &self.inner.on).await?;
+        if let Some(Gap { from, to }) = read.gap {
             tracing::warn!(from, to, "hooks are not told of events that are not kept any more");
         }
         let tell = to_tell(&self.inner.hooks, &place.begins, &read.happened);
@@ -234,8 +243,21 @@ impl Hooks {
             self.inner.queue.write(record).await?;
             place.stored = read.next;
         }
-        place.seen = read.next;
+        // Were there nothing to read up to the end, this would not be asked again and again.
+        place.seen = if read.next > place.seen { read.next } else { end };
         Ok(())
+    }
+
+    /// With the last lines of what failed, which are not stored a second time.
+    async fn with_output(&self, mut told: Told) -> Told {
+        for fields in told.first.iter_mut().filter(|_| told.event == On::TaskFailed) {
+            let number = |name: &str| fields.get(name).and_then(Value::as_i64);
+            let Some((task, attempt)) = number("task_id").zip(number("attempt")) else { continue };
+            let attempt = u32::try_from(attempt).unwrap_or(0);
+            let lines = source::last_lines(&self.inner.queue, &self.inner.output_dir, task, attempt).await;
+            fields.insert("output".to_owned(), json!(lines));
+        }
+        told
     }
 
     /// One attempt, and what came of it.
@@ -243,7 +265,7 @@ impl Hooks {
         let Waiting { id, attempts, .. } = waiting;
         let attempt = attempts + 1;
         let delivered = match told(waiting) {
-            Some(told) => self.inner.deliverer.deliver(hook, &told).await,
+            Some(told) => self.inner.deliverer.deliver(hook, &self.with_output(told).await).await,
             None => Err(Failure::lasting("what was to be told is not understood")),
         };
         let (said, then) = match delivered {

@@ -12,6 +12,7 @@ mod request;
 mod response;
 pub mod schema;
 mod spec;
+mod watch;
 
 pub use error::{ErrorCode, Refusal};
 pub use fields::task_ref;
@@ -20,6 +21,7 @@ pub use parse::{AUTO_KEY, MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
 pub use request::*;
 pub use response::*;
 pub use spec::{milliseconds, parse_spec};
+pub use watch::{Event, Gap, Happened, TaskList, Watch, WatchData, Whose};
 
 /// The revision of this protocol; `status` says it. Raised when an older client or daemon could
 /// misread the other.

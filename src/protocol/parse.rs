@@ -12,6 +12,7 @@ use super::request::{
     Results, ResultsFormat, Resume, Retry, Show, Shutdown, Start, StatusRequest, Stop, Update, Wait,
 };
 use super::spec::{LONGEST_NAME, PRIORITIES};
+use super::watch::Watch;
 use crate::task::{BatchId, Hold, MAX_CONCURRENT_LIMIT, MAX_RETRIES_LIMIT, Status, TaskId};
 
 /// The longest `request_key`, in bytes.
@@ -27,6 +28,8 @@ const LONGEST_SEARCH: usize = 1000;
 const MOST_CONTEXT: u32 = 100;
 /// The largest `limit` of `results`.
 const MOST_RESULTS: u32 = 100_000;
+/// The most events in an answer of `watch`.
+const MOST_EVENTS: u32 = 10_000;
 /// Keys of a tool call that are the agent's own business.
 const ENVELOPE: &[&str] = &["thoughts", "headline", "tool_name", "tool_args"];
 
@@ -204,6 +207,12 @@ fn action(
             timeout: fields.seconds("timeout")?,
         }),
         "functions" => Action::Functions(Empty {}),
+        "watch" => Action::Watch(Watch {
+            from: fields.integer("from", 1, i64::MAX)?,
+            limit: fields.small("limit", 1, MOST_EVENTS)?,
+            follow: fields.bool("follow")?.unwrap_or(false),
+            batch_id: fields.id("batch_id")?,
+        }),
         "shutdown" => Action::Shutdown(Shutdown { grace: fields.seconds("grace")? }),
         "restart" => Action::Restart(Empty {}),
         "health" => Action::Health(Empty {}),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::hooks::HooksRequest;
+use super::watch::Watch;
 use crate::task::{BatchId, Hold, Priority, Status, TaskId};
 
 /// One request line: the action with what surrounds it.
@@ -57,6 +58,8 @@ pub enum Action {
     Retry(Retry),
     Wait(Wait),
     Functions(Empty),
+    /// What has happened. Beyond the contract's table.
+    Watch(Watch),
     /// Ends the daemon in order (`daemon stop`). Beyond the contract's table.
     Shutdown(Shutdown),
     /// Replaces the daemon by the program now installed (`daemon restart`).
@@ -90,6 +93,7 @@ impl Action {
         "retry",
         "wait",
         "functions",
+        "watch",
         "shutdown",
         "restart",
         "health",
@@ -118,6 +122,7 @@ impl Action {
             Self::Retry(_) => "retry",
             Self::Wait(_) => "wait",
             Self::Functions(_) => "functions",
+            Self::Watch(_) => "watch",
             Self::Shutdown(_) => "shutdown",
             Self::Restart(_) => "restart",
             Self::Health(_) => "health",

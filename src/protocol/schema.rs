@@ -12,6 +12,7 @@ use super::response::{
     Added, BackedUp, BatchAdded, Cancelled, Cleared, Exported, Functions, LogsData, Paused, Requeued, ResultsData,
     Started, StatusData, StopAnswer, Task, Updated,
 };
+use super::watch::{Watch, WatchData};
 
 /// How many actions, the last ones, are about the daemon itself.
 const OF_THE_DAEMON: usize = 5;
@@ -55,6 +56,7 @@ pub fn parameters(action: &str) -> Option<Map<String, Value>> {
         "retry" => taken::<Retry>(),
         "wait" => taken::<Wait>(),
         "functions" => taken::<Empty>(),
+        "watch" => taken::<Watch>(),
         _ => return None,
     })
 }
@@ -82,6 +84,7 @@ pub fn data(action: &str) -> Option<Map<String, Value>> {
         "cancel" => given::<Cancelled>(),
         "retry" => given::<Requeued>(),
         "functions" => given::<Functions>(),
+        "watch" => given::<WatchData>(),
         _ => return None,
     })
 }

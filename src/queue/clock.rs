@@ -6,7 +6,16 @@
 use sqlx::SqliteConnection;
 
 use super::error::QueueError;
+use super::events::LastEnd;
 use crate::time::{self, Boot};
+
+/// How the daemon before this one left the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Left {
+    /// The machine has booted since it was last written.
+    pub rebooted: bool,
+    pub end: LastEnd,
+}
 
 /// Translates boot time to queue time in this process.
 #[derive(Debug, Clone)]
@@ -31,10 +40,18 @@ impl QueueClock {
         Ok(Self { boot, offset_ms: now - boottime })
     }
 
-    /// The boot that the stored row was written in, if any.
-    pub(super) async fn stored_boot(connection: &mut SqliteConnection) -> Result<Option<Boot>, QueueError> {
-        let stored = sqlx::query_scalar("SELECT boot FROM clock WHERE id = 1").fetch_optional(connection).await?;
-        Ok(stored.map(|boot: String| Boot::stored(&boot)))
+    /// How the daemon that wrote the stored row left it.
+    pub(super) async fn left(connection: &mut SqliteConnection) -> Result<Left, QueueError> {
+        let stored: Option<(String, bool)> =
+            sqlx::query_as("SELECT boot, closed FROM clock WHERE id = 1").fetch_optional(connection).await?;
+        let Some((boot, closed)) = stored else { return Ok(Left { rebooted: false, end: LastEnd::None }) };
+        let rebooted = !Boot::stored(&boot).is(&Boot::this());
+        let end = match (closed, rebooted) {
+            (true, _) => LastEnd::Stop,
+            (false, true) => LastEnd::Reboot,
+            (false, false) => LastEnd::Crash,
+        };
+        Ok(Left { rebooted, end })
     }
 
     /// Now, in queue time.
@@ -52,15 +69,17 @@ impl QueueClock {
         time::wall_ms() + (queue_ms - self.now())
     }
 
-    pub(super) async fn store(&self, connection: &mut SqliteConnection) -> Result<(), QueueError> {
+    /// Stores it; `closed`: the daemon ends in order.
+    pub(super) async fn store(&self, connection: &mut SqliteConnection, closed: bool) -> Result<(), QueueError> {
         sqlx::query(
-            "INSERT INTO clock (id, queue_ms, boot, boottime_ms, wall_ms) VALUES (1, ?1, ?2, ?3, ?4)
-             ON CONFLICT (id) DO UPDATE SET queue_ms = ?1, boot = ?2, boottime_ms = ?3, wall_ms = ?4",
+            "INSERT INTO clock (id, queue_ms, boot, boottime_ms, wall_ms, closed) VALUES (1, ?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (id) DO UPDATE SET queue_ms = ?1, boot = ?2, boottime_ms = ?3, wall_ms = ?4, closed = ?5",
         )
         .bind(self.now())
         .bind(self.boot.as_str())
         .bind(time::boottime_ms())
         .bind(time::wall_ms())
+        .bind(closed)
         .execute(connection)
         .await?;
         Ok(())

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sqlx::SqliteConnection;
 
 use super::error::QueueError;
+use super::events::Numbers;
 use super::finished::Finished;
 use super::ops::control::next_due;
 use super::ops::insert::Recent;
@@ -75,6 +76,7 @@ pub struct Memory {
     /// Tasks that have left the queue since this daemon began.
     pub removed: u64,
     pub finished: Finished,
+    pub events: Numbers,
 }
 
 /// A function's own cap and its use.
@@ -88,6 +90,7 @@ impl Memory {
     pub(super) async fn load(
         connection: &mut SqliteConnection,
         caps: &BTreeMap<String, u32>,
+        kept_events: i64,
     ) -> Result<Self, QueueError> {
         let mut memory = Self {
             run: load_run(connection).await?,
@@ -110,6 +113,7 @@ impl Memory {
             causes: Causes::load(&mut *connection).await?,
             removed: 0,
             finished: Finished::default(),
+            events: Numbers::load(&mut *connection, kept_events).await?,
         };
         let claimed: Vec<(TaskId, i64, i64, String)> =
             sqlx::query_as("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL")

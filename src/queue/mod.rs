@@ -13,6 +13,7 @@ mod added;
 pub mod clock;
 mod decide;
 pub mod error;
+pub mod events;
 pub mod finished;
 pub mod memory;
 mod open;
@@ -44,9 +45,9 @@ pub use read::{HookStanding, Waiting};
 use crate::attempt::Attempt;
 use crate::home::Place;
 use crate::space::Floor;
-use crate::time::Boot;
-use clock::QueueClock;
+use clock::{Left, QueueClock};
 use error::{OpenError, QueueError};
+use events::OpenBatches;
 use memory::Memory;
 use open_task::Claimed;
 use operation::{Job, Operation, Pending};
@@ -73,8 +74,19 @@ pub struct Opened {
     pub claimed: mpsc::UnboundedReceiver<Vec<Attempt>>,
     /// Ends after [`Queue::close`], or when every handle is gone.
     pub writer: JoinHandle<()>,
-    /// Whether the machine has booted since the queue was last written.
-    pub rebooted: bool,
+    /// How the daemon before this one left it.
+    pub left: Left,
+}
+
+/// How a queue is worked with.
+#[derive(Debug, Clone)]
+pub struct Rules<'r> {
+    /// The functions with a cap of their own.
+    pub caps: &'r BTreeMap<String, u32>,
+    /// Where less is free, nothing is added or claimed.
+    pub floor: Floor,
+    /// How many events are kept.
+    pub kept_events: u32,
 }
 
 impl Queue {
@@ -86,26 +98,21 @@ impl Queue {
         open::refuse_newer(database).await
     }
 
-    /// Opens the queue at `database`, migrates it and starts its writer. `caps` are the functions
-    /// with a cap of their own; at `floor` nothing is added or claimed. Whoever must not have anything claimed holds a [`Closed`] gate.
+    /// Opens the queue at `database`, migrates it and starts its writer. Whoever must not have anything claimed holds a
+    /// [`Closed`] gate.
     ///
     /// # Errors
     /// When the file is newer, foreign, damaged or cannot be used.
-    pub async fn open(
-        database: &Path,
-        output_dir: &Path,
-        caps: &BTreeMap<String, u32>,
-        floor: Floor,
-    ) -> Result<Opened, OpenError> {
+    pub async fn open(database: &Path, output_dir: &Path, rules: Rules<'_>) -> Result<Opened, OpenError> {
+        let Rules { caps, floor, kept_events } = rules;
         salvage::finish(database).map_err(OpenError::File)?;
         let mut connection = open::writer(database).await?;
         let reading = |error| OpenError::reading(database, error);
-        let stored_boot = QueueClock::stored_boot(&mut connection).await.map_err(reading)?;
-        let rebooted = stored_boot.is_some_and(|boot| !boot.is(&Boot::this()));
+        let left = QueueClock::left(&mut connection).await.map_err(reading)?;
         let clock = Arc::new(QueueClock::load(&mut connection).await.map_err(reading)?);
-        let memory = Memory::load(&mut connection, caps).await.map_err(reading)?;
+        let memory = Memory::load(&mut connection, caps, kept_events.into()).await.map_err(reading)?;
         // The first that is written, after all that is read: a file that is damaged there stays as it is.
-        clock.store(&mut connection).await.map_err(reading)?;
+        clock.store(&mut connection, false).await.map_err(reading)?;
         let first = Snapshot::of(0, &memory, floor.shortage(), writer::Recent::default());
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (snapshot, seen) = watch::channel(Arc::new(first));
@@ -118,6 +125,7 @@ impl Queue {
             place: Place::of(database).map_err(OpenError::File)?,
             memory,
             known: Claimed::default(),
+            open_batches: OpenBatches::new(),
             clock: clock.clone(),
             clock_stored: clock.now(),
             jobs: waiting,
@@ -134,7 +142,7 @@ impl Queue {
         let readers = open::readers(database).await?;
         let writer = tokio::spawn(writer.run());
         let queue = Self { jobs, readers, snapshot: seen, damage, gate, why: Arc::default(), closing, clock };
-        Ok(Opened { queue, claimed: to_launch, writer, rebooted })
+        Ok(Opened { queue, claimed: to_launch, writer, left })
     }
 
     /// Hands an operation to the writer at once (in the order of the calls, while there is room) and
@@ -220,10 +228,13 @@ mod tests {
     async fn what_is_in_a_file_that_nobody_finds_is_not_acknowledged() {
         let home = tempfile::tempdir().expect("a folder");
         let database = home.path().join("queue.db");
-        let Opened { queue, .. } =
-            Queue::open(&database, home.path(), &BTreeMap::new(), Floor::new(home.path().into(), 0))
-                .await
-                .expect("a queue");
+        let Opened { queue, .. } = Queue::open(
+            &database,
+            home.path(),
+            Rules { caps: &BTreeMap::new(), floor: Floor::new(home.path().into(), 0), kept_events: 1000 },
+        )
+        .await
+        .expect("a queue");
         queue.write(Nudge).await.expect("written");
         std::fs::rename(&database, home.path().join("elsewhere.db")).expect("moved");
         assert!(matches!(queue.write(Nudge).await, Err(QueueError::Gone(path)) if path == database));

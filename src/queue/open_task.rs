@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::decide::{self, Standing};
 use super::error::QueueError;
+use super::events::Stored;
 use super::memory::{Ahead, priority_of, state_of};
 use super::ops::apply::{AttemptRow, Writes};
 use super::state::State;
@@ -58,6 +59,7 @@ impl OpenTask {
         self.run_ms = None;
         self.reason = None;
         self.changed = true;
+        tx.tell(Stored::Started(self.id, self.attempts));
     }
 
     /// Its attempt has ended.
@@ -117,6 +119,7 @@ impl OpenTask {
     /// Takes a start back that was written ahead of it and did not happen.
     pub(super) fn unstart(&mut self, tx: &mut Tx<'_>) {
         tx.moved(self.batch_id, self.priority, State::Running, State::Ready, 0);
+        tx.tell(Stored::NotStarted(self.id, self.attempts));
         self.state = State::Ready;
         self.attempts -= 1;
         self.started_at = None;
@@ -147,6 +150,7 @@ impl OpenTask {
         }
         let run_ms = self.run_ms.unwrap_or(0);
         tx.moved(self.batch_id, self.priority, self.state, decision.state, run_ms);
+        tx.tell(Stored::Ended(self.id, self.attempts, decision.state.code()));
         tx.memory.ahead.remove(&Ahead { priority: Reverse(self.priority), task_id: self.id });
         tx.memory.closed(&self.function);
         self.state = decision.state;

@@ -68,14 +68,18 @@ mod tests {
     use crate::queue::ops::control::{Nudge, Start};
     use crate::queue::ops::insert::{Batch, Insert, NewTask};
     use crate::queue::ops::recover::{Recover, Recovered, Release};
-    use crate::queue::{Opened, Queue};
+    use crate::queue::{Opened, Queue, Rules};
     use crate::space::Floor;
     use crate::task::{Cause, DEFAULT_RETRY_DELAY_MS, Limits, Priority, TaskSpec};
 
     async fn open(folder: &std::path::Path) -> Opened {
-        Queue::open(&folder.join("queue.db"), folder, &BTreeMap::new(), Floor::new(folder.into(), 0))
-            .await
-            .expect("a queue")
+        Queue::open(
+            &folder.join("queue.db"),
+            folder,
+            Rules { caps: &BTreeMap::new(), floor: Floor::new(folder.into(), 0), kept_events: 1000 },
+        )
+        .await
+        .expect("a queue")
     }
 
     async fn close(opened: Opened) {

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::added::Added;
 use super::clock::QueueClock;
 use super::error::QueueError;
+use super::events::{self, OpenBatches, Stored};
 use super::memory::Memory;
 use super::open_task::Claimed;
 use super::rows::{self, Cell, Rows};
@@ -51,19 +52,25 @@ pub struct Tx<'c> {
     pub emptied: BTreeSet<BatchId>,
     /// Less is free on the disk than must stay free.
     pub shortage: Option<Shortage>,
-    before: Tally,
-    run_before: super::memory::Run,
-    batches: BTreeMap<BatchId, BatchChange>,
+    /// What it has to tell.
+    told: Vec<Stored>,
+    /// What is open in some of the batches.
+    pub(super) open: &'c mut OpenBatches,
+    /// Batches from here on are made in this group.
+    pub(super) first_new_batch: BatchId,
+    pub(super) before: Tally,
+    pub(super) run_before: super::memory::Run,
+    pub(super) batches: BTreeMap<BatchId, BatchChange>,
 }
 
 /// How a batch's tally changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct BatchChange {
-    queued: i64,
-    running: i64,
-    completed: i64,
-    failed: i64,
-    cancelled: i64,
+pub(super) struct BatchChange {
+    pub queued: i64,
+    pub running: i64,
+    pub completed: i64,
+    pub failed: i64,
+    pub cancelled: i64,
     run_ms: i64,
 }
 
@@ -71,11 +78,12 @@ impl<'c> Tx<'c> {
     pub(super) fn new(
         connection: &'c mut SqliteConnection,
         memory: Memory,
-        known: &'c mut Claimed,
+        remembered: (&'c mut Claimed, &'c mut OpenBatches),
         clock: &'c QueueClock,
         shortage: Option<Shortage>,
         seq: u64,
     ) -> Self {
+        let (known, open) = remembered;
         Self {
             connection,
             seq,
@@ -93,6 +101,9 @@ impl<'c> Tx<'c> {
             shrunk: false,
             emptied: BTreeSet::new(),
             shortage,
+            told: Vec::new(),
+            open,
+            first_new_batch: memory.next_batch,
             before: memory.tally,
             run_before: memory.run.clone(),
             memory,
@@ -122,6 +133,11 @@ impl<'c> Tx<'c> {
         let of = |state: State| if state.status().is_ended() { run_ms } else { 0 };
         self.tallied(batch, priority, from, -1, -of(from));
         self.tallied(batch, priority, to, 1, of(to));
+    }
+
+    /// Adds an event to what this group tells.
+    pub(super) fn tell(&mut self, event: Stored) {
+        self.told.push(event);
     }
 
     /// The connection, for what only reads: nobody else writes, so the transaction need not have begun.
@@ -157,7 +173,8 @@ impl<'c> Tx<'c> {
     pub(super) async fn commit(&mut self) -> Result<(), QueueError> {
         let [batches, tasks, inputs, old, new, known] = std::mem::take(&mut self.added).rows(self.now);
         let (tallies, changed, emptied, run) = (self.tallies(), self.batches(), self.emptied(), self.run());
-        let all = [batches, tasks, inputs, old, new, known, tallies, changed, emptied, run];
+        let [told, past] = events::rows(&self.told, &mut self.memory.events, self.wall_ms)?;
+        let all = [batches, tasks, inputs, old, new, known, tallies, changed, emptied, run, told, past];
         if self.begun || all.iter().any(|rows| !rows.is_empty()) {
             rows::write(self, all, "COMMIT").await?;
         }

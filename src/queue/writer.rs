@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::added;
 use super::clock::QueueClock;
 use super::error::QueueError;
+use super::events::{self, OpenBatches};
 use super::finished::Finished;
 use super::memory::{Memory, Run};
 use super::open::WritingConnection;
@@ -59,6 +60,8 @@ pub struct Snapshot {
     /// Tasks that have left the queue since this daemon began.
     pub removed: u64,
     pub finished: Finished,
+    /// The number of the next event.
+    pub next_event: i64,
     /// Attempts that ended in each of the last seconds that saw any.
     pub recent: Recent,
 }
@@ -80,6 +83,7 @@ impl Snapshot {
             shortage,
             removed: memory.removed,
             finished: memory.finished,
+            next_event: memory.events.next,
             recent,
         }
     }
@@ -124,6 +128,7 @@ pub(super) struct Writer {
     pub place: Place,
     pub memory: Memory,
     pub known: Claimed,
+    pub open_batches: OpenBatches,
     pub clock: Arc<QueueClock>,
     /// When the clock was stored last, in queue time.
     pub clock_stored: i64,
@@ -172,7 +177,7 @@ impl Writer {
         if self.damage.borrow().is_some() {
             return;
         }
-        if let Err(error) = self.clock.store(&mut self.connection).await {
+        if let Err(error) = self.clock.store(&mut self.connection, true).await {
             tracing::warn!(err = %error, "the queue's clock stays as it was stored last");
             self.met(&error);
             if error.is_final() {
@@ -249,7 +254,8 @@ impl Writer {
         self.claims_on = false;
         let shortage = self.floor.shortage();
         let seq = self.snapshot.borrow().seq + 1;
-        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), &mut self.known, &self.clock, shortage, seq);
+        let remembered = (&mut self.known, &mut self.open_batches);
+        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), remembered, &self.clock, shortage, seq);
         // What was added before is answered on a full disk, too.
         tx.takes_keys_for_new = takes_keys_for_new && shortage.is_none();
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
@@ -258,6 +264,7 @@ impl Writer {
             (tx.memory, tx.claimed, tx.claims_on, tx.ends, tx.unlink, tx.shrunk, tx.now);
         if let Err(error) = committed {
             self.known.clear();
+            self.open_batches.clear();
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
             drop(sqlx::query("ROLLBACK").execute(&mut *self.connection).await);
             if shortage.is_some() {
@@ -296,9 +303,10 @@ impl Writer {
             job.apply(tx).await?;
         }
         settle::settle(tx, open).await?;
+        events::conclude(tx).await?;
         if tx.now - stored >= CLOCK_EVERY_MS {
             let clock = tx.clock;
-            clock.store(tx.begun().await?).await?;
+            clock.store(tx.begun().await?, false).await?;
         }
         failpoint::reach("before-commit");
         tx.commit().await

@@ -125,7 +125,8 @@ impl Connection {
             self.flush().await?;
         }
         let watched = matches!(&parsed.request.action, Action::Wait(_))
-            || matches!(&parsed.request.action, Action::Logs(logs) if logs.follow);
+            || matches!(&parsed.request.action, Action::Logs(logs) if logs.follow)
+            || matches!(&parsed.request.action, Action::Watch(watch) if watch.follow);
         let mut call = call(self.service.clone(), self.pid, parsed);
         if watched {
             let answer = tokio::select! {

@@ -223,7 +223,8 @@ impl<'s> Daemon<'s> {
     /// # Errors
     /// The user ended it; an answer that is none.
     pub(super) fn receive(&mut self, until: Instant) -> Result<Option<Response>, Seen> {
-        let until = Until { deadline: Some(until), wake: Some(self.stage.interrupt.wake()) };
+        let wakes = [self.stage.interrupt.wake()];
+        let until = Until { deadline: Some(until), wakes: &wakes };
         let Some(connection) = self.connection.as_mut() else { return Ok(None) };
         match connection.receive_until(until) {
             Ok(Received::Answer(answer)) => Ok(Some(answer.response)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::error::QueueError;
+use super::super::events::{Stored, Tasks};
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -80,6 +81,9 @@ impl Operation for Cancel {
         }
         outcome.not_cancelled.truncate(LISTED);
         mark(tx, &now, &later).await?;
+        if let Some(tasks) = Tasks::of(&now) {
+            tx.tell(Stored::Cancelled(tasks));
+        }
         Ok(outcome)
     }
 }

@@ -1,6 +1,7 @@
 //! `clear`: ended tasks leave the queue, in pieces.
 
 use super::super::error::QueueError;
+use super::super::events::Stored;
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::tx::{Tx, json};
@@ -36,6 +37,9 @@ impl Operation for Clear {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
         let rows = self.rows(tx).await?;
         remove(tx, &rows).await?;
+        if !rows.is_empty() {
+            tx.tell(Stored::Cleared(rows.len() as u64));
+        }
         Ok(rows.len() as u64)
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::super::error::QueueError;
 use super::super::operation::Operation;
 use super::super::tx::{Tx, json, parsed};
+use crate::protocol::Gap;
 
 /// Deliveries that are kept in all, beside those that wait.
 const KEPT: i64 = 1000;
@@ -93,8 +94,8 @@ pub struct Record {
     pub tell: Vec<Tell>,
     /// Of deliveries that gather, the most events that are told one by one.
     pub first: usize,
-    /// Events that are not kept any more: from the first to the last.
-    pub gap: Option<(i64, i64)>,
+    /// Events that are not kept any more.
+    pub gap: Option<Gap>,
     /// Deliveries that are on their way: nothing is added to them, and they are not dropped.
     pub on_their_way: Vec<i64>,
 }
@@ -104,7 +105,7 @@ impl Operation for Record {
     const TOUCHES_CLAIMED: bool = false;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        if let Some((from, to)) = self.gap {
+        if let Some(Gap { from, to }) = self.gap {
             let said = format!("the events {from} to {to} are not kept any more: nothing of them is told");
             sqlx::query(
                 "INSERT INTO hook_delivery (hook, event, first, count, state, said, created_at, ended_at, first_due, due)

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::super::added::{self, Answered};
 use super::super::error::QueueError;
+use super::super::events::Stored;
 use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::{Tx, json, parsed};
@@ -187,6 +188,7 @@ impl Operation for Insert {
         let first = tx.memory.next_task;
         self.rows(tx, batch_id, first, is_paused).await?;
         let last = tx.memory.next_task - 1;
+        tx.tell(Stored::Added { batch_id, first, last });
         let inserted = Inserted {
             batch_id,
             first,

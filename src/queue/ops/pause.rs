@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::error::QueueError;
+use super::super::events::{Stored, Tasks, What};
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -73,11 +74,14 @@ impl Operation for Pause {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<PauseOutcome, QueueError> {
         release(tx, &self.yielded).await?;
         if let Selection::Batch { batch_id, .. } = self.selection {
-            sqlx::query("UPDATE batch SET paused = ?2 WHERE id = ?1 AND paused <> ?2")
+            let changed = sqlx::query("UPDATE batch SET paused = ?2 WHERE id = ?1 AND paused <> ?2")
                 .bind(batch_id)
                 .bind(self.hold.is_some())
                 .execute(tx.begun().await?)
                 .await?;
+            if changed.rows_affected() > 0 {
+                self.tell(tx, What::Batch(batch_id));
+            }
         }
         let (rows, next) = self.selection.rows(tx).await?;
         let mut outcome =
@@ -116,6 +120,9 @@ impl Operation for Pause {
         }
         outcome.not_changed.truncate(LISTED);
         write(tx, &queued, &running).await?;
+        if let (Selection::Tasks(_), Some(tasks)) = (&self.selection, Tasks::of(&outcome.changed)) {
+            self.tell(tx, What::Tasks(tasks));
+        }
         if self.hold.is_some() && !queued.is_empty() {
             tx.memory.next_due = next_due(tx.reading()).await?;
         }
@@ -124,6 +131,10 @@ impl Operation for Pause {
 }
 
 impl Pause {
+    fn tell(&self, tx: &mut Tx<'_>, what: What) {
+        tx.tell(if self.hold.is_some() { Stored::Paused(what) } else { Stored::Resumed(what) });
+    }
+
     /// Why a task stays as it is.
     fn nothing_to_do(&self, row: &Row, state: State) -> Option<String> {
         match (state.status().is_ended(), self.hold.is_some(), row.paused.is_some()) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::error::QueueError;
+use super::super::events::{Stored, Tasks};
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -119,6 +120,10 @@ impl Operation for Retry {
         .bind(self.change.timeout_ms.flatten())
         .execute(tx.begun().await?)
         .await?;
+        let ids: Vec<TaskId> = again.iter().map(|(id, ..)| *id).collect();
+        if let Some(tasks) = Tasks::of(&ids) {
+            tx.tell(Stored::Requeued(tasks));
+        }
         Ok(outcome)
     }
 }

@@ -1,6 +1,7 @@
 //! `update`: fields of queued tasks.
 
 use super::super::error::QueueError;
+use super::super::events::{Stored, Tasks};
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -63,6 +64,9 @@ impl Operation for Update {
                     reason: format!("is {}; only queued tasks can be changed", state.status()),
                 }),
             }
+        }
+        if let Some(tasks) = Tasks::of(&outcome.updated) {
+            tx.tell(Stored::Updated(tasks));
         }
         Ok(outcome)
     }

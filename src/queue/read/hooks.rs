@@ -2,6 +2,7 @@
 
 use super::super::Queue;
 use super::super::error::QueueError;
+use crate::task::BatchId;
 
 /// A delivery that waits.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -50,6 +51,15 @@ impl Queue {
     /// When the queue cannot be read.
     pub async fn has_hooks(&self) -> Result<bool, QueueError> {
         Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM hook)").fetch_one(&self.readers).await?)
+    }
+
+    /// When a batch was added, wall clock, ms.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn batch_added_at(&self, id: BatchId) -> Result<Option<i64>, QueueError> {
+        let added = sqlx::query_scalar("SELECT created_at FROM batch WHERE id = ?1").bind(id);
+        Ok(added.fetch_optional(&self.readers).await?)
     }
 
     /// What a hook is to deliver next.

@@ -2,6 +2,7 @@
 //! the write-ahead log from being reset.
 
 mod backup;
+mod events;
 mod health;
 mod hooks;
 mod logs;
@@ -10,6 +11,7 @@ mod status;
 mod task;
 
 pub use backup::BackupError;
+pub use events::Told;
 pub use health::DatabaseHealth;
 pub(super) use health::tally_difference;
 pub use hooks::{HookStanding, Latest, Waiting};

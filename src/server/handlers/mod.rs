@@ -12,6 +12,7 @@ mod pause;
 mod results;
 mod status;
 mod wait;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -137,6 +138,7 @@ async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Rep
         Action::Retry(request) => change::retry(service, request).await,
         Action::Wait(request) => wait::wait(service, request).await,
         Action::Functions(_) => functions(service),
+        Action::Watch(request) => watch::watch(service, &request).await,
         Action::Shutdown(request) => control::shutdown(service, &request),
         Action::Restart(_) => control::restart(service).await,
         Action::Health(_) => health(service).await,

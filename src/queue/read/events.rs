@@ -1,0 +1,227 @@
+//! What has happened, from a number on, with what is told of each task now.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::super::Queue;
+use super::super::error::QueueError;
+use super::super::events::{LastEnd, Stored, Tasks, What};
+use super::super::memory::state_of;
+use super::super::tx::{json, parsed};
+use crate::protocol::{Event, Gap, Happened, TaskList, Whose};
+use crate::task::{BatchId, Cause, Outcome, TaskId};
+use crate::time::rfc3339;
+
+/// How many rows are read at once.
+const ROWS: i64 = 16;
+/// How much of an error's text is told, in characters.
+const LONGEST_ERROR: i64 = 1000;
+
+/// Some of the events, in their order.
+#[derive(Debug)]
+pub struct Told {
+    pub events: Vec<Event>,
+    /// The number to go on with.
+    pub next: i64,
+    pub gap: Option<Gap>,
+}
+
+/// What is told of an attempt. The fields are in the order of the columns.
+#[derive(Deserialize)]
+struct AttemptRow {
+    task_id: TaskId,
+    number: u32,
+    batch_id: BatchId,
+    name: String,
+    function: String,
+    outcome: Option<i64>,
+    cause: Option<i64>,
+    error: Option<String>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    run_ms: Option<i64>,
+}
+
+type Attempts = HashMap<(TaskId, u32), AttemptRow>;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    first: i64,
+    at: i64,
+    events: String,
+}
+
+impl Queue {
+    /// At most `limit` events from number `from` on; with `batch_id` those of that batch alone.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn events(&self, from: i64, limit: usize, batch_id: Option<BatchId>) -> Result<Told, QueueError> {
+        self.told(from, limit, batch_id, |_| true).await
+    }
+
+    /// At most `limit` events from number `from` on of those that are wanted; of the others nothing more is read.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn events_that(
+        &self,
+        from: i64,
+        limit: usize,
+        is_wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Told, QueueError> {
+        self.told(from, limit, None, is_wanted).await
+    }
+
+    async fn told(
+        &self,
+        from: i64,
+        limit: usize,
+        batch_id: Option<BatchId>,
+        is_wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Told, QueueError> {
+        let mut told = Told { events: Vec::new(), next: from, gap: None };
+        loop {
+            let rows = self.event_rows(told.next).await?;
+            let Some(first) = rows.first().map(|row| row.first) else { return Ok(told) };
+            if first > told.next {
+                told.gap = Some(Gap { from: told.next, to: first - 1 });
+                told.next = first;
+            }
+            let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < ROWS);
+            let room = limit - told.events.len();
+            let mut stored = Vec::new();
+            for row in rows {
+                let events: Vec<Stored> = parsed(&row.events)?;
+                let numbered = (row.first..).zip(events).skip_while(|(seq, _)| *seq < told.next);
+                stored.extend(numbered.map(|(seq, event)| (seq, row.at, event)).take(room - stored.len()));
+            }
+            told.next = stored.last().map_or(told.next, |(seq, ..)| seq + 1);
+            let is_full = stored.len() == room;
+            stored.retain(|(.., event)| is_wanted(event));
+            let attempts = self.attempts_of(&stored).await?;
+            let events = stored.into_iter().map(|(seq, at, event)| shown(seq, at, event, &attempts));
+            for event in events {
+                let event = event?;
+                if batch_id.is_none_or(|id| event.what.batch_id() == Some(id)) {
+                    told.events.push(event);
+                }
+            }
+            if told.events.len() >= limit || (is_last && !is_full) {
+                return Ok(told);
+            }
+        }
+    }
+
+    async fn event_rows(&self, from: i64) -> Result<Vec<Row>, QueueError> {
+        Ok(sqlx::query_as(
+            "SELECT first, at, events FROM event
+             WHERE first >= coalesce((SELECT max(first) FROM event WHERE first <= ?1), 0) AND last >= ?1
+             ORDER BY first LIMIT ?2",
+        )
+        .bind(from)
+        .bind(ROWS)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    async fn attempts_of(&self, stored: &[(i64, i64, Stored)]) -> Result<Attempts, QueueError> {
+        let wanted: Vec<(TaskId, u32)> = stored
+            .iter()
+            .filter_map(|(.., event)| match event {
+                Stored::Started(task, attempt)
+                | Stored::NotStarted(task, attempt)
+                | Stored::Ended(task, attempt, _) => Some((*task, *attempt)),
+                _ => None,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Attempts::new());
+        }
+        let found: String = sqlx::query_scalar(
+            "SELECT json_group_array(json_array(task.id, j.value ->> 1, batch_id, name, function, outcome, cause,
+                 substr(error, 1, ?2), exit_code, signal,
+                 iif(attempts = j.value ->> 1, run_ms, max(0, attempt.finished_at - attempt.started_at))))
+             FROM json_each(?1) AS j CROSS JOIN task ON task.id = j.value ->> 0
+             LEFT JOIN attempt ON attempt.task_id = task.id AND attempt.number = j.value ->> 1",
+        )
+        .bind(json(&wanted)?)
+        .bind(LONGEST_ERROR)
+        .fetch_one(&self.readers)
+        .await?;
+        let rows: Vec<AttemptRow> = parsed(&found)?;
+        Ok(rows.into_iter().map(|row| ((row.task_id, row.number), row)).collect())
+    }
+}
+
+fn shown(seq: i64, at: i64, stored: Stored, attempts: &Attempts) -> Result<Event, QueueError> {
+    let whose = |task_id, attempt| {
+        let row = attempts.get(&(task_id, attempt));
+        Whose {
+            task_id,
+            attempt,
+            batch_id: row.map(|row| row.batch_id),
+            name: row.map(|row| row.name.clone()),
+            function: row.map(|row| row.function.clone()),
+        }
+    };
+    let list = |Tasks { tasks, ids }| TaskList { tasks, task_ids: ids };
+    let what = match stored {
+        Stored::Started(task, attempt) => Happened::Started(whose(task, attempt)),
+        Stored::NotStarted(task, attempt) => Happened::NotStarted(whose(task, attempt)),
+        Stored::Ended(task, attempt, state) => {
+            let row = attempts.get(&(task, attempt));
+            #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
+            let run_time = row.and_then(|row| row.run_ms).map(|ms| ms as f64 / 1000.0);
+            Happened::Ended {
+                whose: whose(task, attempt),
+                status: state_of(state)?.status(),
+                outcome: row.and_then(|row| row.outcome).and_then(Outcome::from_code),
+                cause: row.and_then(|row| row.cause).and_then(Cause::from_code),
+                error: row.and_then(|row| row.error.clone()),
+                exit_code: row.and_then(|row| row.exit_code),
+                signal: row.and_then(|row| row.signal),
+                run_time,
+            }
+        }
+        Stored::Added { batch_id, first, last } => {
+            Happened::Added { batch_id, tasks: last - first + 1, first_task_id: first, last_task_id: last }
+        }
+        Stored::Cancelled(tasks) => Happened::Cancelled(list(tasks)),
+        Stored::Requeued(tasks) => Happened::Requeued(list(tasks)),
+        Stored::Updated(tasks) => Happened::Updated(list(tasks)),
+        Stored::Paused(what) => {
+            let (batch_id, tasks) = parts(what);
+            Happened::Paused { batch_id, tasks: tasks.map(list) }
+        }
+        Stored::Resumed(what) => {
+            let (batch_id, tasks) = parts(what);
+            Happened::Resumed { batch_id, tasks: tasks.map(list) }
+        }
+        Stored::Cleared(tasks) => Happened::Cleared { tasks },
+        Stored::Executor { state, reason, max_concurrent } => Happened::Executor { state, reason, max_concurrent },
+        Stored::BatchEnded { batch_id, name, counts } => Happened::BatchEnded { batch_id, name, counts },
+        Stored::Idle => Happened::Idle,
+        Stored::Gate { gate, open, found } => Happened::Gate { gate, open, found },
+        Stored::DaemonStarted { version, after } => {
+            let after = match after {
+                LastEnd::None => None,
+                LastEnd::Stop => Some("stop"),
+                LastEnd::Restart => Some("restart"),
+                LastEnd::Crash => Some("crash"),
+                LastEnd::Reboot => Some("reboot"),
+            };
+            Happened::DaemonStarted { version, after: after.map(str::to_owned) }
+        }
+    };
+    Ok(Event { seq, at: rfc3339(at), what })
+}
+
+fn parts(what: What) -> (Option<BatchId>, Option<Tasks>) {
+    match what {
+        What::Executor => (None, None),
+        What::Batch(id) => (Some(id), None),
+        What::Tasks(tasks) => (None, Some(tasks)),
+    }
+}
