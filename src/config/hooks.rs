@@ -8,7 +8,8 @@ use toml::{Spanned, Table, Value};
 
 use super::ConfigError;
 use super::gates::number;
-use crate::hooks::{Body, DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, FIELDS, Given, Hook, On, Target, unknown_field};
+use crate::hooks::template::{FIELDS, unknown_field};
+use crate::hooks::{Body, DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, Given, Hook, On, Target};
 use crate::secret::Source;
 
 /// The keys of a table.

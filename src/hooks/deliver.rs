@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -14,6 +15,8 @@ use crate::command::Place;
 use crate::secret::{self, Source, Wanted};
 use crate::visible::visible_line;
 
+/// What an attempt may take beyond its time limit, for whoever keeps to the limit to say so.
+const MARGIN: Duration = Duration::from_secs(1);
 /// What is kept of what answered or went wrong, in characters.
 const SAID: usize = 200;
 
@@ -50,7 +53,7 @@ pub(super) struct Deliverer {
 impl Deliverer {
     /// Tells once; gives what was answered, in one line.
     pub async fn deliver(&self, hook: &Hook, told: &Told) -> Result<String, Failure> {
-        let delivered = match timeout(hook.timeout, self.attempt(hook, told)).await {
+        let delivered = match timeout(hook.timeout + MARGIN, self.attempt(hook, told)).await {
             Ok(delivered) => delivered,
             Err(_) => Err(Failure::passing(format!("it took more than {} s", hook.timeout.as_secs_f64()))),
         };
@@ -73,14 +76,15 @@ impl Deliverer {
                 self.run(hook, &argv, format!("{body}\n").as_bytes()).await
             }
             Target::Http { url, headers } => {
+                let (timeout, deadline) = (hook.timeout, Instant::now() + hook.timeout);
                 let given: Vec<&Given> = std::iter::once(url).chain(headers.iter().map(|(_, value)| value)).collect();
                 let mut values = self.values(hook, &given).await?.into_iter();
                 let url = values.next().unwrap_or_default();
                 let names = headers.iter().map(|(name, _)| name.clone());
                 let is_secret = given.iter().any(|given| matches!(given, Given::Secret(_)));
-                let timeout = hook.timeout;
                 let headers = names.zip(values).collect();
-                http::send(Post { url, headers, content_type, body: body.into_bytes(), timeout, is_secret }).await
+                http::send(Post { url, headers, content_type, body: body.into_bytes(), timeout, deadline, is_secret })
+                    .await
             }
         }
     }

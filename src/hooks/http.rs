@@ -22,6 +22,8 @@ pub(super) struct Post {
     pub content_type: &'static str,
     pub body: Vec<u8>,
     pub timeout: Duration,
+    /// When that is over.
+    pub deadline: Instant,
     /// Nothing of the address or of what answers may be told.
     pub is_secret: bool,
 }
@@ -37,9 +39,8 @@ pub(super) async fn send(post: Post) -> Result<String, Failure> {
 
 impl Post {
     fn send(mut self) -> Result<String, Failure> {
-        let deadline = Instant::now() + self.timeout;
         for _ in 0..=REDIRECTS {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(self.too_late());
             }
@@ -111,6 +112,9 @@ impl Post {
             Error::HostNotFound => Failure::passing("the host's name is not known"),
             Error::ConnectionFailed => Failure::passing("no connection"),
             Error::BadUri(_) | Error::Http(_) => Failure::lasting("the address or a header is not valid"),
+            Error::Io(error) if error.to_string().starts_with("failed to lookup address") => {
+                Failure::passing("the host's name is not known")
+            }
             Error::Io(error) if self.is_secret => Failure::passing(format!("no connection: {}", error.kind())),
             Error::Io(error) => Failure::passing(format!("no connection: {error}")),
             _ if self.is_secret => Failure::passing("no sound answer"),

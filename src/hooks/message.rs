@@ -153,8 +153,11 @@ fn counts(fields: &Map<String, Value>) -> String {
 
 /// Seconds as people say them, roughly.
 fn duration(seconds: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and a rough number")]
-    let whole = seconds.max(0.0).round() as u64;
+    if seconds < 10.0 {
+        return format!("{seconds:.1} s");
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 0, and a rough number")]
+    let whole = seconds.round() as u64;
     match whole {
         0..120 => format!("{whole} s"),
         120..7200 => format!("{} min", (whole + 30) / 60),

@@ -16,7 +16,7 @@ mod message;
 mod runner;
 #[cfg(feature = "daemon")]
 mod source;
-mod template;
+pub mod template;
 
 use std::time::Duration;
 
@@ -24,7 +24,6 @@ use serde_json::Value;
 
 #[cfg(feature = "daemon")]
 pub use runner::Hooks;
-pub use template::{FIELDS, unknown_field};
 
 /// The default of `timeout`.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -29,6 +29,8 @@ use crate::time::wall_ms;
 const AT_ONCE: usize = 4;
 /// How far the stored place in the events may be behind: what was looked at since and is not told is looked at again by the next daemon.
 const UNSTORED: i64 = 1000;
+/// What happens within so much of the first is looked at with it: a rush is not a look for each commit.
+const BREATH: Duration = Duration::from_millis(50);
 /// Between two tries while the disk takes nothing.
 const STORAGE_RETRY: Duration = Duration::from_millis(500);
 
@@ -162,10 +164,11 @@ impl Hooks {
             };
             alarm.set(queue.clock(), due);
             tokio::select! {
-                happened = commits.wait_for(|snapshot| source::end(snapshot) > place.seen) => {
-                    if happened.is_err() {
+                is_closed = async { commits.wait_for(|snapshot| source::end(snapshot) > place.seen).await.is_err() } => {
+                    if is_closed {
                         break;
                     }
+                    tokio::time::sleep(BREATH).await;
                 }
                 Some(done) = on_their_way.join_next() => drop(done.map(|hook| busy.remove(&hook))),
                 () = alarm.rings() => {}
@@ -206,7 +209,8 @@ impl Hooks {
         on_their_way: &mut JoinSet<usize>,
     ) -> Result<Option<i64>, QueueError> {
         let queue = &self.inner.queue;
-        while source::end(&queue.snapshot()) > place.seen {
+        let end = source::end(&queue.snapshot());
+        while place.seen < end {
             self.look(place, busy.values().copied().collect()).await?;
         }
         let now = queue.clock().now();

@@ -14,6 +14,7 @@ pub const FIELDS: &[&str] = &[
     "count",
     "batch_id",
     "name",
+    "took",
     "counts.total",
     "counts.completed",
     "counts.failed",
@@ -31,6 +32,7 @@ pub const FIELDS: &[&str] = &[
     "gate",
     "found",
     "after",
+    "version",
 ];
 
 /// A piece of a template.
@@ -60,8 +62,7 @@ pub fn unknown_field(template: &str) -> Option<&str> {
 }
 
 /// The template with the fields of `message`.
-#[cfg(feature = "daemon")]
-pub(super) fn fill(template: &str, message: &Value) -> String {
+pub fn fill(template: &str, message: &Value) -> String {
     let mut filled = String::with_capacity(template.len());
     for piece in pieces(template) {
         match piece {
@@ -77,8 +78,7 @@ pub(super) fn fill(template: &str, message: &Value) -> String {
 }
 
 /// JSON whose texts are templates; what is filled in is escaped when it is written.
-#[cfg(feature = "daemon")]
-pub(super) fn fill_json(template: &Value, message: &Value) -> Value {
+pub fn fill_json(template: &Value, message: &Value) -> Value {
     match template {
         Value::String(text) => Value::String(fill(text, message)),
         Value::Array(list) => list.iter().map(|value| fill_json(value, message)).collect(),
@@ -87,7 +87,7 @@ pub(super) fn fill_json(template: &Value, message: &Value) -> Value {
     }
 }
 
-#[cfg(all(test, feature = "daemon"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
