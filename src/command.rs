@@ -91,7 +91,8 @@ impl Place<'_> {
             drop(group);
             let Ok(status) = ended else {
                 drop(child.wait().await);
-                return Err(io::Error::other(format!("it took more than {} s", patience.as_secs_f64())));
+                let what = format!("it took more than {} s", patience.as_secs_f64());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             };
             drop(timeout(LAST_WORDS, talking).await);
             status?

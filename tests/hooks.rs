@@ -313,7 +313,7 @@ fn a_hostile_task_breaks_no_message() {
 #[test]
 fn a_secret_address_is_shown_nowhere() {
     let web = Web::answering(&[Answer::Status(404, "", "no hook SECRET-ADDRESS\n")]);
-    let configuration = "[secrets.a]\nfile = \"WORK/a\"\n[secrets.t]\ncommand = [\"echo\", \"Bearer SECRET-TOKEN\"]\n\
+    let configuration = "[secrets.a]\nfile = \"WORK/a\"\n[secrets.t]\ncommand = [\"cat\", \"WORK/t\"]\n\
         [hooks.h]\non = [\"idle\", \"task_failed\"]\nurl = { secret = \"a\" }\nheaders = { Authorization = { secret = \"t\" } }\n";
     let mut daemon = with(configuration);
     let file = daemon.work().join("a");
@@ -323,6 +323,7 @@ fn a_secret_address_is_shown_nowhere() {
         assert!(chmod.expect("chmod").success());
     };
     write(&format!("{}\n", web.url("/SECRET-ADDRESS")), "600");
+    std::fs::write(daemon.work().join("t"), "Bearer SECRET-TOKEN\n").expect("written");
     daemon.set("BATCH_EXECUTOR_LOG_LEVEL", "trace");
     daemon.serve();
     daemon.run(&[shell("exit 1")]);

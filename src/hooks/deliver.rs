@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -92,7 +93,10 @@ impl Deliverer {
     async fn run(&self, hook: &Hook, argv: &[String], input: &[u8]) -> Result<String, Failure> {
         let program = argv.first().map_or("", String::as_str);
         let ended = self.place().run(argv, input, hook.timeout).await;
-        let ended = ended.map_err(|error| Failure::passing(format!("`{program}` cannot be run: {error}")))?;
+        let ended = ended.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Failure::passing(error.to_string()),
+            _ => Failure::passing(format!("`{program}` cannot be run: {error}")),
+        })?;
         let how = ended.status.code().map_or_else(|| ended.status.to_string(), |code| format!("exit code {code}"));
         if ended.status.success() {
             return Ok(how);
