@@ -40,7 +40,8 @@ fn seed() -> u64 {
 /// A home under load, and who loads it.
 fn under_load(seed: u64, tormented: impl FnOnce(&mut Daemon, &mut fastrand::Rng)) {
     // Tasks are interrupted more often than any would be at home.
-    let mut daemon = Daemon::start_with(&[("BATCH_EXECUTOR_MAX_INTERRUPTIONS", "1000")]);
+    let more = [("BATCH_EXECUTOR_MAX_INTERRUPTIONS", "1000"), ("BATCH_EXECUTOR_KEEP_EVENTS", "10000000")];
+    let mut daemon = Daemon::start_with(&more);
     daemon.ok(json!({"action": "start", "max_concurrent": CAP, "keep": true}));
     let (ledger, over) = (Mutex::new(Ledger::default()), AtomicBool::new(false));
     std::thread::scope(|scope| {

@@ -14,10 +14,10 @@ use super::response::{
 };
 use super::watch::{Watch, WatchData};
 
-/// How many actions, the last ones, are about the daemon itself.
-const OF_THE_DAEMON: usize = 5;
+/// How many actions, the last ones, are for programs: what happens, the daemon itself, and who is told.
+const FOR_PROGRAMS: usize = 6;
 /// The actions of the contract's table and `backup`: what is asked of the queue.
-pub const ACTIONS: &[&str] = Action::NAMES.split_at(Action::NAMES.len() - OF_THE_DAEMON).0;
+pub const ACTIONS: &[&str] = Action::NAMES.split_at(Action::NAMES.len() - FOR_PROGRAMS).0;
 
 /// How many words a list in an answer's schema may have.
 const MOST_WORDS: usize = 6;

@@ -24,10 +24,40 @@ pub fn all(daemon: &Daemon, ledger: &Ledger) {
         ran_as_it_is_told(task, *id, &runs);
     }
     the_cap_held(&runs);
+    all_is_told(daemon, &tasks);
     let health = daemon.ok(json!({"action": "health"}));
     assert_eq!((&health["database"], &health["tally_difference"]), (&json!("ok"), &Value::Null), "{health}");
     assert_eq!(left_behind(daemon), Vec::<String>::new());
     integrity(daemon);
+}
+
+/// The events have no hole, and tell of every end of every attempt that is recorded, and of nothing twice.
+fn all_is_told(daemon: &Daemon, tasks: &BTreeMap<i64, Value>) {
+    let (mut next, mut ends) = (1, BTreeMap::new());
+    loop {
+        let page = daemon.ok(json!({"action": "watch", "from": next, "limit": 10_000}));
+        assert_eq!(page["gap"], Value::Null);
+        let events = page["events"].as_array().expect("events");
+        for event in events {
+            assert_eq!(event["seq"], next, "{event}");
+            next += 1;
+            if event["event"] == "ended" {
+                let key = (event["task_id"].as_i64().expect("an id"), event["attempt"].as_u64().expect("a number"));
+                assert_eq!(ends.insert(key, event["status"].clone()), None, "told twice: {event}");
+            }
+        }
+        if events.is_empty() {
+            break;
+        }
+    }
+    for (id, task) in tasks {
+        for attempt in attempts(task) {
+            let number = attempt["attempt"].as_u64().expect("a number");
+            let status = ends.get(&(*id, number)).unwrap_or_else(|| panic!("attempt {number} ended untold: {task}"));
+            let is_last = number == attempts(task).len() as u64;
+            assert!(!is_last || *status == task["status"], "told as {status}: {task}");
+        }
+    }
 }
 
 fn exported(daemon: &Daemon) -> BTreeMap<i64, Value> {

@@ -48,8 +48,40 @@ type Attempts = HashMap<(TaskId, u32), AttemptRow>;
 #[derive(sqlx::FromRow)]
 struct Row {
     first: i64,
+    last: i64,
     at: i64,
     events: String,
+}
+
+/// An event with its number and time.
+type Numbered = (i64, i64, Stored);
+
+impl Told {
+    /// At most `most` events of these rows, which follow on what was taken; and whether it ended at numbers that are not there,
+    /// for they are the next page's gap. There are such where old ones were let go of, and where a repair could not read a row.
+    fn take(&mut self, rows: Vec<Row>, most: usize) -> (Vec<Numbered>, bool) {
+        let mut taken: Vec<Numbered> = Vec::new();
+        for row in rows {
+            let events: Option<Vec<Stored>> = parsed(&row.events).ok();
+            let begins = if events.is_some() { row.first } else { row.last + 1 };
+            if begins > self.next {
+                let follows = self.gap.is_none_or(|gap| gap.to + 1 == self.next);
+                if !taken.is_empty() || !self.events.is_empty() || !follows {
+                    return (taken, true);
+                }
+                let from = self.gap.map_or(self.next, |gap| gap.from);
+                self.gap = Some(Gap { from, to: begins - 1 });
+                self.next = begins;
+            }
+            let numbered = (row.first..).zip(events.into_iter().flatten()).skip_while(|(seq, _)| *seq < self.next);
+            taken.extend(numbered.map(|(seq, event)| (seq, row.at, event)).take(most - taken.len()));
+            self.next = taken.last().map_or(self.next, |(seq, ..)| seq + 1);
+            if taken.len() >= most {
+                break;
+            }
+        }
+        (taken, false)
+    }
 }
 
 impl Queue {
@@ -84,31 +116,19 @@ impl Queue {
         let mut told = Told { events: Vec::new(), next: from, gap: None };
         loop {
             let rows = self.event_rows(told.next).await?;
-            let Some(first) = rows.first().map(|row| row.first) else { return Ok(told) };
-            if first > told.next {
-                told.gap = Some(Gap { from: told.next, to: first - 1 });
-                told.next = first;
-            }
             let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < ROWS);
             let room = limit - told.events.len();
-            let mut stored = Vec::new();
-            for row in rows {
-                let events: Vec<Stored> = parsed(&row.events)?;
-                let numbered = (row.first..).zip(events).skip_while(|(seq, _)| *seq < told.next);
-                stored.extend(numbered.map(|(seq, event)| (seq, row.at, event)).take(room - stored.len()));
-            }
-            told.next = stored.last().map_or(told.next, |(seq, ..)| seq + 1);
-            let is_full = stored.len() == room;
+            let (mut stored, is_cut) = told.take(rows, room);
+            let is_full = is_cut || stored.len() >= room;
             stored.retain(|(.., event)| is_wanted(event));
             let attempts = self.attempts_of(&stored).await?;
-            let events = stored.into_iter().map(|(seq, at, event)| shown(seq, at, event, &attempts));
-            for event in events {
-                let event = event?;
+            for (seq, at, event) in stored {
+                let event = shown(seq, at, event, &attempts)?;
                 if batch_id.is_none_or(|id| event.what.batch_id() == Some(id)) {
                     told.events.push(event);
                 }
             }
-            if told.events.len() >= limit || (is_last && !is_full) {
+            if is_cut || told.events.len() >= limit || (is_last && !is_full) {
                 return Ok(told);
             }
         }
@@ -116,7 +136,7 @@ impl Queue {
 
     async fn event_rows(&self, from: i64) -> Result<Vec<Row>, QueueError> {
         Ok(sqlx::query_as(
-            "SELECT first, at, events FROM event
+            "SELECT first, last, at, events FROM event
              WHERE first >= coalesce((SELECT max(first) FROM event WHERE first <= ?1), 0) AND last >= ?1
              ORDER BY first LIMIT ?2",
         )
@@ -126,7 +146,7 @@ impl Queue {
         .await?)
     }
 
-    async fn attempts_of(&self, stored: &[(i64, i64, Stored)]) -> Result<Attempts, QueueError> {
+    async fn attempts_of(&self, stored: &[Numbered]) -> Result<Attempts, QueueError> {
         let wanted: Vec<(TaskId, u32)> = stored
             .iter()
             .filter_map(|(.., event)| match event {
@@ -223,5 +243,44 @@ fn parts(what: What) -> (Option<BatchId>, Option<Tasks>) {
         What::Executor => (None, None),
         What::Batch(id) => (Some(id), None),
         What::Tasks(tasks) => (None, Some(tasks)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(first: i64, last: i64, is_whole: bool) -> Row {
+        let events = vec![Stored::Idle; usize::try_from(last - first + 1).expect("a few")];
+        let events = if is_whole { json(&events).expect("JSON") } else { "[\"idle".to_owned() };
+        Row { first, last, at: 0, events }
+    }
+
+    /// The numbers that are taken, the gap, and where it goes on.
+    fn taken(from: i64, most: usize, rows: Vec<Row>) -> (Vec<i64>, Option<(i64, i64)>, i64) {
+        let mut told = Told { events: Vec::new(), next: from, gap: None };
+        let (taken, _) = told.take(rows, most);
+        (taken.iter().map(|(seq, ..)| *seq).collect(), told.gap.map(|gap| (gap.from, gap.to)), told.next)
+    }
+
+    #[test]
+    fn pages_begin_and_end_anywhere() {
+        let rows = || vec![row(1, 3, true), row(4, 4, true), row(5, 7, true)];
+        assert_eq!(taken(1, 10, rows()), ((1..=7).collect(), None, 8));
+        assert_eq!(taken(2, 4, rows()), ((2..=5).collect(), None, 6));
+        assert_eq!(taken(7, 4, rows()), (vec![7], None, 8));
+        assert_eq!(taken(8, 4, Vec::new()), (vec![], None, 8));
+    }
+
+    #[test]
+    fn what_is_not_there_is_a_gap_before_what_is() {
+        assert_eq!(taken(1, 10, vec![row(5, 6, true)]), (vec![5, 6], Some((1, 4)), 7));
+        let holed = || vec![row(5, 6, true), row(9, 9, true)];
+        assert_eq!(taken(1, 10, holed()), (vec![5, 6], Some((1, 4)), 7));
+        assert_eq!(taken(7, 10, holed().split_off(1)), (vec![9], Some((7, 8)), 10));
+        let unread = || vec![row(1, 2, true), row(3, 5, false), row(6, 6, false), row(7, 7, true)];
+        assert_eq!(taken(1, 10, unread()), (vec![1, 2], None, 3));
+        assert_eq!(taken(3, 10, unread().split_off(1)), (vec![7], Some((3, 6)), 8));
+        assert_eq!(taken(3, 10, vec![row(3, 5, false)]), (vec![], Some((3, 5)), 6));
     }
 }
