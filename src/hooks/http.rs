@@ -50,7 +50,8 @@ impl Post {
                 .max_redirects(0)
                 .max_redirects_will_error(false)
                 .user_agent(format!("batch-executor/{VERSION}"));
-            let agent = tls::trusting(config).map_err(Failure::lasting)?.build().new_agent();
+            let config = if self.url.starts_with("https:") { tls::trusting(config)? } else { config };
+            let agent = config.build().new_agent();
             let mut request = agent.post(&self.url).content_type(self.content_type);
             for (name, value) in &self.headers {
                 request = request.header(name, value);
@@ -132,10 +133,12 @@ mod tls {
     use ureq::tls::{Certificate, RootCerts, TlsConfig};
     use ureq::typestate::AgentScope;
 
+    use super::Failure;
+
     /// Read when they are first needed, for they are many.
     static ROOTS: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
 
-    pub(super) fn trusting(config: ConfigBuilder<AgentScope>) -> Result<ConfigBuilder<AgentScope>, String> {
+    pub(super) fn trusting(config: ConfigBuilder<AgentScope>) -> Result<ConfigBuilder<AgentScope>, Failure> {
         let roots = ROOTS.get_or_init(|| {
             let found = rustls_native_certs::load_native_certs();
             for error in &found.errors {
@@ -143,6 +146,9 @@ mod tls {
             }
             found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
         });
+        if roots.is_empty() {
+            return Err(Failure::passing("no certificates are trusted here: install ca-certificates"));
+        }
         let roots = RootCerts::from(roots.iter().cloned());
         let tls = TlsConfig::builder()
             .root_certs(roots)

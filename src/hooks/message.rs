@@ -77,11 +77,11 @@ impl Told {
     pub fn example(event: On, wall_ms: i64) -> Self {
         let fields = match event {
             On::BatchEnded => {
-                json!({"batch_id": 3, "name": "thumbnails", "counts": {"total": 242, "completed": 240, "failed": 2, "cancelled": 0}})
+                json!({"batch_id": 3, "name": "thumbnails", "counts": {"total": 242, "completed": 240, "failed": 2, "cancelled": 0}, "took": 734.0})
             }
             On::TaskFailed => json!({"task_id": 12, "attempt": 4, "batch_id": 3, "name": "resize 0417.jpg",
                 "function": "command", "outcome": "failed", "cause": "exit", "error": "exit code 1: no such file",
-                "exit_code": 1, "signal": null, "run_time": 0.8}),
+                "exit_code": 1, "signal": null, "run_time": 0.8, "output": "reading 0417.jpg\nno such file"}),
             On::Idle => json!({}),
             On::GateClosed => json!({"gate": "battery", "found": "29 %"}),
             On::Crashed => json!({"version": crate::version::VERSION, "after": "crash"}),

@@ -213,16 +213,22 @@ impl Hooks {
         while place.seen < end {
             self.look(place, busy.values().copied().collect()).await?;
         }
+        if busy.len() >= AT_ONCE {
+            return Ok(None);
+        }
+        let mut next = Vec::new();
+        for (index, hook) in self.inner.hooks.iter().enumerate().filter(|(index, _)| !busy.contains_key(index)) {
+            next.extend(queue.next_delivery(&hook.name).await?.map(|waiting| (index, waiting)));
+        }
+        // Whoever waits longest, so that none with much to tell holds up the others.
+        next.sort_by_key(|(_, waiting)| waiting.due);
         let now = queue.clock().now();
-        let mut next = None;
-        for (index, hook) in self.inner.hooks.iter().enumerate() {
-            if busy.contains_key(&index) || busy.len() >= AT_ONCE {
-                continue;
+        for (index, waiting) in next {
+            if busy.len() >= AT_ONCE {
+                return Ok(None);
             }
-            let Some(waiting) = queue.next_delivery(&hook.name).await? else { continue };
             if waiting.due > now {
-                next = Some(next.map_or(waiting.due, |due: i64| due.min(waiting.due)));
-                continue;
+                return Ok(Some(waiting.due));
             }
             busy.insert(index, waiting.id);
             let hooks = self.clone();
@@ -231,7 +237,7 @@ impl Hooks {
                 index
             });
         }
-        Ok(next)
+        Ok(None)
     }
 
     /// Looks at some events, and has the queue write down what is to be told of them.

@@ -47,6 +47,11 @@ impl Operation for Meet {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
         let known: Vec<(String, i64)> = sqlx::query_as("SELECT name, next FROM hook").fetch_all(tx.reading()).await?;
         let mut next: BTreeMap<String, i64> = known.into_iter().collect();
+        // Where a repair lost the latest events their numbers come again.
+        if next.values().any(|next| *next > self.end) {
+            next.values_mut().for_each(|next| *next = self.end.min(*next));
+            sqlx::query("UPDATE hook SET next = ?1 WHERE next > ?1").bind(self.end).execute(tx.begun().await?).await?;
+        }
         let now = tx.wall_ms;
         let gone: Vec<String> = next.keys().filter(|name| !self.names.contains(name)).cloned().collect();
         for name in gone {
