@@ -12,7 +12,7 @@ use crate::protocol::Gap;
 /// Deliveries that are kept in all, beside those that wait.
 const KEPT: i64 = 1000;
 /// Deliveries of one hook that wait at most.
-const PENDING: i64 = 100;
+const PENDING: usize = 100;
 
 /// How a delivery stands, as it is stored.
 pub mod state {
@@ -194,7 +194,7 @@ impl Record {
             .bind(hook)
             .fetch_all(tx.reading())
             .await?;
-            let surplus = waiting.len().saturating_sub(usize::try_from(PENDING).unwrap_or(usize::MAX));
+            let surplus = waiting.len().saturating_sub(PENDING);
             let mut oldest: Vec<i64> = waiting.into_iter().filter(|id| !self.on_their_way.contains(id)).collect();
             oldest.sort_unstable();
             oldest.truncate(surplus);
