@@ -6,6 +6,7 @@
 //! - `attempt`: an attempt on its way between queue, executor and backend.
 //! - [`protocol`]: what crosses the socket: requests, responses, errors, framing.
 //! - [`client`]: connect, start a daemon when none answers, call; all that `cli/` and the tests use.
+//! - [`filter`]: which tasks are meant: the small language of `filter` and `sort`.
 //! - [`secret`]: secrets by reference: where a value comes from, how it is read, how output is masked.
 //! - [`config`], [`home`], [`time`], [`json`], [`version`]: the settings, the folder that the daemon owns, clocks,
 //!   nesting, which program this is.
@@ -13,7 +14,7 @@
 //! - [`gate`]: conditions of the machine under which nothing starts.
 //! - [`hooks`]: who is told when a batch ends, a task fails and so on, and how.
 //! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
-//! - [`visible`]: text of others, made fit to be shown. [`platform`]: what differs from one platform to the next.
+//! - [`visible`]: text of others, made fit to be shown. `words`: the nearest known word. [`platform`]: what differs from one platform to the next.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
 //! - `failpoint`: where tests end the process.
 //! - `space`: the floor of free disk below which nothing new is begun.
@@ -35,6 +36,7 @@
 pub mod cgroup;
 pub mod client;
 pub mod config;
+pub mod filter;
 pub mod gate;
 pub mod home;
 pub mod hooks;
@@ -47,6 +49,7 @@ pub mod tasks_file;
 pub mod time;
 pub mod version;
 pub mod visible;
+mod words;
 
 #[cfg(feature = "daemon")]
 pub mod attempt;

@@ -75,6 +75,9 @@ fn each_command_is_offered_the_tasks_that_it_is_for() {
     assert_eq!(offered(&daemon, &["wait", "--batch-id", "="]), ["2", "1"]);
     assert_eq!(offered(&daemon, &["add", "--function", "s"]), ["simulate"]);
     assert_eq!(offered(&daemon, &["results", "--filter-status", "=", "c"]), ["completed", "cancelled"]);
+    assert_eq!(offered(&daemon, &["results", "--sort", "run"]), ["runtime"]);
+    assert_eq!(offered(&daemon, &["cancel", "--filter", "exit"]), ["exit_code"]);
+    assert_eq!(offered(&daemon, &["results", "--columns", "id,st"]), ["id,status", "id,started"]);
     assert_eq!(offered(&daemon, &["add-b"]), ["add-batch"]);
     assert_eq!(offered(&daemon, &["keep"]), [""], "it is hidden");
     assert!(offered(&daemon, &["cancel", "--"]).contains(&"--batch-id".to_owned()));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use batch_executor::config::SETTINGS;
+use batch_executor::filter::FIELDS;
 use stand_ins::StandIns;
 
 #[path = "support/stand_ins.rs"]
@@ -55,6 +56,17 @@ fn the_guide_lists_every_setting() {
     let after = rest.find("\n\n").map_or("", |end| &rest[end + 1..]);
     let rows: String = rows.collect();
     check("docs/guide.md", &format!("{before}| --- | --- | --- | --- |\n{rows}{after}"));
+}
+
+#[test]
+fn the_guide_lists_every_field_of_filters() {
+    let rows: String =
+        FIELDS.iter().map(|field| format!("| `{}` | {} | {} |\n", field.name, field.allowed(), field.about)).collect();
+    let guide = read("docs/guide.md");
+    let head = "| field | value | what |\n| --- | --- | --- |\n";
+    let (before, rest) = guide.split_once(head).expect("the table of fields");
+    let after = rest.find("\n\n").map_or("", |end| &rest[end + 1..]);
+    check("docs/guide.md", &format!("{before}{head}{rows}{after}"));
 }
 
 fn source(page: &str) -> PathBuf {
@@ -125,7 +137,9 @@ fn steady(text: &str) -> String {
             let process = matches!(before, "pid" | "keeper" | "max_rss" | "bytes");
             let size = words.get(at + 1).is_some_and(|unit| unit.contains("iB") || unit.contains("bytes"))
                 && bare.parse::<u64>().is_ok();
-            if fraction || process || size { "#" } else { words[at] }
+            let ago = words[at..].iter().take(3).any(|word| word.starts_with("ago,")) && bare.parse::<u64>().is_ok();
+            let hour = bare.split(':').count() == 3 && bare.split(':').all(|part| part.parse::<u8>().is_ok());
+            if fraction || process || size || ago || hour { "#" } else { words[at] }
         };
         lines.push((0..words.len()).map(word).collect::<Vec<_>>().join(" "));
     }

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use batch_executor::attempt::{Attempt, Ended, Event, Output, Verdict};
+use batch_executor::filter::Filter;
 use batch_executor::queue::operation::Operation;
 use batch_executor::queue::ops::apply::Apply;
 use batch_executor::queue::ops::cancel::Cancel;
-use batch_executor::queue::ops::clear::Clear;
+use batch_executor::queue::ops::clear::{Clear, ClearPassing};
 use batch_executor::queue::ops::control::{Promote, Start, Stop};
 use batch_executor::queue::ops::insert::{Batch, Insert, NewTask};
 use batch_executor::queue::ops::recover::{Recover, Release};
@@ -273,4 +274,34 @@ async fn a_stopped_attempt_goes_back_and_clear_takes_only_what_ended() {
     assert_eq!(bench.state(1).await, 0);
     bench.in_vain(apply([ended(claims[0], 0, Some(Order::Stop))])).await;
     bench.in_vain(apply([ended(claims[1], 0, None)])).await;
+}
+
+#[tokio::test]
+async fn what_does_not_pass_any_more_is_left_alone() {
+    let mut bench = Bench::with(3).await;
+    let claims = bench.claims().await;
+    let condition = |text| Filter::parse(text).expect("a filter").condition(0);
+    let cancel = |text| Cancel {
+        selection: Selection::Passing { ids: vec![1, 2, 3], condition: condition(text) },
+        yielded: Vec::new(),
+        ordered: BTreeMap::new(),
+    };
+    let retry = |text| Retry {
+        which: Which::Passing { ids: vec![1, 2, 3], condition: condition(text) },
+        change: Change::default(),
+    };
+    let clear = |text| ClearPassing { ids: vec![1, 2, 3], condition: condition(text) };
+    let outcome = bench.in_vain(cancel("status=running")).await;
+    assert_eq!((outcome.count, outcome.not_cancelled, outcome.claimed), (0, Vec::new(), Vec::new()));
+    let outcome = bench.in_vain(cancel("status=queued and id=2")).await;
+    assert_eq!(outcome.claimed, [claims[1]], "the keeper is asked for this one alone");
+    assert_eq!(bench.in_vain(retry("status=queued")).await.requeued, 0);
+    assert_eq!(bench.in_vain(clear("name=task")).await, 0, "they have not ended");
+
+    let yielded = claims.iter().map(|(_, claim)| *claim).collect();
+    let cancelled = bench.write(Cancel { yielded, ..cancel("id<3") }).await;
+    assert_eq!((cancelled.count, cancelled.cancelled), (2, vec![1, 2]));
+    assert_eq!(bench.in_vain(retry("status=failed")).await.requeued, 0);
+    assert_eq!(bench.write(retry("status=cancelled and id!=1")).await.requeued, 1);
+    assert_eq!(bench.write(clear("status=cancelled")).await, 1);
 }

@@ -30,6 +30,9 @@ pub struct ExportArgs {
     /// Of this batch alone
     #[arg(long, value_name = "ID")]
     batch_id: Option<i64>,
+    /// Only tasks that match, such as "status=failed and runtime>30s" (`results --help` has the fields)
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
     /// With every attempt of every task
     #[arg(long)]
     attempts: bool,
@@ -51,6 +54,7 @@ pub fn run(context: &Context, args: &ExportArgs) -> Result<u8, Failure> {
     insert(&mut request, "format", args.format.as_deref().or(by_name));
     insert(&mut request, "filter_status", args.filter_status.as_deref());
     insert(&mut request, "batch_id", args.batch_id);
+    insert(&mut request, "filter", args.filter.as_deref());
     request.insert("attempts".to_owned(), json!(args.attempts));
     request.insert("overwrite".to_owned(), json!(args.overwrite));
     match args.output_file.as_deref() {

@@ -154,7 +154,9 @@ impl Progress {
         if let Some(batch) = selection.get("batch_id") {
             status["batch_id"] = batch.clone();
         }
-        let bar = context.draws_bars().then(Bar::new);
+        // How many match now is not how many were chosen, and to count them again and again has its price.
+        let draws = context.draws_bars() && !selection.contains_key("filter");
+        let bar = draws.then(Bar::new);
         let now = Instant::now();
         Self { due: bar.is_some().then(|| now + LOOK_EVERY), bar, connection: None, status, looked: now }
     }

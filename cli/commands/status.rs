@@ -30,6 +30,9 @@ pub struct StatusArgs {
     /// Show it anew whenever something happens, until Ctrl-C
     #[arg(long, short)]
     follow: bool,
+    /// Only tasks that match, such as "status=failed and runtime>30s" (`results --help` has the fields)
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
 }
 
 /// Prints the executor's state and the counts.
@@ -40,6 +43,7 @@ pub fn run(context: &Context, args: &StatusArgs) -> Result<u8, Failure> {
     let mut request = Map::new();
     request.insert("detailed".to_owned(), json!(args.detailed));
     insert(&mut request, "batch_id", args.batch_id);
+    insert(&mut request, "filter", args.filter.as_deref());
     if args.follow {
         return follow(context, &request);
     }

@@ -22,6 +22,9 @@ pub struct WaitArgs {
     /// All tasks of this batch
     #[arg(long, value_name = "ID")]
     batch_id: Option<i64>,
+    /// Only tasks that match, such as "status=failed and runtime>30s" (`results --help` has the fields)
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
     /// Give up after so many seconds, with exit code 124; the tasks go on
     #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
@@ -37,6 +40,7 @@ pub fn run(context: &Context, args: &WaitArgs) -> Result<u8, Failure> {
     let ids = args.tasks.all();
     insert(&mut selection, "task_ids", (!ids.is_empty()).then(|| json!(ids)));
     insert(&mut selection, "batch_id", args.batch_id);
+    insert(&mut selection, "filter", args.filter.as_deref());
     let mut client = context.client()?;
     client.connection()?;
     let interrupt = Interrupt::install()?;

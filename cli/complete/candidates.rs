@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use batch_executor::client::Connection;
+use batch_executor::filter::FIELDS;
 use batch_executor::home::Home;
 use batch_executor::protocol::{Functions, StatusData};
 use batch_executor::task::Status;
@@ -13,6 +14,8 @@ use batch_executor::visible::visible_line;
 use clap_complete::engine::CompletionCandidate;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::views::tasks::Column;
 
 /// How long a person at the prompt waits for a daemon that does not answer.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -62,6 +65,16 @@ pub fn functions(typed: &OsStr) -> Vec<CompletionCandidate> {
     let known: Option<Functions> = ask(json!({"action": "functions"}));
     let functions = known.into_iter().flat_map(|known| known.functions);
     beginning_with(typed, functions.map(|function| described(function.name, &visible_line(&function.description))))
+}
+
+/// The fields of filters.
+pub fn fields() -> Vec<CompletionCandidate> {
+    FIELDS.iter().map(|field| described(field.name.to_owned(), &field.about.replace('`', ""))).collect()
+}
+
+/// The columns of `results`.
+pub fn columns() -> Vec<CompletionCandidate> {
+    Column::ALL.iter().map(|column| CompletionCandidate::new(column.name())).collect()
 }
 
 fn described(value: String, about: &str) -> CompletionCandidate {

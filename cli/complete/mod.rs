@@ -71,6 +71,8 @@ fn with_value(argument: Arg) -> Arg {
         "function" => argument.add(ArgValueCompleter::new(candidates::functions)),
         "priority" => argument.add(words(Priority::WORDS)),
         "filter_status" => argument.add(words(Status::WORDS)),
+        "filter" | "sort" => argument.add(ArgValueCandidates::new(candidates::fields)),
+        "columns" => argument.add(ArgValueCandidates::new(candidates::columns)),
         "stream" => argument.add(words(&["both", "stdout", "stderr"])),
         "file" | "export" | "output_file" | "config" | "home" | "command" | "folder" | "program" => {
             if std::env::var_os(bash::INDEX).is_some() {

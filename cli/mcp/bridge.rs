@@ -107,6 +107,11 @@ impl Call {
         Ok(())
     }
 
+    /// Whether what does not fit into the reply has a cursor.
+    pub fn has_pages(&self) -> bool {
+        is_absent(&self.request, "sort")
+    }
+
     /// Whether it may be sent again when it is not known whether it was carried out.
     fn may_repeat(&self) -> bool {
         !matches!(self.action.as_str(), "clear" | "export" | "backup" | "retry" | "shutdown" | "restart")
@@ -184,7 +189,9 @@ impl Asking {
         let deadline = Instant::now() + Duration::from_secs_f64(seconds);
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-            let piece = if news.is_some() { left.min(REPORT_EVERY) } else { left };
+            // What matches is chosen when it is asked: asked in pieces, it would not be the same tasks.
+            let piece =
+                if news.is_some() && is_absent(&call.request, "filter") { left.min(REPORT_EVERY) } else { left };
             call.request.insert("timeout".to_owned(), json!(piece));
             let response = self.ask(&call)?;
             let counts = response
@@ -232,7 +239,7 @@ impl Asking {
 
     /// The first of the tasks that are waited for and run, each with its time.
     fn running(&mut self, wait: &Call) -> Result<Option<String>, Failure> {
-        let mut request = wait.selection(&["batch_id", "task_ids"]);
+        let mut request = wait.selection(&["batch_id", "task_ids", "filter"]);
         request.insert("filter_status".to_owned(), "running".into());
         request.insert("limit".to_owned(), NAMED.into());
         let response = self.ask(&Call::new("results", request))?;

@@ -25,8 +25,11 @@ fn batch_of(handle: &str) -> Result<i64, ErrorData> {
 }
 
 impl Server {
-    /// The handle of what a `wait` waits for, if that is a batch with something to wait for.
+    /// The handle of what a `wait` waits for, if that is a whole batch with something to wait for.
     pub(super) async fn handle(&self, waited: &Map<String, Value>) -> Option<CreateTaskResult> {
+        if waited.get("filter").is_some_and(|filter| !filter.is_null()) {
+            return None;
+        }
         let batch_id = waited.get("batch_id")?.as_i64()?;
         let (task, status) = self.standing(batch_id).await.ok()?;
         (!status.counts.is_over()).then(|| CreateTaskResult::new(task))
@@ -45,7 +48,7 @@ impl Server {
             let mut over = Map::new();
             over.insert("batch_id".to_owned(), batch_id.into());
             let response = self.ask("wait", over).await?;
-            match serde_json::to_value(reply::of(response, reply::USUAL)) {
+            match serde_json::to_value(reply::of(response, reply::USUAL, true)) {
                 Ok(Value::Object(result)) => TaskPayload::Completed { result },
                 _ => return Err(ErrorData::internal_error("the result cannot be written", None)),
             }

@@ -114,6 +114,7 @@ impl ServerHandler for Server {
             Ok(call) => call,
             Err(wrong) => return Ok(reply::refused(&wrong).into()),
         };
+        let has_pages = call.has_pages();
         let (news, mut told) = mpsc::unbounded_channel();
         let token = context.meta.get_progress_token();
         let asked = bridge::ask(self.context.clone(), call, token.is_some().then_some(news));
@@ -135,7 +136,7 @@ impl ServerHandler for Server {
             }
         };
         Ok(match answer {
-            Ok(response) => reply::of(response, most),
+            Ok(response) => reply::of(response, most, has_pages),
             Err(failure) => reply::refused(&failure.text().0),
         }
         .into())

@@ -11,8 +11,8 @@ const SHORTER: [usize; 5] = [16 * 1024, 4 * 1024, 1024, 400, 200];
 /// How what is left out is marked, behind the number of bytes; as the daemon does it in a result.
 const LEFT_OUT: &str = " bytes left out …\n";
 
-/// The tool's result for an answer, in about `most` bytes. Some clients show an agent only the text: it has what it is about.
-pub fn of(response: Response, most: usize) -> CallToolResult {
+/// The tool's result for an answer, in about `most` bytes; `has_pages`: tasks that do not fit are on the next page. Some clients show an agent only the text: it has what it is about.
+pub fn of(response: Response, most: usize, has_pages: bool) -> CallToolResult {
     let Response { ok, action, message, data, warnings, error, .. } = response;
     let mut text = String::new();
     // First, for they may say that something else was done than was meant.
@@ -38,7 +38,7 @@ pub fn of(response: Response, most: usize) -> CallToolResult {
     }
     // The text may have it once more, or as much of it as a quarter.
     let room = (most - most / 4).saturating_sub(message.len().min(most / 4) + text.len());
-    let fitted = fit(&mut data, room);
+    let fitted = fit(&mut data, room, has_pages);
     if fitted == Fitted::Fewer {
         // It would tell of tasks that the next page has.
         text.push_str(message.lines().next().unwrap_or_default());
@@ -96,7 +96,7 @@ enum Fitted {
 }
 
 /// Makes it fit, and says what that took.
-fn fit(data: &mut Value, room: usize) -> Fitted {
+fn fit(data: &mut Value, room: usize, has_pages: bool) -> Fitted {
     if length(data) <= room {
         return Fitted::Whole;
     }
@@ -111,6 +111,7 @@ fn fit(data: &mut Value, room: usize) -> Fitted {
         fitted = Fitted::Fewer;
     }
     if fitted == Fitted::Fewer
+        && has_pages
         && let Some(last) = data["tasks"].as_array().and_then(|tasks| tasks.last())
     {
         data["next_cursor"] = last["task_id"].clone();

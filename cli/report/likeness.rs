@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use batch_executor::task::TaskId;
 
 use super::plain::{self, Tail};
+use crate::views::text;
 
 /// The most groups; what comes after them is counted together.
 const MOST_GROUPS: usize = 500;
@@ -65,9 +66,9 @@ impl Groups {
     }
 }
 
-/// The line that says what it was: of a traceback and of what a program wrote it is the last one.
+/// The line that says what it was.
 pub fn last_line(error: &str) -> &str {
-    error.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no error was told")
+    Some(text::telling_line(error)).filter(|line| !line.is_empty()).unwrap_or("no error was told")
 }
 
 /// Without what differs between failures of one kind: quoted text, paths, hexadecimal and other numbers.

@@ -53,7 +53,7 @@ pub fn write(out: &mut Screen, status: &StatusData) -> io::Result<()> {
     for (state, listed) in status.tasks.iter().flatten() {
         if !listed.is_empty() {
             writeln!(out, "\n{state}")?;
-            out.table(&tasks::table(listed))?;
+            out.table(&tasks::table(listed, &[]))?;
         }
     }
     match next_command(status) {

@@ -34,7 +34,7 @@ pub fn headline(batch: BatchId, status: &StatusData, ended: bool) -> String {
 /// When `out` cannot be written.
 pub fn write(out: &mut Screen, headline: &str, rows: &[Task], status: &StatusData, batch: BatchId) -> io::Result<()> {
     if !rows.is_empty() {
-        out.table(&tasks::table(rows))?;
+        out.table(&tasks::table(rows, &[]))?;
         writeln!(out)?;
     }
     let unlisted = usize::try_from(status.counts.total).unwrap_or(0).saturating_sub(rows.len());

@@ -45,9 +45,9 @@ fn fields(task: &Task) -> Vec<(&'static str, String)> {
         ("reason", task.reason.clone()),
         ("error", task.error.clone()),
         ("priority", Some(task.priority.to_string())),
-        ("created", Some(task.created_at.clone())),
-        ("started", task.started_at.clone()),
-        ("finished", task.finished_at.clone()),
+        ("created", Some(text::when(&task.created_at))),
+        ("started", task.started_at.as_deref().map(text::when)),
+        ("finished", task.finished_at.as_deref().map(text::when)),
         ("waited", task.wait_time.map(text::seconds)),
         ("took", task.execution_time.map(text::seconds)),
         ("timeout", task.timeout.map(text::seconds)),
@@ -101,8 +101,8 @@ fn what_happened(attempt: &Attempt) -> String {
     let said = [
         Some(outcome),
         exit,
-        attempt.started_at.as_ref().map(|at| format!("from {at}")),
-        attempt.finished_at.as_ref().map(|at| format!("to {at}")),
+        attempt.started_at.as_deref().map(|at| format!("begun {}", text::when(at))),
+        text::between(attempt.started_at.as_deref(), attempt.finished_at.as_deref()).map(|took| format!("took {took}")),
         attempt.cpu_time.map(|cpu| format!("CPU {}", text::seconds(cpu))),
         memory.map(|memory| format!("memory {memory}")),
     ];
@@ -111,7 +111,7 @@ fn what_happened(attempt: &Attempt) -> String {
 
 /// Why it ended, unless it just completed.
 fn why(attempt: &Attempt) -> Option<String> {
-    let error = attempt.error.as_deref().map(text::first_line);
+    let error = attempt.error.as_deref().map(text::reason);
     match (attempt.cause.filter(|_| attempt.outcome != Some(Outcome::Completed)), error) {
         (Some(cause), Some(error)) => Some(format!("{cause}: {error}")),
         (Some(cause), None) => Some(cause.to_string()),

@@ -3,6 +3,7 @@
 use batch_executor::protocol::Task;
 use batch_executor::task::Status;
 use batch_executor::visible::visible_line;
+use chrono::{DateTime, Local};
 use serde_json::Value;
 
 /// The longest text in a cell, in characters.
@@ -22,13 +23,34 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
+/// Why a task failed, in one line: how it ended, and the line that says what was wrong.
+pub fn reason(error: &str) -> String {
+    let ended = error.split_once(": ").map(|(ended, _)| ended).filter(|ended| ended.starts_with("exit code "));
+    let telling = telling_line(error);
+    match ended {
+        Some(ended) if !telling.starts_with(ended) => first_line(&format!("{ended}: {telling}")),
+        _ => first_line(telling),
+    }
+}
+
+/// The line of an error that says what was wrong: of a traceback or a stack the one that names the error, else the last one.
+pub fn telling_line(error: &str) -> &str {
+    let lines = || error.lines().map(str::trim).filter(|line| !line.is_empty());
+    let names_error = |line: &&str| {
+        let name = line.split([':', ' ']).next().unwrap_or_default();
+        line.contains(": ") && ["Error", "Exception"].iter().any(|kind| name.ends_with(kind))
+    };
+    lines().rfind(names_error).or_else(|| lines().next_back()).unwrap_or_default()
+}
+
 /// What a task came to, in one line: why it failed or waits, else what it wrote, else its value.
 pub fn outcome(task: &Task) -> String {
     if task.status == Status::Queued || task.status == Status::Running {
-        return task.reason.as_ref().or(task.error.as_ref()).map(|said| first_line(said)).unwrap_or_default();
+        let error = || task.error.as_deref().map(reason);
+        return task.reason.as_deref().map(first_line).or_else(error).unwrap_or_default();
     }
     if let Some(error) = &task.error {
-        return first_line(error);
+        return reason(error);
     }
     let Some(result) = &task.result else {
         return task.reason.as_deref().map(first_line).unwrap_or_default();
@@ -59,6 +81,24 @@ pub fn seconds(seconds: f64) -> String {
             }
         }
     }
+}
+
+/// When something was, for a person: how long ago, and the hour, with the day where it is another.
+pub fn when(at: &str) -> String {
+    let Ok(at) = DateTime::parse_from_rfc3339(at) else { return at.to_owned() };
+    let (at, now) = (at.with_timezone(&Local), Local::now());
+    let hour = if at.date_naive() == now.date_naive() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
+    let ago = (now - at).num_milliseconds().max(0) as f64 / 1000.0;
+    format!("{} ago, {}", seconds(ago), at.format(hour))
+}
+
+/// How long it was from one time to another, where both are known.
+pub fn between(from: Option<&str>, to: Option<&str>) -> Option<String> {
+    let [from, to] = [from?, to?].map(DateTime::parse_from_rfc3339);
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
+    let ms = (to.ok()? - from.ok()?).num_milliseconds().max(0) as f64;
+    Some(seconds(ms / 1000.0))
 }
 
 /// The text in lines of at most so many characters, cut between words where that is possible.
@@ -113,6 +153,31 @@ mod tests {
             assert_eq!(seconds(value), expected);
         }
         assert_eq!(seconds(200_000.0), "2 d 7 h");
+    }
+
+    #[test]
+    fn a_failure_is_told_by_the_line_that_says_what_was_wrong() {
+        let python = "exit code 1: Traceback (most recent call last):\n  File \"<string>\", line 1, in <module>\nValueError: no such column: age";
+        assert_eq!(reason(python), "exit code 1: ValueError: no such column: age");
+        let node = "exit code 1: [eval]:1\nboom()\n^\n\nReferenceError: boom is not defined\n    at [eval]:1:1\n\nNode.js v20.20.0";
+        assert_eq!(reason(node), "exit code 1: ReferenceError: boom is not defined");
+        assert_eq!(
+            reason("exit code 6: could not resolve host: example.org"),
+            "exit code 6: could not resolve host: example.org"
+        );
+        assert_eq!(reason("exit code 2: a warning\nno such file: x"), "exit code 2: no such file: x");
+        assert_eq!(reason("timed out after 2 s"), "timed out after 2 s");
+        assert_eq!(reason(""), "");
+    }
+
+    #[test]
+    fn a_time_is_told_by_how_long_ago_it_was() {
+        let past = (Local::now() - chrono::TimeDelta::hours(50)).to_rfc3339();
+        let said = when(&past);
+        assert!(said.starts_with("2 d 2 h ago, 2"), "{said}");
+        let future = (Local::now() + chrono::TimeDelta::hours(1)).to_rfc3339();
+        assert!(when(&future).starts_with("0.0 s ago, "), "a clock that was set back");
+        assert_eq!(when("never"), "never");
     }
 
     #[test]

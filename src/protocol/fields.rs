@@ -5,9 +5,10 @@ use std::fmt::{self, Display};
 
 use serde_json::{Map, Value};
 
+use crate::filter::{Filter, LONGEST, Sort};
 use crate::json::{DEEPEST, depth};
-
 use crate::task::TaskId;
+use crate::words::did_you_mean;
 
 /// More seconds than this are refused: some 317 years, and in milliseconds still far from the end of an `i64`.
 const MOST_SECONDS: f64 = 1e10;
@@ -130,6 +131,18 @@ impl<'a> Fields<'a> {
         self.optional(name, "an id such as 12, \"12\" or \"task_12\"", task_ref)
     }
 
+    /// The field `filter`.
+    pub(super) fn filter(&self) -> Read<Filter> {
+        let text = self.text("filter", LONGEST)?;
+        text.map(|text| Filter::parse(&text).map_err(|wrong| format!("`filter`, {wrong}"))).transpose()
+    }
+
+    /// The field `sort`.
+    pub(super) fn sort(&self) -> Read<Sort> {
+        let text = self.text("sort", LONGEST)?;
+        text.map(|text| Sort::parse(&text).map_err(|wrong| format!("`sort` {wrong}"))).transpose()
+    }
+
     /// A list of ids, not empty.
     pub(super) fn ids(&self, name: &'static str) -> Read<Vec<TaskId>> {
         self.optional(name, "a list of ids such as [12, \"task_13\"], not empty", |v| {
@@ -195,13 +208,4 @@ pub(super) fn wrong(name: &str, value: &Value, allowed: impl Display) -> String 
 pub(super) fn shortened(value: &Value) -> String {
     let shown = value.to_string();
     if shown.chars().count() <= SHOWN { shown } else { shown.chars().take(SHOWN).chain(['…']).collect() }
-}
-
-/// "; did you mean `near`?", if something is near.
-pub(super) fn did_you_mean<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> String {
-    known
-        .map(|name| (strsim::damerau_levenshtein(given, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= (name.len().max(given.len()) / 3).max(1))
-        .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
 }

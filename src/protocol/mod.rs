@@ -6,6 +6,7 @@
 
 mod error;
 mod fields;
+mod health;
 mod hooks;
 mod parse;
 mod request;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use error::{ErrorCode, Refusal};
 pub use fields::task_ref;
+pub use health::Health;
 pub use hooks::{HookDelivery, HookInfo, HooksData, HooksRequest};
 pub use parse::{AUTO_KEY, MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
 pub use request::*;

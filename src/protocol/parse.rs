@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::error::{ErrorCode, Refusal};
-use super::fields::{Fields, did_you_mean, shortened, wrong};
+use super::fields::{Fields, shortened, wrong};
 use super::hooks::HooksRequest;
 use super::request::{
     Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, ExportFormat, LogStream, Logs, Pause, Request,
@@ -13,7 +13,9 @@ use super::request::{
 };
 use super::spec::{LONGEST_NAME, PRIORITIES};
 use super::watch::Watch;
+use crate::filter::Sort;
 use crate::task::{BatchId, Hold, MAX_CONCURRENT_LIMIT, MAX_RETRIES_LIMIT, Status, TaskId};
+use crate::words::did_you_mean;
 
 /// The longest `request_key`, in bytes.
 pub const MAX_REQUEST_KEY_BYTES: usize = 200;
@@ -162,6 +164,7 @@ fn action(
         "status" => Action::Status(StatusRequest {
             detailed: fields.bool("detailed")?.unwrap_or(false),
             batch_id: fields.id("batch_id")?,
+            filter: fields.filter()?,
         }),
         "results" => Action::Results(results(fields)?),
         "show" => Action::Show(Show { task_id: fields.required("task_id", fields.id("task_id"))? }),
@@ -177,6 +180,7 @@ fn action(
             output_file: fields.text("output_file", LONGEST_NAME)?,
             filter_status: fields.word("filter_status", &statuses())?,
             batch_id: fields.id("batch_id")?,
+            filter: fields.filter()?,
             attempts: fields.bool("attempts")?.unwrap_or(false),
             overwrite: fields.bool("overwrite")?.unwrap_or(false),
         }),
@@ -188,6 +192,8 @@ fn action(
             filter_status: fields.word("filter_status", ENDED)?,
             batch_id: fields.id("batch_id")?,
             older_than: fields.seconds("older_than")?,
+            filter: fields.filter()?,
+            dry_run: fields.bool("dry_run")?.unwrap_or(false),
         }),
         "pause" => {
             let (task_id, task_ids, batch_id) = one_at_most("pause", fields)?;
@@ -204,6 +210,7 @@ fn action(
         "wait" => Action::Wait(Wait {
             batch_id: fields.id("batch_id")?,
             task_ids: fields.ids("task_ids")?,
+            filter: fields.filter()?,
             timeout: fields.seconds("timeout")?,
         }),
         "functions" => Action::Functions(Empty {}),
@@ -255,14 +262,20 @@ fn results(fields: &Fields<'_>) -> Result<Results, String> {
         ("summary", ResultsFormat::Summary),
         ("csv", ResultsFormat::Csv),
     ];
-    Ok(Results {
+    let results = Results {
         format: fields.word("format", &formats)?.unwrap_or_default(),
         filter_status: fields.word("filter_status", &statuses())?,
         batch_id: fields.id("batch_id")?,
         task_ids: fields.ids("task_ids")?,
         limit: fields.small("limit", 1, MOST_RESULTS)?,
         cursor: fields.integer("cursor", 0, i64::MAX)?,
-    })
+        filter: fields.filter()?,
+        sort: fields.sort()?.filter(|sort| *sort != Sort::BY_ID),
+    };
+    if results.sort.is_some() && results.cursor.is_some() {
+        return Err("`cursor` does not go with `sort`: what is sorted is one page of `limit` tasks".to_owned());
+    }
+    Ok(results)
 }
 
 fn logs(fields: &Fields<'_>) -> Result<Logs, String> {
@@ -310,13 +323,21 @@ fn update(fields: &Fields<'_>) -> Result<Update, String> {
 }
 
 fn cancel(fields: &Fields<'_>) -> Result<Cancel, String> {
-    let cancel =
-        Cancel { task_id: fields.id("task_id")?, task_ids: fields.ids("task_ids")?, batch_id: fields.id("batch_id")? };
+    let cancel = Cancel {
+        task_id: fields.id("task_id")?,
+        task_ids: fields.ids("task_ids")?,
+        batch_id: fields.id("batch_id")?,
+        filter: fields.filter()?,
+        dry_run: fields.bool("dry_run")?.unwrap_or(false),
+    };
     let given = [cancel.task_id.is_some(), cancel.task_ids.is_some(), cancel.batch_id.is_some()];
-    if given.into_iter().filter(|given| *given).count() == 1 {
-        Ok(cancel)
-    } else {
-        Err("`cancel` needs exactly one of `task_id`, `task_ids`, `batch_id`".to_owned())
+    match given.into_iter().filter(|given| *given).count() {
+        1 => Ok(cancel),
+        0 if cancel.filter.is_some() => Ok(cancel),
+        _ => Err(
+            "`cancel` needs exactly one of `task_id`, `task_ids`, `batch_id`, or a `filter`, alone or with one of them"
+                .to_owned(),
+        ),
     }
 }
 
@@ -339,12 +360,16 @@ fn retry(fields: &Fields<'_>) -> Result<Retry, String> {
         batch_id: fields.id("batch_id")?,
         timeout: fields.nullable("timeout", fields.positive_seconds("timeout"))?,
         max_retries: fields.small("max_retries", 0, MAX_RETRIES_LIMIT)?,
+        filter: fields.filter()?,
+        dry_run: fields.bool("dry_run")?.unwrap_or(false),
     };
     let filtered = retry.filter_status.is_some() || retry.batch_id.is_some();
     let given = [retry.task_id.is_some(), retry.task_ids.is_some(), filtered];
-    if given.into_iter().filter(|given| *given).count() == 1 {
-        Ok(retry)
-    } else {
-        Err("`retry` needs exactly one of `task_id`, `task_ids`, and `filter_status` or `batch_id`".to_owned())
+    match given.into_iter().filter(|given| *given).count() {
+        1 => Ok(retry),
+        0 if retry.filter.is_some() => Ok(retry),
+        _ => Err("`retry` needs exactly one of `task_id`, `task_ids`, and `filter_status` or `batch_id`, or a `filter`, alone or \
+                  with one of them"
+            .to_owned()),
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::hooks::HooksRequest;
 use super::watch::Watch;
+use crate::filter::{Filter, Sort};
 use crate::task::{BatchId, Hold, Priority, Status, TaskId};
 
 /// One request line: the action with what surrounds it.
@@ -211,7 +212,7 @@ pub struct AddBatch {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub atomic: bool,
-    /// A text of your own, at most 200 bytes: sent again with the same key, nothing is added twice and the first answer comes again. Send one whenever a call may be repeated
+    /// As in `add`: sent again with the same key, nothing is added twice
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_key: Option<String>,
     /// Further parts of this batch will follow
@@ -263,6 +264,10 @@ pub struct StatusRequest {
     /// Count the tasks of this batch alone
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// As in `results`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Filter>,
 }
 
 /// What shape `results`' `message` takes.
@@ -298,6 +303,14 @@ pub struct Results {
     /// The next page: `next_cursor` of the one before
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<i64>,
+    /// Only tasks that match. Example: "status=failed and (function=python or runtime>30s)"
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Filter>,
+    /// By a field, the largest first with `-` before it; one page. Example: "-runtime"
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub sort: Option<Sort>,
 }
 
 /// `show`.
@@ -422,6 +435,10 @@ pub struct Export {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub overwrite: bool,
+    /// As in `results`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Filter>,
 }
 
 /// `backup`. Beyond the contract's table.
@@ -467,13 +484,21 @@ pub struct Clear {
     /// Only tasks that ended so many seconds ago. Example: 86400
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<f64>,
+    /// As in `results`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Filter>,
+    /// Only say what would be done
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub dry_run: bool,
 }
 
-/// `cancel`: exactly one of the three. `task_id` and `task_ids` differ in how an unknown id is
+/// `cancel`: exactly one of the three, or a filter, alone or with one of them. `task_id` and `task_ids` differ in how an unknown id is
 /// answered: alone it is `not_found`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Cancel {
-    /// One task. Exactly one of the three is given
+    /// One task. Exactly one of the three is given, or a filter
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
     /// Several tasks
@@ -482,6 +507,14 @@ pub struct Cancel {
     /// All tasks of a batch that have not ended
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// As in `results`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Filter>,
+    /// Only say what would be done
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub dry_run: bool,
 }
 
 /// `pause`: one of the three, or none: the executor.
@@ -514,10 +547,10 @@ pub struct Resume {
     pub batch_id: Option<BatchId>,
 }
 
-/// `retry`: `task_id`, `task_ids`, or `filter_status` and/or `batch_id`.
+/// `retry`: `task_id`, `task_ids`, or `filter_status` and/or `batch_id`; or a filter, alone or with them.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Retry {
-    /// One task. Either this, or `task_ids`, or `filter_status` and `batch_id`
+    /// One task. Either this, or `task_ids`, or `filter_status` and `batch_id`, or a filter
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
     /// Several tasks
@@ -537,6 +570,14 @@ pub struct Retry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1000))]
     pub max_retries: Option<u32>,
+    /// As in `results`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Filter>,
+    /// Only say what would be done
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub dry_run: bool,
 }
 
 /// `wait`.
@@ -551,6 +592,10 @@ pub struct Wait {
     /// Seconds that the call may take; past it the tasks go on
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
+    /// As in `results`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Filter>,
 }
 
 /// `shutdown`.

@@ -306,6 +306,12 @@ pub struct BackedUp {
 pub struct Cleared {
     pub cleared: u64,
     pub remaining: i64,
+    /// Nothing was changed: it says what would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// With `dry_run`: the first 1000 of the tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<TaskId>>,
 }
 
 /// `data` of `cancel`.
@@ -316,6 +322,9 @@ pub struct Cancelled {
     pub cancelled: Vec<TaskId>,
     /// At most 1000.
     pub not_cancelled: Vec<NotDone>,
+    /// Nothing was changed: it says what would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// `data` of `pause` and `resume`.
@@ -339,6 +348,12 @@ pub struct Requeued {
     pub requeued: u64,
     /// At most 1000.
     pub not_requeued: Vec<NotDone>,
+    /// Nothing was changed: it says what would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// With `dry_run`: the first 1000 of the tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_ids: Option<Vec<TaskId>>,
 }
 
 /// `data` of `functions`.
@@ -362,30 +377,4 @@ pub struct ParamInfo {
     pub r#type: String,
     pub default: Value,
     pub description: String,
-}
-
-/// `data` of `health`: what only the daemon can tell `doctor`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Health {
-    pub version: String,
-    pub protocol: u32,
-    pub pid: u32,
-    pub keeper_pid: Option<u32>,
-    pub sqlite: String,
-    pub schema: i64,
-    /// `ok`, or what `PRAGMA quick_check` found.
-    pub database: String,
-    pub database_bytes: i64,
-    /// Null when the tallies agree with the rows, else the difference.
-    pub tally_difference: Option<String>,
-    pub open_files_limit: u64,
-    pub processes_limit: u64,
-    /// The storage error that stands, if one does.
-    pub storage_error: Option<String>,
-    /// The cap for now, after several tasks were killed from outside together; null: as set.
-    #[serde(default)]
-    pub lowered_to: Option<u32>,
-    /// Which control groups tasks have, or why they have none.
-    #[serde(default)]
-    pub cgroups: String,
 }

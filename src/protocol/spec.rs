@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, did_you_mean, not_too_deep, whole, wrong};
+use super::fields::{Fields, not_too_deep, whole, wrong};
 use crate::task::{DEFAULT_MAX_RETRIES, DEFAULT_RETRY_DELAY_MS, LIMITS, Limits, MAX_RETRIES_LIMIT, Priority, TaskSpec};
+use crate::words::did_you_mean;
 
 /// The longest name of a task or function, in bytes.
 pub(super) const LONGEST_NAME: usize = 4096;

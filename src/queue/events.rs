@@ -3,8 +3,6 @@
 //! The events of a commit are one row. Of tasks and attempts only the ids are stored; what else is told of them is in
 //! rows of their own, and is joined when the events are read (`read/events.rs`).
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
@@ -128,9 +126,6 @@ impl Numbers {
     }
 }
 
-/// How many tasks are open in some of the batches, so that the end of one need not be looked for after each end of a task.
-pub(super) type OpenBatches = BTreeMap<BatchId, i64>;
-
 /// Tells of something that no change to the queue does.
 #[derive(Debug)]
 pub struct Tell(pub Stored);
@@ -182,10 +177,10 @@ struct Batch {
 /// Tells of the batches of which the last task has ended in this group.
 async fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let mut looked_at = Vec::new();
-    let has_room = tx.open.len() < BATCHES;
+    let has_room = tx.remembered.open.len() < BATCHES;
     for (id, change) in &tx.batches {
         let change = change.queued + change.running;
-        match tx.open.get_mut(id) {
+        match tx.remembered.open.get_mut(id) {
             Some(open) => {
                 *open += change;
                 if *open <= 0 && change < 0 {
@@ -195,7 +190,7 @@ async fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
             None if change < 0 => looked_at.push(*id),
             // The oldest run first.
             None if *id >= tx.first_new_batch && change > 0 && has_room => {
-                tx.open.insert(*id, change);
+                tx.remembered.open.insert(*id, change);
             }
             None => {}
         }
@@ -221,13 +216,13 @@ async fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
             batch.cancelled + change.cancelled,
         );
         if !counts.is_over() {
-            if tx.open.len() >= BATCHES {
-                tx.open.pop_last();
+            if tx.remembered.open.len() >= BATCHES {
+                tx.remembered.open.pop_last();
             }
-            tx.open.insert(batch.id, counts.queued + counts.running);
+            tx.remembered.open.insert(batch.id, counts.queued + counts.running);
             continue;
         }
-        tx.open.remove(&batch.id);
+        tx.remembered.open.remove(&batch.id);
         if !batch.expecting && counts.total > 0 {
             tx.tell(Stored::BatchEnded { batch_id: batch.id, name: batch.name, counts });
         }

@@ -4,16 +4,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 
 use super::error::QueueError;
 use super::events::Numbers;
 use super::finished::Finished;
+use super::open_task::Claimed;
 use super::ops::control::next_due;
 use super::ops::insert::Recent;
 use super::outside::{Causes, Kills};
 use super::state::{State, Tally};
+use crate::attempt::Environment;
 use crate::task::{BatchId, ClaimId, Hold, Priority, RunState, TaskId};
 
 /// How many attempts wait in the keeper beyond the free slots at least, so that a slot that becomes free never waits for a commit;
@@ -78,6 +81,21 @@ pub struct Memory {
     pub finished: Finished,
     pub events: Numbers,
 }
+
+/// Rows as they are stored, or will be, so that they need not be read. Unlike [`Memory`] it is no truth: it may lack anything,
+/// and all of it is forgotten after a rollback.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    /// Claimed tasks.
+    pub claimed: Claimed,
+    /// How many tasks are open in some of the batches.
+    pub open: BTreeMap<BatchId, i64>,
+    /// What attempts were claimed with lately, by the context's id.
+    pub contexts: Contexts,
+}
+
+/// Working directories and environments by the context's id.
+pub(super) type Contexts = BTreeMap<i64, (String, Arc<Environment>)>;
 
 /// A function's own cap and its use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

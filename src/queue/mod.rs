@@ -3,7 +3,7 @@
 //! - [`writer`]: the group commit and what an operation is; `settle`: what is claimed at the end of each group;
 //!   `suspects`: care after the machine went down; [`outside`]: care while somebody else kills tasks.
 //! - [`ops`]: the operations, a file for each. `decide`: what follows from an attempt's end, pure.
-//! - [`read`]: status, pages of tasks, attempts, output; on connections that cannot write.
+//! - [`read`]: status, pages of tasks, attempts, output; on connections that cannot write. `passing`: what passes a filter.
 //! - [`salvage`]: a fresh queue from what can be read of a damaged one.
 //! - `open`: pragmas and migrations. [`clock`]: queue time. `memory`, `state`, `tx`: what the writer works with.
 //!
@@ -21,6 +21,7 @@ mod open_task;
 pub mod operation;
 pub mod ops;
 pub mod outside;
+mod passing;
 pub mod read;
 mod rows;
 pub mod salvage;
@@ -47,9 +48,7 @@ use crate::home::Place;
 use crate::space::Floor;
 use clock::{Left, QueueClock};
 use error::{OpenError, QueueError};
-use events::OpenBatches;
-use memory::Memory;
-use open_task::Claimed;
+use memory::{Memory, Remembered};
 use operation::{Job, Operation, Pending};
 use writer::{Snapshot, WAITING, Writer};
 
@@ -124,8 +123,7 @@ impl Queue {
             connection,
             place: Place::of(database).map_err(OpenError::File)?,
             memory,
-            known: Claimed::default(),
-            open_batches: OpenBatches::new(),
+            remembered: Remembered::default(),
             clock: clock.clone(),
             clock_stored: clock.now(),
             jobs: waiting,

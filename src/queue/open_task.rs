@@ -6,13 +6,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
+use serde::Deserialize;
+
 use super::decide::{self, Standing};
 use super::error::QueueError;
 use super::events::Stored;
 use super::memory::{Ahead, priority_of, state_of};
 use super::ops::apply::{AttemptRow, Writes};
 use super::state::State;
-use super::tx::{Tx, json, parsed_codes};
+use super::tx::{Tx, json, parsed, parsed_codes};
 use crate::attempt::{Ended, Verdict};
 use crate::task::{BatchId, ClaimId, Priority, RunState, TaskId};
 
@@ -187,8 +189,9 @@ impl OpenTask {
     }
 }
 
-/// A task as it is stored.
-#[derive(sqlx::FromRow)]
+/// A task as it is stored: SQLite writes many as one JSON text, for a row each, and then a value for each column, would take
+/// several times as long as the reading. The fields are in the order of the columns.
+#[derive(Deserialize)]
 pub(super) struct Row {
     pub id: i64,
     pub batch_id: i64,
@@ -201,7 +204,7 @@ pub(super) struct Row {
     retry_delay_ms: i64,
     permanent_exit_codes: Option<String>,
     interruptions: u32,
-    cancel_requested: bool,
+    cancel_requested: u8,
     forgiven: u32,
     first_started_at: Option<i64>,
     started_at: Option<i64>,
@@ -211,19 +214,12 @@ pub(super) struct Row {
     paused: Option<i64>,
 }
 
-#[derive(sqlx::FromRow)]
-struct ClaimedRow {
-    claim: ClaimId,
-    #[sqlx(flatten)]
-    row: Row,
-}
-
 /// The tasks whose open claim is one of `claims`; they are not remembered any more.
 pub(super) async fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
     let mut open = BTreeMap::new();
     let mut unknown: Vec<ClaimId> = Vec::new();
     for claim in claims {
-        match tx.known.remove(claim) {
+        match tx.remembered.claimed.remove(claim) {
             Some(task) => drop(open.insert(*claim, task)),
             None if open.contains_key(claim) => {}
             None => unknown.push(*claim),
@@ -232,16 +228,16 @@ pub(super) async fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BT
     if unknown.is_empty() {
         return Ok(open);
     }
-    let rows: Vec<ClaimedRow> = sqlx::query_as(
-        "SELECT id, claim, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
-             permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
-             finished_at, run_ms, reason, paused
+    let rows: String = sqlx::query_scalar(
+        "SELECT json_group_array(json_array(claim, json_array(id, batch_id, priority, function, state, attempts, retry_count,
+             max_retries, retry_delay_ms, permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at,
+             started_at, finished_at, run_ms, reason, paused)))
          FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
     )
     .bind(json(&unknown)?)
-    .fetch_all(tx.reading())
+    .fetch_one(tx.reading())
     .await?;
-    for ClaimedRow { claim, row } in rows {
+    for (claim, row) in parsed::<Vec<(ClaimId, Row)>>(&rows)? {
         open.insert(claim, row.claimed_by(claim)?);
     }
     Ok(open)
@@ -263,7 +259,7 @@ impl Row {
                 retry_delay_ms: self.retry_delay_ms,
                 permanent_exit_codes: parsed_codes(self.permanent_exit_codes.as_deref())?,
                 interruptions: self.interruptions,
-                cancel_requested: self.cancel_requested,
+                cancel_requested: self.cancel_requested != 0,
                 is_simulate: self.function == "simulate",
                 forgiven: self.forgiven,
             },

@@ -8,9 +8,8 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::added::Added;
 use super::clock::QueueClock;
 use super::error::QueueError;
-use super::events::{self, OpenBatches, Stored};
-use super::memory::Memory;
-use super::open_task::Claimed;
+use super::events::{self, Stored};
+use super::memory::{Memory, Remembered};
 use super::rows::{self, Cell, Rows};
 use super::state::{State, Tally};
 use crate::attempt::Attempt;
@@ -24,8 +23,7 @@ pub struct Tx<'c> {
     /// The database's transaction has begun.
     begun: bool,
     pub memory: Memory,
-    /// Claimed tasks as they are stored, or will be; not all.
-    pub(super) known: &'c mut Claimed,
+    pub(super) remembered: &'c mut Remembered,
     pub clock: &'c QueueClock,
     /// Wall clock at the beginning, ms.
     pub wall_ms: i64,
@@ -54,8 +52,6 @@ pub struct Tx<'c> {
     pub shortage: Option<Shortage>,
     /// What it has to tell.
     told: Vec<Stored>,
-    /// What is open in some of the batches.
-    pub(super) open: &'c mut OpenBatches,
     /// Batches from here on are made in this group.
     pub(super) first_new_batch: BatchId,
     pub(super) before: Tally,
@@ -78,17 +74,16 @@ impl<'c> Tx<'c> {
     pub(super) fn new(
         connection: &'c mut SqliteConnection,
         memory: Memory,
-        remembered: (&'c mut Claimed, &'c mut OpenBatches),
+        remembered: &'c mut Remembered,
         clock: &'c QueueClock,
         shortage: Option<Shortage>,
         seq: u64,
     ) -> Self {
-        let (known, open) = remembered;
         Self {
             connection,
             seq,
             begun: false,
-            known,
+            remembered,
             clock,
             wall_ms: time::wall_ms(),
             now: clock.now(),
@@ -102,7 +97,6 @@ impl<'c> Tx<'c> {
             emptied: BTreeSet::new(),
             shortage,
             told: Vec::new(),
-            open,
             first_new_batch: memory.next_batch,
             before: memory.tally,
             run_before: memory.run.clone(),

@@ -15,11 +15,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::added;
 use super::clock::QueueClock;
 use super::error::QueueError;
-use super::events::{self, OpenBatches};
+use super::events;
 use super::finished::Finished;
-use super::memory::{Memory, Run};
+use super::memory::{Memory, Remembered, Run};
 use super::open::WritingConnection;
-use super::open_task::Claimed;
 use super::operation::Job;
 use super::outside::Causes;
 use super::settle;
@@ -127,8 +126,7 @@ pub(super) struct Writer {
     /// Where the file was when it was opened.
     pub place: Place,
     pub memory: Memory,
-    pub known: Claimed,
-    pub open_batches: OpenBatches,
+    pub remembered: Remembered,
     pub clock: Arc<QueueClock>,
     /// When the clock was stored last, in queue time.
     pub clock_stored: i64,
@@ -254,8 +252,8 @@ impl Writer {
         self.claims_on = false;
         let shortage = self.floor.shortage();
         let seq = self.snapshot.borrow().seq + 1;
-        let remembered = (&mut self.known, &mut self.open_batches);
-        let mut tx = Tx::new(&mut self.connection, self.memory.clone(), remembered, &self.clock, shortage, seq);
+        let mut tx =
+            Tx::new(&mut self.connection, self.memory.clone(), &mut self.remembered, &self.clock, shortage, seq);
         // What was added before is answered on a full disk, too.
         tx.takes_keys_for_new = takes_keys_for_new && shortage.is_none();
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
@@ -263,8 +261,7 @@ impl Writer {
         let (memory, claimed, claims_on, ends, unlink, shrunk, now) =
             (tx.memory, tx.claimed, tx.claims_on, tx.ends, tx.unlink, tx.shrunk, tx.now);
         if let Err(error) = committed {
-            self.known.clear();
-            self.open_batches.clear();
+            self.remembered = Remembered::default();
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
             drop(sqlx::query("ROLLBACK").execute(&mut *self.connection).await);
             if shortage.is_some() {
@@ -298,7 +295,7 @@ impl Writer {
                 added::write(tx).await?;
             }
             if job.touches_claimed() {
-                tx.known.clear();
+                tx.remembered.claimed.clear();
             }
             job.apply(tx).await?;
         }

@@ -14,6 +14,11 @@ use serde_json::json;
 use crate::context::{Context, OwnAnswer};
 use crate::exit;
 use crate::failure::Failure;
+use crate::views::field;
+
+/// The width of mark and name, and of the indent of a step.
+const LABEL: usize = 24;
+const STEP: usize = 11;
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
@@ -75,6 +80,8 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
     checks.push(warm::python(&context.settings.python));
     checks.push(warm::nodejs(&context.settings.nodejs));
     checks.extend(hooks::checks(&context.settings.hooks, &context.settings.secrets));
+    // What needs doing is last, where it is seen however many there are.
+    checks.sort_by_key(|check| check.level);
     let worst = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);
     let message = match worst {
         Level::Ok => "all is well",
@@ -89,9 +96,9 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
                 Level::Warning => "warning",
                 Level::Broken => "BROKEN",
             };
-            writeln!(out, "{mark:<8} {:<14} {}", check.name, check.found)?;
+            field(out, LABEL, &format!("{mark:<8} {:<14} ", check.name), &check.found)?;
             for step in check.advice.iter().flat_map(|advice| advice.lines()) {
-                writeln!(out, "{:<24}-> {step}", "")?;
+                field(out, STEP, &format!("{:<indent$}-> ", "", indent = STEP - 3), step)?;
             }
         }
         writeln!(out, "{message}")

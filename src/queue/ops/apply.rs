@@ -46,7 +46,7 @@ impl Operation for Apply {
             if std::mem::take(&mut task.changed) {
                 writes.tasks.push(task.clone());
             }
-            tx.known.insert(claim, task);
+            tx.remembered.claimed.insert(claim, task);
         }
         writes.write(tx).await
     }

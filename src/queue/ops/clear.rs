@@ -4,9 +4,36 @@ use super::super::error::QueueError;
 use super::super::events::Stored;
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
+use super::super::passing::passing;
 use super::super::tx::{Tx, json};
 use super::CHUNK;
+use crate::filter::Condition;
 use crate::task::{BatchId, TaskId};
+
+/// Removes those of some tasks that pass and have ended.
+#[derive(Debug, Clone)]
+pub struct ClearPassing {
+    pub ids: Vec<TaskId>,
+    pub condition: Condition,
+}
+
+impl Operation for ClearPassing {
+    /// How many were removed.
+    type Answer = u64;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
+        let ids = passing(tx.reading(), &self.ids, Some(&self.condition), None).await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, batch_id, priority, state, run_ms FROM task
+             WHERE id IN (SELECT value FROM json_each(?1)) AND state >= 3",
+        )
+        .bind(json(&ids)?)
+        .fetch_all(tx.reading())
+        .await?;
+        remove(tx, &rows).await?;
+        Ok(rows.len() as u64)
+    }
+}
 
 /// Removes one piece of the ended tasks.
 #[derive(Debug, Clone)]

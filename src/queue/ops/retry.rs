@@ -6,9 +6,11 @@ use super::super::error::QueueError;
 use super::super::events::{Stored, Tasks};
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
+use super::super::passing::passing;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
 use super::{CHUNK, LISTED, NO_SUCH_TASK};
+use crate::filter::Condition;
 use crate::protocol::NotDone;
 use crate::task::{BatchId, Status, TaskId};
 
@@ -31,6 +33,11 @@ pub struct Change {
 #[derive(Debug, Clone)]
 pub enum Which {
     Tasks(Vec<TaskId>),
+    /// Those of them that pass.
+    Passing {
+        ids: Vec<TaskId>,
+        condition: Condition,
+    },
     /// All of a status above an id and up to one, in pieces.
     Ended {
         status: Status,
@@ -79,6 +86,7 @@ impl Operation for Retry {
                 let unknown = ids.iter().filter(|id| !known.contains(id));
                 outcome.not_requeued.extend(unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.into() }));
             }
+            Which::Passing { .. } => {}
             Which::Ended { .. } | Which::Batch { .. } => {
                 let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
                 outcome.next = rows.last().map(|row| row.id).filter(|_| full);
@@ -131,15 +139,10 @@ impl Operation for Retry {
 impl Which {
     async fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
         let rows = match self {
-            Self::Tasks(ids) => {
-                sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
-                     FROM task
-                     WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
-                )
-                .bind(json(ids)?)
-                .fetch_all(tx.reading())
-                .await?
+            Self::Tasks(ids) => chosen(tx, ids).await?,
+            Self::Passing { ids, condition } => {
+                let ids = passing(tx.reading(), ids, Some(condition), None).await?;
+                chosen(tx, &ids).await?
             }
             // Whatever its state, so that a piece reads no more than it may change.
             Self::Batch { batch_id, after, upto, .. } => {
@@ -171,4 +174,14 @@ impl Which {
         };
         Ok(rows)
     }
+}
+
+async fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Row>, QueueError> {
+    Ok(sqlx::query_as(
+        "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
+         FROM task WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
+    )
+    .bind(json(&ids)?)
+    .fetch_all(tx.reading())
+    .await?)
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::error::QueueError;
+use super::super::passing::passing;
 use super::super::tx::{Tx, json};
 use super::{CHUNK, NO_SUCH_TASK};
+use crate::filter::Condition;
 use crate::protocol::NotDone;
 use crate::task::{BatchId, ClaimId, TaskId};
 
@@ -12,6 +14,11 @@ use crate::task::{BatchId, ClaimId, TaskId};
 #[derive(Debug, Clone)]
 pub enum Selection {
     Tasks(Vec<TaskId>),
+    /// Those of them that pass.
+    Passing {
+        ids: Vec<TaskId>,
+        condition: Condition,
+    },
     /// Those of a batch above an id, in pieces.
     Batch {
         batch_id: BatchId,
@@ -44,15 +51,10 @@ impl Selection {
     /// The tasks' rows, by id, and where a batch goes on; none at its end.
     pub(super) async fn rows(&self, tx: &mut Tx<'_>) -> Result<(Vec<Row>, Option<TaskId>), QueueError> {
         match self {
-            Self::Tasks(ids) => {
-                let rows = sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, claim, run_ms, ready_at, paused FROM task
-                     WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
-                )
-                .bind(json(ids)?)
-                .fetch_all(tx.reading())
-                .await?;
-                Ok((rows, None))
+            Self::Tasks(ids) => Ok((chosen(tx, ids).await?, None)),
+            Self::Passing { ids, condition } => {
+                let ids = passing(tx.reading(), ids, Some(condition), None).await?;
+                Ok((chosen(tx, &ids).await?, None))
             }
             // Whatever its state, so that a piece reads no more than it may change.
             Self::Batch { batch_id, after } => {
@@ -71,4 +73,14 @@ impl Selection {
             }
         }
     }
+}
+
+async fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Row>, QueueError> {
+    Ok(sqlx::query_as(
+        "SELECT id, batch_id, priority, state, claim, run_ms, ready_at, paused FROM task
+         WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
+    )
+    .bind(json(&ids)?)
+    .fetch_all(tx.reading())
+    .await?)
 }

@@ -3,6 +3,7 @@
 
 mod backup;
 mod events;
+mod filtered;
 mod health;
 mod hooks;
 mod logs;
@@ -12,6 +13,7 @@ mod task;
 
 pub use backup::BackupError;
 pub use events::Told;
+pub use filtered::Steps;
 pub use health::DatabaseHealth;
 pub(super) use health::tally_difference;
 pub use hooks::{HookStanding, Latest, Waiting};

@@ -5,17 +5,21 @@ use sqlx::SqliteConnection;
 
 use super::super::Queue;
 use super::super::error::QueueError;
+use super::super::passing::passing;
 use super::super::state::State;
 use super::super::tx::{json, parsed};
 use super::Selected;
 use super::task::{Rows, fitting, rows};
+use crate::filter::Condition;
 use crate::protocol::Task;
 use crate::task::{BatchId, Status, TaskId};
 
 /// The most rows in one read transaction.
 pub const PAGE_ROWS: i64 = 1000;
+/// How many tasks are looked at in one read transaction for those that pass a filter.
+pub(super) const WALKED: usize = 2000;
 /// How many tasks a list of `status` shows.
-const LISTED: i64 = 10;
+pub(super) const LISTED: u8 = 10;
 
 /// Which tasks.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +28,23 @@ pub struct Filter {
     pub batch_id: Option<BatchId>,
     /// Ascending.
     pub task_ids: Option<Vec<TaskId>>,
+    /// What they pass beside.
+    pub condition: Option<Condition>,
+}
+
+impl Filter {
+    /// With what a user asked for, at this time of the wall clock; along an index where all that passes has one in common.
+    #[must_use]
+    pub fn passing(mut self, filter: Option<&crate::filter::Filter>, now_ms: i64) -> Self {
+        if let Some(filter) = filter {
+            let common = filter.common();
+            self.status = self.status.or(common.status);
+            self.batch_id = self.batch_id.or(common.batch_id);
+            self.task_ids = self.task_ids.or(common.task_ids);
+            self.condition = Some(filter.condition(now_ms));
+        }
+        self
+    }
 }
 
 /// One page.
@@ -64,17 +85,9 @@ impl Queue {
         limit: i64,
         attempts: bool,
     ) -> Result<Page, QueueError> {
-        let reach = Reach { after, upto, rows: limit.clamp(1, PAGE_ROWS) };
+        let rows_at_most = usize::try_from(limit.clamp(1, PAGE_ROWS)).unwrap_or(1);
         let mut reading = self.readers.begin().await?;
-        let (ids, mut next) = match &filter.task_ids {
-            Some(wanted) => chosen(&mut reading, filter, wanted, reach).await?,
-            None => {
-                let ids = along(&mut reading, filter, reach).await?;
-                let full = i64::try_from(ids.len()).is_ok_and(|n| n == reach.rows);
-                let last = ids.last().copied().filter(|_| full);
-                (ids, last)
-            }
-        };
+        let (ids, mut next) = ids_of(&mut reading, filter, after, upto, rows_at_most).await?;
         let fit = fitting(&mut reading, &ids).await?;
         if fit.len() < ids.len() {
             next = fit.last().copied();
@@ -94,7 +107,7 @@ impl Queue {
             match (status, batch) {
                 (Status::Queued, _) => self.next_ids(&mut reading, batch).await?,
                 (Status::Running, _) => {
-                    let reach = Reach { after: 0, upto: TaskId::MAX, rows: LISTED };
+                    let reach = Reach { after: 0, upto: TaskId::MAX, rows: LISTED.into() };
                     running(&mut reading, batch.map(|(id, _)| id), reach).await?
                 }
                 (_, None) => {
@@ -142,7 +155,7 @@ impl Queue {
         };
         let mut ids: Vec<TaskId> =
             sqlx::query_scalar(ready).bind(batch_id).bind(LISTED).fetch_all(&mut *reading).await?;
-        let room = LISTED - i64::try_from(ids.len()).unwrap_or(LISTED);
+        let room = i64::from(LISTED) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
         if room > 0 {
             let waiting: Vec<TaskId> = sqlx::query_scalar(
                 "SELECT id FROM (SELECT id FROM task INDEXED BY task_waiting
@@ -158,6 +171,34 @@ impl Queue {
         }
         Ok(ids)
     }
+}
+
+/// The ids of a page, and where the next one begins; where few pass a filter, none of those that were looked at.
+pub(super) async fn ids_of(
+    reading: &mut SqliteConnection,
+    filter: &Filter,
+    after: TaskId,
+    upto: TaskId,
+    most: usize,
+) -> Result<(Vec<TaskId>, Option<TaskId>), QueueError> {
+    let looked_at = if filter.condition.is_some() { WALKED } else { most };
+    let reach = Reach { after, upto, rows: i64::try_from(looked_at).unwrap_or(i64::MAX) };
+    let (mut ids, mut next) = match &filter.task_ids {
+        Some(wanted) => chosen(reading, filter, wanted, reach).await?,
+        None => {
+            let ids = along(reading, filter, reach).await?;
+            let last = ids.last().copied().filter(|_| ids.len() == looked_at);
+            (ids, last)
+        }
+    };
+    if let Some(condition) = &filter.condition {
+        ids = passing(reading, &ids, Some(condition), None).await?;
+        if ids.len() > most {
+            ids.truncate(most);
+            next = ids.last().copied();
+        }
+    }
+    Ok((ids, next))
 }
 
 /// The ids of a page without chosen ids, along an index; in one value, for a row is a way to SQLite's thread.

@@ -1,12 +1,15 @@
 //! Tallies of batches and of selected tasks.
 
+use std::collections::BTreeMap;
+
 use super::super::Queue;
 use super::super::error::QueueError;
+use super::super::memory::state_of;
 use super::super::ops::update;
 use super::super::state::State;
 use super::super::tx::json;
 use crate::protocol::{BatchInfo, Counts};
-use crate::task::{BatchId, TaskId};
+use crate::task::{BatchId, Status, TaskId};
 use crate::time::rfc3339;
 
 /// How many batches are listed, and among how many.
@@ -19,6 +22,21 @@ pub struct Selected {
     pub counts: Counts,
     /// Of completed and failed tasks.
     pub run_ms: i64,
+}
+
+impl Selected {
+    /// Both together.
+    pub(super) const fn with(self, other: Self) -> Self {
+        let (a, b) = (self.counts, other.counts);
+        let counts = Counts::of(
+            a.queued + b.queued,
+            a.running + b.running,
+            a.completed + b.completed,
+            a.failed + b.failed,
+            a.cancelled + b.cancelled,
+        );
+        Self { counts, run_ms: self.run_ms + other.run_ms }
+    }
 }
 
 /// A batch as it is stored.
@@ -138,7 +156,7 @@ impl Queue {
         let mut selected = Selected::default();
         for (state, tasks, run_ms) in rows {
             let counts = &mut selected.counts;
-            let state = super::super::memory::state_of(state)?;
+            let state = state_of(state)?;
             counts.total += tasks;
             match state {
                 State::Ready | State::Waiting => counts.queued += tasks,
@@ -152,6 +170,19 @@ impl Queue {
             }
         }
         Ok(selected)
+    }
+
+    /// The states of the tasks with these ids that are in the queue.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn statuses_of(&self, ids: &[TaskId]) -> Result<BTreeMap<TaskId, Status>, QueueError> {
+        let rows: Vec<(TaskId, i64)> =
+            sqlx::query_as("SELECT id, state FROM task WHERE id IN (SELECT value FROM json_each(?1))")
+                .bind(json(&ids)?)
+                .fetch_all(&self.readers)
+                .await?;
+        rows.into_iter().map(|(id, state)| Ok((id, state_of(state)?.status()))).collect()
     }
 
     /// Whether one of the tasks with these ids has not ended.

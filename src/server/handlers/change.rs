@@ -1,31 +1,57 @@
 //! `cancel`, `retry`, `update`, `clear`.
 
-use super::{Reply, status, tasks, unique};
+use super::passing::{Passing, left_alone};
+use super::{Reply, status, tasks, unique, unless_ending};
+use crate::filter::Filter;
 use crate::function;
 use crate::protocol::{
     Cancel, Cancelled, Clear, Cleared, NotDone, Refusal, Requeued, Retry, Update, Updated, milliseconds,
 };
+use crate::queue::ops::cancel::CancelOutcome;
 use crate::queue::ops::retry::{Change, Which};
 use crate::queue::ops::select::Selection;
 use crate::queue::ops::{LISTED, NO_SUCH_TASK, clear as queue_clear, retry as queue_retry, update as queue_update};
 use crate::queue::state::State;
 use crate::server::Shared;
-use crate::task::{BatchId, TaskId};
+use crate::task::{BatchId, Status, TaskId};
 use crate::time;
 
 /// How many chosen tasks one transaction changes.
 const AT_ONCE: usize = 1000;
 
+/// What `cancel` changes.
+const OPEN: &[Status] = &[Status::Queued, Status::Running];
+/// What `retry` changes.
+const AGAIN: &[Status] = &[Status::Failed, Status::Cancelled];
+/// What `clear` removes.
+const ENDED: &[Status] = &[Status::Completed, Status::Failed, Status::Cancelled];
+
 pub(super) async fn cancel(service: &Shared, request: Cancel) -> Result<Reply, Refusal> {
-    let mut data = Cancelled { cancelled_count: 0, cancelled: Vec::new(), not_cancelled: Vec::new() };
-    let chosen = chosen(request.task_id, request.task_ids);
-    for piece in pieces(service, &chosen, request.batch_id).await? {
-        let outcome = service.executor.cancel(piece).await?;
+    let Cancel { task_id, task_ids, batch_id, filter, dry_run } = request;
+    let mut data = Cancelled { cancelled_count: 0, cancelled: Vec::new(), not_cancelled: Vec::new(), dry_run };
+    let chosen = chosen(task_id, task_ids);
+    let mut took = |outcome: CancelOutcome| {
         data.cancelled_count += outcome.count;
         data.cancelled.extend(outcome.cancelled);
         data.not_cancelled.extend(outcome.not_cancelled);
         data.cancelled.truncate(LISTED);
         data.not_cancelled.truncate(LISTED);
+    };
+    if dry_run || filter.is_some() {
+        let is_by_id = filter.is_none();
+        let passing = Passing::of(service, filter, Filter::of_status(OPEN), batch_id, &chosen).await?;
+        if dry_run {
+            return would_cancel(service, &passing, if is_by_id { &chosen } else { &[] }, data).await;
+        }
+        let mut steps = passing.steps(service).await?;
+        while let Some(ids) = unless_ending(service, steps.next()).await? {
+            let selection = Selection::Passing { ids, condition: passing.condition.clone() };
+            took(service.executor.cancel(selection).await?);
+        }
+    } else {
+        for piece in pieces(service, &chosen, batch_id).await? {
+            took(service.executor.cancel(piece).await?);
+        }
     }
     if let ([id], [not]) = (chosen.as_slice(), data.not_cancelled.as_slice()) {
         known(*id, not)?;
@@ -35,27 +61,50 @@ pub(super) async fn cancel(service: &Shared, request: Cancel) -> Result<Reply, R
     Reply::new(format!("{} cancelled{rest}.{next}", tasks(data.cancelled_count)), &data)
 }
 
+async fn would_cancel(
+    service: &Shared,
+    passing: &Passing,
+    chosen: &[TaskId],
+    mut data: Cancelled,
+) -> Result<Reply, Refusal> {
+    let dry = passing.dry(service).await?;
+    data.not_cancelled = left_alone(service, chosen, OPEN, "is already").await?;
+    if let ([id], [not]) = (chosen, data.not_cancelled.as_slice()) {
+        known(*id, not)?;
+    }
+    let said = dry.said("cancel", "", &not_done(&data.not_cancelled, "not"));
+    (data.cancelled_count, data.cancelled) = (dry.count, dry.ids);
+    Reply::new(said, &data)
+}
+
 pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Refusal> {
-    let mut data = Requeued { requeued: 0, not_requeued: Vec::new() };
+    let dry_run = request.dry_run;
+    let mut data = Requeued { requeued: 0, not_requeued: Vec::new(), dry_run, task_ids: None };
     let change = Change {
         timeout_ms: request.timeout.map(|timeout| timeout.map(milliseconds)),
         max_retries: request.max_retries,
     };
     let chosen = chosen(request.task_id, request.task_ids);
-    if !chosen.is_empty() {
+    if dry_run || request.filter.is_some() {
+        let is_by_id = request.filter.is_none();
+        let able = Filter::of_status(request.filter_status.as_ref().map_or(AGAIN, std::slice::from_ref));
+        let passing = Passing::of(service, request.filter, able, request.batch_id, &chosen).await?;
+        if dry_run {
+            return would_retry(service, &passing, if is_by_id { &chosen } else { &[] }, data).await;
+        }
+        let mut steps = passing.steps(service).await?;
+        while let Some(ids) = unless_ending(service, steps.next()).await? {
+            let which = Which::Passing { ids, condition: passing.condition.clone() };
+            data.requeued += service.queue.write(queue_retry::Retry { which, change }).await?.requeued;
+        }
+    } else if !chosen.is_empty() {
         for ids in chosen.chunks(AT_ONCE) {
             let outcome = service.queue.write(queue_retry::Retry { which: Which::Tasks(ids.to_vec()), change }).await?;
             data.requeued += outcome.requeued;
             data.not_requeued.extend(outcome.not_requeued);
             data.not_requeued.truncate(LISTED);
         }
-        if let ([id], [not]) = (chosen.as_slice(), data.not_requeued.as_slice()) {
-            known(*id, not)?;
-            return Err(Refusal::conflict(format!(
-                "task {id} {}; only failed and cancelled tasks can be retried",
-                not.reason
-            )));
-        }
+        can_be_retried(&chosen, &data.not_requeued)?;
     } else {
         if let Some(id) = request.batch_id {
             status::batch(service, id).await?;
@@ -82,6 +131,27 @@ pub(super) async fn retry(service: &Shared, request: Retry) -> Result<Reply, Ref
     };
     let rest = not_done(&data.not_requeued, "not");
     Reply::new(format!("{} back in the queue{rest}.{next}", tasks(data.requeued)), &data)
+}
+
+/// One id alone that cannot be retried is an error.
+fn can_be_retried(chosen: &[TaskId], not_requeued: &[NotDone]) -> Result<(), Refusal> {
+    let ([id], [not]) = (chosen, not_requeued) else { return Ok(()) };
+    known(*id, not)?;
+    Err(Refusal::conflict(format!("task {id} {}; only failed and cancelled tasks can be retried", not.reason)))
+}
+
+async fn would_retry(
+    service: &Shared,
+    passing: &Passing,
+    chosen: &[TaskId],
+    mut data: Requeued,
+) -> Result<Reply, Refusal> {
+    let dry = passing.dry(service).await?;
+    data.not_requeued = left_alone(service, chosen, AGAIN, "is").await?;
+    can_be_retried(chosen, &data.not_requeued)?;
+    let said = dry.said("put", " back into the queue", &not_done(&data.not_requeued, "not"));
+    (data.requeued, data.task_ids) = (dry.count, Some(dry.ids));
+    Reply::new(said, &data)
 }
 
 pub(super) async fn update(service: &Shared, request: Update) -> Result<Reply, Refusal> {
@@ -119,31 +189,54 @@ pub(super) async fn update(service: &Shared, request: Update) -> Result<Reply, R
     Ok(Reply::new(format!("{} updated{rest}.", tasks(data.updated.len())), &data)?.warn(warnings))
 }
 
-pub(super) async fn clear(service: &Shared, request: &Clear) -> Result<Reply, Refusal> {
-    let states = match request.filter_status.and_then(State::of_ended) {
+pub(super) async fn clear(service: &Shared, request: Clear) -> Result<Reply, Refusal> {
+    let Clear { filter_status, batch_id, older_than, filter, dry_run } = request;
+    let older = older_than.map_or(0, milliseconds);
+    let mut data = Cleared { cleared: 0, remaining: 0, dry_run, task_ids: None };
+    if dry_run || filter.is_some() {
+        let able = Filter::of_status(filter_status.as_ref().map_or(ENDED, std::slice::from_ref));
+        let passing = Passing::of(service, filter, able.and(Filter::ended_for(older)), batch_id, &[]).await?;
+        if dry_run {
+            let dry = passing.dry(service).await?;
+            let remaining = service.queue.snapshot().tally.counts().total - i64::try_from(dry.count).unwrap_or(0);
+            let data = Cleared { cleared: dry.count, remaining, task_ids: Some(dry.ids.clone()), ..data };
+            return Reply::new(dry.said("clear", "", ""), &data);
+        }
+        let mut steps = passing.steps(service).await?;
+        while let Some(ids) = unless_ending(service, steps.next()).await? {
+            let piece = queue_clear::ClearPassing { ids, condition: passing.condition.clone() };
+            data.cleared += service.queue.write(piece).await?;
+        }
+    } else {
+        data.cleared = clear_all(service, filter_status, batch_id, older).await?;
+    }
+    data.remaining = service.queue.snapshot().tally.counts().total;
+    Reply::new(format!("{} cleared, {} remaining.", tasks(data.cleared), data.remaining), &data)
+}
+
+async fn clear_all(
+    service: &Shared,
+    status: Option<Status>,
+    batch_id: Option<BatchId>,
+    older: i64,
+) -> Result<u64, Refusal> {
+    let states = match status.and_then(State::of_ended) {
         Some(state) => vec![state.code()],
         None => [State::Completed, State::Failed, State::Cancelled].map(State::code).to_vec(),
     };
-    let older = request.older_than.map_or(0, milliseconds);
-    if let Some(id) = request.batch_id {
+    if let Some(id) = batch_id {
         status::batch(service, id).await?;
     }
-    let piece = queue_clear::Clear {
-        states,
-        batch_id: request.batch_id,
-        ended_by: time::wall_ms() - older,
-        upto: service.queue.last_id().await?,
-    };
+    let upto = service.queue.last_id().await?;
+    let piece = queue_clear::Clear { states, batch_id, ended_by: time::wall_ms() - older, upto };
     let mut cleared = 0;
     loop {
         let removed = service.queue.write(piece.clone()).await?;
         if removed == 0 {
-            break;
+            return Ok(cleared);
         }
         cleared += removed;
     }
-    let data = Cleared { cleared, remaining: service.queue.snapshot().tally.counts().total };
-    Reply::new(format!("{} cleared, {} remaining.", tasks(data.cleared), data.remaining), &data)
 }
 
 /// What is changed by one operation after the other: chosen tasks, or a batch.

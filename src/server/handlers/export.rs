@@ -30,7 +30,8 @@ pub(super) async fn export(service: &Shared, incoming: &Incoming, request: proto
     }
     let (format, attempts, overwrite, file) = (request.format, request.attempts, request.overwrite, path.clone());
     let mut export = blocking(move || Ok(Export::create(&file, format, attempts, overwrite, rfc3339(now))?)).await?;
-    let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids: None };
+    let filter = Filter { status: request.filter_status, batch_id: request.batch_id, ..Filter::default() }
+        .passing(request.filter.as_ref(), now);
     let upto = service.queue.last_id().await?;
     let mut page = service.queue.page(&filter, 0, upto, PAGE_ROWS, attempts).await?;
     loop {

@@ -8,6 +8,7 @@ mod export;
 mod hooks;
 mod logs;
 mod metrics;
+mod passing;
 mod pause;
 mod results;
 mod status;
@@ -133,7 +134,7 @@ async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Rep
         Action::Update(request) => change::update(service, *request).await,
         Action::Export(request) => export::export(service, &incoming, request).await,
         Action::Backup(request) => export::backup(service, &incoming, request).await,
-        Action::Clear(request) => change::clear(service, &request).await,
+        Action::Clear(request) => change::clear(service, request).await,
         Action::Cancel(request) => change::cancel(service, request).await,
         Action::Retry(request) => change::retry(service, request).await,
         Action::Wait(request) => wait::wait(service, request).await,
@@ -196,6 +197,17 @@ fn database_bytes(service: &Shared) -> i64 {
         std::fs::metadata(path).map_or(0, |file| file.len())
     });
     i64::try_from(bytes.sum::<u64>()).unwrap_or(i64::MAX)
+}
+
+/// What is read of many tasks, given up when the daemon ends.
+async fn unless_ending<T, E: Into<Refusal>>(
+    service: &Shared,
+    reading: impl Future<Output = Result<T, E>>,
+) -> Result<T, Refusal> {
+    tokio::select! {
+        read = reading => read.map_err(Into::into),
+        () = service.ends() => Err(ExecutorError::ShuttingDown.into()),
+    }
 }
 
 /// "1 task", "2 tasks".

@@ -5,9 +5,10 @@ use std::io;
 
 use serde_json::Value;
 
-use super::{Reply, status, tasks, unique};
+use super::{Reply, status, tasks, unique, unless_ending};
 use crate::export;
-use crate::protocol::{Counts, Refusal, Results, ResultsData, ResultsFormat, Show, Summary, Task};
+use crate::filter::Sort;
+use crate::protocol::{Counts, Refusal, Results, ResultsData, ResultsFormat, Show, Summary, Task, milliseconds};
 use crate::queue::read::{Filter, Selected};
 use crate::server::Shared;
 use crate::task::Status;
@@ -15,6 +16,8 @@ use crate::time;
 
 /// The default of `limit`.
 const LIMIT: u32 = 1000;
+/// How many sorted tasks are read at once.
+const AT_ONCE: usize = 1000;
 /// How many tasks the text lists.
 const LISTED: usize = 50;
 
@@ -25,13 +28,24 @@ pub(super) async fn results(service: &Shared, request: Results) -> Result<Reply,
         None => None,
     };
     let missing = task_ids.as_ref().zip(chosen).and_then(|(ids, found)| super::missing(ids.len(), found.counts.total));
-    let summary = summary(service, &request, chosen).await?;
-    let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids };
-    let (tasks, next_cursor) =
-        page(service, &filter, request.limit.unwrap_or(LIMIT), request.cursor.unwrap_or(0)).await?;
+    let now = time::wall_ms();
+    let filter = Filter { status: request.filter_status, batch_id: request.batch_id, task_ids, condition: None };
+    let filter = filter.passing(request.filter.as_ref(), now);
+    let limit = request.limit.unwrap_or(LIMIT);
+    let of_page = page(service, &filter, limit, request.cursor.unwrap_or(0));
+    let (tasks, next_cursor) = match (request.sort, &request.filter) {
+        (Some(sort), _) => (unless_ending(service, sorted(service, &filter, sort, now, limit)).await?, None),
+        (None, Some(_)) => unless_ending(service, of_page).await?,
+        (None, None) => of_page.await?,
+    };
+    let summary = match (&request.filter, request.cursor) {
+        (None, _) => summary(service, &request, chosen).await?,
+        (Some(_), None) => sums(service, unless_ending(service, service.queue.tally_passing(&filter)).await?),
+        (Some(_), Some(_)) => sums(service, standing(&tasks)),
+    };
     let data = ResultsData { summary, tasks, next_cursor };
     // The time is not known of one status alone.
-    let of_all = request.filter_status.is_none();
+    let of_all = request.filter_status.is_none() || request.filter.is_some();
     let message = match request.format {
         ResultsFormat::Text => text(&data, of_all),
         ResultsFormat::Summary => headline(&data.summary, of_all),
@@ -63,12 +77,32 @@ async fn page(service: &Shared, filter: &Filter, limit: u32, cursor: i64) -> Res
             None => return Ok((found, None)),
             Some(next) if found.len() < limit as usize => after = next,
             Some(next) => {
-                let more = service.queue.page(filter, next, upto, 1, false).await?;
-                let ends = service.queue.shown::<Value>(&more.rows)?.is_empty();
+                let ends = service.queue.is_end(filter, next, upto).await?;
                 return Ok((found, (!ends).then_some(next)));
             }
         }
     }
+}
+
+/// The first tasks of an order, until the limit or the page's bytes are reached.
+async fn sorted(service: &Shared, filter: &Filter, sort: Sort, now_ms: i64, limit: u32) -> Result<Vec<Task>, Refusal> {
+    let ids = service.queue.first_by(filter, sort, now_ms, limit as usize).await?;
+    let mut rest = ids.as_slice();
+    let mut found: Vec<Task> = Vec::with_capacity(rest.len());
+    let mut bytes = 0;
+    while !rest.is_empty() {
+        let some = &rest[..rest.len().min(AT_ONCE)];
+        let (rows, taken) = service.queue.rows_of(some).await?;
+        for task in service.queue.shown(&rows)? {
+            bytes += length(&task);
+            if !found.is_empty() && bytes > service.settings.max_page_bytes {
+                return Ok(found);
+            }
+            found.push(task);
+        }
+        rest = &rest[taken..];
+    }
+    Ok(found)
 }
 
 /// How long a task is as JSON.
@@ -91,17 +125,28 @@ fn length(task: &Task) -> u64 {
 
 /// The sums; `chosen`: those of the chosen tasks, in whatever batch.
 async fn summary(service: &Shared, request: &Results, chosen: Option<Selected>) -> Result<Summary, Refusal> {
-    let Selected { counts, run_ms } = match (&request.task_ids, request.batch_id) {
+    let selected = match (&request.task_ids, request.batch_id) {
         (Some(ids), Some(id)) => service.queue.tally_of(ids, Some(id)).await?,
         (None, Some(id)) => status::batch(service, id).await?,
         (_, None) => chosen.unwrap_or_else(|| status::all(service)),
     };
+    let sums = sums(service, selected);
+    Ok(Summary { counts: filtered(sums.counts, request.filter_status), ..sums })
+}
+
+fn sums(service: &Shared, Selected { counts, run_ms }: Selected) -> Summary {
     let status = status::data(service, counts, run_ms);
-    Ok(Summary {
-        counts: filtered(counts, request.filter_status),
-        total_execution_time: status.total_execution_time,
-        average_task_time: status.average_task_time,
-    })
+    Summary { counts, total_execution_time: status.total_execution_time, average_task_time: status.average_task_time }
+}
+
+/// How the tasks of a page stand.
+fn standing(tasks: &[Task]) -> Selected {
+    let count = |status| tasks.iter().filter(|task| task.status == status).count().try_into().unwrap_or(0);
+    let [queued, running, completed, failed, cancelled] =
+        [Status::Queued, Status::Running, Status::Completed, Status::Failed, Status::Cancelled].map(count);
+    let timed = tasks.iter().filter(|task| matches!(task.status, Status::Completed | Status::Failed));
+    let run_ms = timed.filter_map(|task| task.execution_time).map(milliseconds).sum();
+    Selected { counts: Counts::of(queued, running, completed, failed, cancelled), run_ms }
 }
 
 /// The counts of the one status that was asked for.

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Reply, tasks};
+use super::{Reply, tasks, unless_ending};
 use crate::executor::Standing;
 use crate::protocol::{Counts, GateInfo, PROTOCOL, Refusal, StatusData, StatusRequest};
-use crate::queue::read::Selected;
+use crate::queue::read::{Filter, Selected};
 use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
 use crate::server::Shared;
 use crate::task::{BatchId, Hold, RunState, Status};
-use crate::time::rfc3339;
+use crate::time::{rfc3339, wall_ms};
 use crate::version::VERSION;
 
 /// Seconds of ends from which on their rate says more than the average time of a task.
@@ -20,10 +20,15 @@ const PATIENCE: f64 = 10.0;
 const SEVERAL: f64 = 3.0;
 
 pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<Reply, Refusal> {
-    let selected = match request.batch_id {
+    let mut selected = match request.batch_id {
         None => all(service),
         Some(id) => batch(service, id).await?,
     };
+    let now = wall_ms();
+    let filter = Filter { batch_id: request.batch_id, ..Filter::default() }.passing(request.filter.as_ref(), now);
+    if request.filter.is_some() {
+        selected = unless_ending(service, service.queue.tally_passing(&filter)).await?;
+    }
     let mut data = data(service, selected.counts, selected.run_ms);
     data.batches = match request.batch_id {
         Some(id) => Some(service.queue.batches(Some(id)).await?),
@@ -34,7 +39,11 @@ pub(super) async fn status(service: &Shared, request: &StatusRequest) -> Result<
         let mut lists = BTreeMap::new();
         for status in Status::ALL {
             let batch = request.batch_id.map(|id| (id, selected));
-            lists.insert(*status, service.queue.first_of(*status, batch).await?);
+            let first = match &request.filter {
+                None => service.queue.first_of(*status, batch).await?,
+                Some(_) => unless_ending(service, service.queue.first_passing(&filter, *status, now)).await?,
+            };
+            lists.insert(*status, first);
         }
         data.tasks = Some(lists);
     }

@@ -5,17 +5,20 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Reply, status};
+use super::{Reply, status, unless_ending};
 use crate::executor::ExecutorError;
 use crate::protocol::{Refusal, Wait};
-use crate::queue::read::Selected;
+use crate::queue::read::{Filter, Selected};
 use crate::server::Shared;
 use crate::task::{BatchId, RunState, TaskId};
+use crate::time::wall_ms;
 
 /// The least time between two looks at the queue while commits come fast and something is open.
 const BREATH: Duration = Duration::from_millis(10);
 /// How many ids one look is at.
 const AT_ONCE: usize = 100;
+/// How many tasks a filter may choose: their ids are held as long as the call takes.
+const MOST_PASSING: usize = 1_000_000;
 
 pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refusal> {
     let timeout = request.timeout;
@@ -26,7 +29,7 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
         }
     };
     tokio::pin!(deadline);
-    let mut waited = Waited::of(request);
+    let mut waited = Waited::of(service, request).await?;
     let mut commits = service.queue.commits();
     let mut idle = service.queue.commits();
     loop {
@@ -69,6 +72,25 @@ pub(super) async fn wait(service: &Shared, request: Wait) -> Result<Reply, Refus
     }
 }
 
+/// The tasks that pass now.
+async fn passing(service: &Shared, filter: &Filter) -> Result<Vec<TaskId>, Refusal> {
+    let mut steps = service.queue.steps(filter).await?;
+    let mut all = Vec::new();
+    while let Some(ids) = unless_ending(service, steps.next()).await? {
+        all.extend(ids);
+        if all.len() > MOST_PASSING {
+            return Err(Refusal::invalid(format!(
+                "more than {MOST_PASSING} tasks match `filter`: wait for a batch, or for all"
+            )));
+        }
+    }
+    if all.is_empty() {
+        Err(Refusal::not_found("there is nothing to wait for: no task matches `filter`"))
+    } else {
+        Ok(all)
+    }
+}
+
 /// What is waited for.
 enum Waited {
     All,
@@ -81,12 +103,19 @@ enum Waited {
 }
 
 impl Waited {
-    fn of(request: Wait) -> Self {
-        match (request.task_ids, request.batch_id) {
-            (Some(ids), _) => Self::Tasks { ids: super::unique(ids), from: 0 },
-            (None, Some(id)) => Self::Batch(id),
-            (None, None) => Self::All,
-        }
+    async fn of(service: &Shared, request: Wait) -> Result<Self, Refusal> {
+        Ok(match (request.filter, request.task_ids, request.batch_id) {
+            (Some(asked), task_ids, batch_id) => {
+                if let Some(id) = batch_id {
+                    status::batch(service, id).await?;
+                }
+                let filter = Filter { batch_id, task_ids: task_ids.map(super::unique), ..Filter::default() };
+                Self::Tasks { ids: passing(service, &filter.passing(Some(&asked), wall_ms())).await?, from: 0 }
+            }
+            (None, Some(ids), _) => Self::Tasks { ids: super::unique(ids), from: 0 },
+            (None, None, Some(id)) => Self::Batch(id),
+            (None, None, None) => Self::All,
+        })
     }
 
     /// Why there is nothing to wait for.
