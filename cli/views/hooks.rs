@@ -3,6 +3,7 @@
 use std::io;
 
 use batch_executor::protocol::{HookDelivery, HookInfo};
+use batch_executor::time::{rfc3339, wall_ms};
 
 use super::{field, text};
 use crate::screen::Screen;
@@ -31,10 +32,12 @@ fn last(last: &HookDelivery) -> String {
     let many = if last.count > 1 { format!(" ({})", last.count) } else { String::new() };
     let said = last.said.as_deref().map(|said| format!(": {}", text::first_line(said))).unwrap_or_default();
     let tries = if last.attempts > 1 { format!(" after {} attempts", last.attempts) } else { String::new() };
+    let now = rfc3339(wall_ms());
     let when = match (&last.next_attempt_at, &last.ended_at) {
-        (Some(next), _) => format!("again at {next}"),
-        (None, Some(ended)) => format!("{} at {ended}", last.state),
-        (None, None) => last.state.clone(),
+        (Some(next), _) => text::between(Some(&now), Some(next)).map(|wait| format!("again in {wait}")),
+        (None, Some(ended)) => Some(format!("{} {}", last.state, text::when(ended))),
+        (None, None) => None,
     };
+    let when = when.unwrap_or_else(|| last.state.clone());
     format!("{what}{many}, {when}{tries}{said}")
 }

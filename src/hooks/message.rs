@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::On;
 use crate::time::rfc3339;
-use crate::visible::visible_line;
+use crate::visible::{reason, visible_line};
 
 /// How many of the events that were gathered are told one by one.
 pub(super) const FIRST: usize = 5;
@@ -128,7 +128,8 @@ fn sentence(event: On, fields: &Map<String, Value>) -> String {
             format!("batch {id}{} ended{}{}", named(), counts, took.unwrap_or_default())
         }
         On::TaskFailed => {
-            let error = text("error").map(|error| format!(": {error}")).unwrap_or_default();
+            let error = fields.get("error").and_then(Value::as_str).map(|error| short(&reason(error)));
+            let error = error.filter(|error| !error.is_empty()).map(|error| format!(": {error}")).unwrap_or_default();
             format!("task {}{} failed{error}", number("task_id"), named())
         }
         On::Idle => "nothing is queued or running any more".to_owned(),
