@@ -43,6 +43,7 @@ impl<'a> Transcript<'a> {
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.add_filter(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "[time at which it happened]");
+        settings.add_filter(r"\b\d\d:\d\d:\d\d\b", "[hour]");
         settings.add_filter(r"20\d{6}_\d{6}", "[date]");
         settings.add_filter(r"\d+\.\d s\b", "[s]");
         settings.add_filter(r"\d+\.\d tasks/s", "[n] tasks/s");

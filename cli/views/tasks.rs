@@ -32,10 +32,12 @@ pub enum Column {
 
 use Column::{Function, Id, Name, Outcome, Priority, Status, Time, Tries};
 
+/// Below so many columns of the terminal there is room for what matters most alone.
+const NARROW: usize = 60;
 /// From so many columns of the terminal on.
 const LAYOUTS: &[(usize, &[Column])] = &[
     (100, &[Id, Status, Name, Function, Priority, Tries, Time, Outcome]),
-    (60, &[Id, Status, Name, Tries, Time, Outcome]),
+    (NARROW, &[Id, Status, Name, Tries, Time, Outcome]),
     (0, &[Id, Status, Name, Outcome]),
 ];
 
@@ -46,12 +48,15 @@ pub fn table(tasks: &[Task], columns: &[Column]) -> Table {
     let layout = LAYOUTS.iter().find(|(from, _)| width.is_none_or(|width| width >= *from));
     let usual = layout.map_or::<&[Column], _>(&[], |(_, columns)| columns);
     let is_usual = columns.is_empty();
+    let is_narrow = width.is_some_and(|width| width < NARROW);
     let columns = if is_usual { usual } else { columns };
     let mut table = new_table();
     table.set_header(columns.iter().map(|column| column.heading(is_usual)));
     table.set_truncation_indicator("…");
+    // No cell has one (it would have been made visible), so that what is too long is cut where the room ends and not between words.
+    table.set_delimiter('\u{1f}');
     for task in tasks {
-        let mut row: Row = columns.iter().map(|column| column.cell(task)).collect::<Vec<_>>().into();
+        let mut row: Row = columns.iter().map(|column| column.cell(task, is_narrow)).collect::<Vec<_>>().into();
         row.max_height(1);
         table.add_row(row);
     }
@@ -166,9 +171,15 @@ impl Column {
         }
     }
 
-    fn cell(self, task: &Task) -> Cell {
+    fn cell(self, task: &Task, is_narrow: bool) -> Cell {
+        // What was wrong rather than the exit code, where there is no room for both.
+        let short = |why: String| match why.strip_prefix("exit code ").and_then(|rest| rest.split_once(": ")) {
+            Some((_, telling)) if is_narrow => telling.to_owned(),
+            _ => why,
+        };
         let seconds = |value: Option<f64>| Cell::new(text::or_dash(value.map(text::seconds)));
         let number = |value: Option<i32>| Cell::new(text::or_dash(value.map(|value| value.to_string())));
+        let when = |value: Option<&str>| Cell::new(text::or_dash(value.map(text::when)));
         let line = |value: Option<&String>| Cell::new(text::or_dash(value.map(|value| text::first_line(value))));
         match self {
             Id => Cell::new(task.task_id),
@@ -178,7 +189,7 @@ impl Column {
             Priority => Cell::new(task.priority.as_str()),
             Tries => Cell::new(tries(task)),
             Time => seconds(task.execution_time),
-            Outcome => Cell::new(text::outcome(task)),
+            Outcome => Cell::new(short(text::outcome(task))),
             Self::Batch => Cell::new(task.batch_id),
             Self::Waited => seconds(task.wait_time),
             Self::Retries => Cell::new(task.retry_count),
@@ -186,11 +197,11 @@ impl Column {
             Self::Timeout => seconds(task.timeout),
             Self::ExitCode => number(task.exit_code),
             Self::Signal => number(task.signal),
-            Self::Error => line(task.error.as_ref()),
+            Self::Error => Cell::new(text::or_dash(task.error.as_deref().map(|error| short(text::reason(error))))),
             Self::Reason => line(task.reason.as_ref()),
-            Self::Created => Cell::new(&task.created_at),
-            Self::Started => line(task.started_at.as_ref()),
-            Self::Finished => line(task.finished_at.as_ref()),
+            Self::Created => Cell::new(text::when(&task.created_at)),
+            Self::Started => when(task.started_at.as_deref()),
+            Self::Finished => when(task.finished_at.as_deref()),
         }
     }
 }
