@@ -50,6 +50,14 @@ pub(super) fn shown(hook: &Hook) -> serde_json::Value {
     };
     shown["timeout"] = json!(hook.timeout.as_secs_f64());
     shown["attempts"] = json!(hook.attempts);
+    if let Some(least) = hook.at_most_every {
+        shown["at_most_every"] = json!(least.as_secs_f64());
+    }
+    match &hook.body {
+        Body::Whole => {}
+        Body::Json(body) => shown["body"] = body.clone(),
+        Body::Text(text) => shown["text"] = json!(text),
+    }
     shown
 }
 
@@ -69,8 +77,8 @@ impl Reader<'_> {
         Ok(Hook {
             name: name.to_owned(),
             on,
-            body: self.body(matches!(to, Target::Http { .. }))?,
             to,
+            body: self.body()?,
             timeout: self.seconds("timeout", 0.01, 3600.0)?.unwrap_or(DEFAULT_TIMEOUT),
             attempts: self.attempts()?,
             at_most_every: self.seconds("at_most_every", 0.0, 86_400.0)?,
@@ -141,7 +149,7 @@ impl Reader<'_> {
         }
     }
 
-    fn body(&mut self, is_http: bool) -> Result<Body, String> {
+    fn body(&mut self) -> Result<Body, String> {
         let (body, text) = (self.table.remove("body"), self.table.remove("text"));
         let body = match (body, text) {
             (None, None) => Body::Whole,
@@ -152,9 +160,10 @@ impl Reader<'_> {
                 let json = body.as_str().ok_or_else(|| "it is no text".to_owned());
                 let json = json.and_then(|text| serde_json::from_str(text).map_err(|error| error.to_string()));
                 Body::Json(json.map_err(|why| {
-                    let text =
-                        if is_http { "plain text goes by `text`" } else { "plain text goes to a command by `text`" };
-                    format!("has `body` {}, but must be a text that is JSON ({why}); {text}", one_line(&body))
+                    format!(
+                        "has `body` {}, but must be a text that is JSON ({why}); plain text goes by `text`",
+                        one_line(&body)
+                    )
                 })?)
             }
         };

@@ -86,9 +86,7 @@ impl Told {
             On::GateClosed => json!({"gate": "battery", "found": "29 %"}),
             On::Crashed => json!({"version": crate::version::VERSION, "after": "crash"}),
         };
-        let Value::Object(mut fields) = fields else {
-            return Self { delivery: None, event, first: Vec::new(), count: 1 };
-        };
+        let mut fields = fields.as_object().cloned().unwrap_or_default();
         fields.insert("at".to_owned(), json!(rfc3339(wall_ms)));
         Self { delivery: None, event, first: vec![fields], count: 1 }
     }
