@@ -6,7 +6,7 @@ mod support;
 #[path = "support/web.rs"]
 mod web;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -184,6 +184,35 @@ fn a_daemon_that_is_killed_in_between_tells_it_in_its_next_life() {
     daemon.kill();
     daemon.serve();
     assert_eq!((hook(&daemon, "h")["pending"].clone(), web.rest().len()), (json!(0), 0));
+}
+
+#[test]
+fn however_often_the_daemon_dies_each_failure_is_told_and_has_one_delivery() {
+    let web = Web::answering(&[OK]);
+    let hook = format!("[hooks.h]\non = [\"task_failed\"]\nurl = \"{}\"\nat_most_every = 0\n", web.url("/x"));
+    let mut daemon = serving(&hook);
+    let task = json!({"name": "n", "function": "simulate", "params": {"duration": 0.01, "fail": 9}, "max_retries": 0});
+    daemon.ok(json!({"action": "add_batch", "tasks": vec![task; 80]}));
+    daemon.ok(json!({"action": "start", "max_concurrent": 2}));
+    let mut deliveries = BTreeMap::new();
+    let mut take = |count: usize| {
+        for _ in 0..count {
+            let sent = web.next().json();
+            let (id, task) =
+                (sent["delivery"].as_i64().expect("a number"), sent["task_id"].as_i64().expect("a number"));
+            assert_eq!(*deliveries.entry(id).or_insert(task), task, "one delivery is of one task");
+        }
+        deliveries.values().copied().collect::<BTreeSet<i64>>()
+    };
+    for _ in 0..8 {
+        take(5);
+        daemon.kill();
+        daemon.serve();
+    }
+    while take(1).len() < 80 {}
+    until("nothing waits", || self::hook(&daemon, "h")["pending"] == 0);
+    assert_eq!(take(0), (1..=80).collect());
+    assert_eq!(deliveries.len(), 80, "no task has two");
 }
 
 #[test]
