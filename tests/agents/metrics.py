@@ -1,5 +1,7 @@
 """The metrics, read by Prometheus' own parser of OpenMetrics: python metrics.py PROGRAM"""
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,15 @@ with tempfile.TemporaryDirectory() as folder:
         assert samples["batch_executor_running", ()] == 1
         assert samples["batch_executor_gate_open", (("gate", 'odd " \\ name'),)] == 1
         assert samples["batch_executor_oldest_due_seconds", ()] == 0
+        # Each metric that the dashboard asks for is there. What nobody has interrupted has no sample.
+        dashboard = os.path.join(os.path.dirname(__file__), "../../examples/grafana.json")
+        asked = set()
+        with open(dashboard) as file:
+            for panel in json.load(file)["panels"]:
+                for target in panel["targets"]:
+                    asked.update(re.findall(r"batch_executor_\w+", target["expr"]))
+        assert len(asked) > 8, asked
+        assert asked - {"batch_executor_interruptions_total"} <= {name for name, _ in samples}, asked
         with open(kept) as file:
             assert ("batch_executor_tasks", (("status", "queued"),)) in read(file.read())
         assert os.stat(kept).st_mode & 0o777 == 0o644
