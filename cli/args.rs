@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::commands::{
-    add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, keeper,
-    logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, top, update,
-    wait, watch,
+    add, add_batch, backup, call, cancel, clear, completions, config, daemon, demo, doctor, export, functions, hooks,
+    keeper, logs, man, metrics, pause, report, results, retry, run, selftest, service, show, start, status, stop, top,
+    update, wait, watch,
 };
 use crate::failure::Failure;
 
@@ -129,6 +129,8 @@ pub enum Command {
     ReadSecrets,
     /// The effective settings and where each came from
     Config(config::ConfigArgs),
+    /// Who is told when something happens, and how that went
+    Hooks(hooks::HooksArgs),
     /// How the queue stands, for Prometheus
     Metrics(metrics::MetricsArgs),
     /// Check what the promises rest on, and say what to do

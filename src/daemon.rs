@@ -21,6 +21,7 @@ use crate::cgroup::{Delegated, Wanted};
 use crate::config::Settings;
 use crate::executor::{Executor, Retention, Rules, StartError};
 use crate::home::{self, Home, HomeError, Place};
+use crate::hooks::Hooks;
 use crate::presence;
 use crate::protocol::milliseconds;
 use crate::queue::error::{OpenError, QueueError};
@@ -30,6 +31,7 @@ use crate::server::{self, Ending, Service};
 use crate::space::Floor;
 use crate::version::VERSION;
 
+mod ending;
 mod manager;
 mod metrics_file;
 mod repair;
@@ -37,6 +39,7 @@ mod replace;
 mod signals;
 mod wake_lock;
 
+use ending::end;
 pub use repair::{RepairError, Repaired, repair};
 pub use replace::Inherited;
 use replace::{adopt, become_program, check};
@@ -260,9 +263,12 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Ok(begun) => begun.map_err(io::Error::other)?.map(|()| None)?,
         Err(_) => Some(running),
     };
+    let (declared, secrets) = (settings.hooks.clone(), settings.secrets.clone());
+    let hooks = Hooks::start(opened.queue.clone(), declared, secrets, &home, base_environment());
     let service = Arc::new(Service {
         queue: opened.queue.clone(),
         executor: executor.clone(),
+        hooks: hooks.clone(),
         settings,
         cgroups,
         home: home.clone(),
@@ -301,14 +307,16 @@ async fn serve(setup: Setup, inherited: Option<OwnedFd>) -> Result<Ended, Daemon
         Ending::Stop { grace_ms } => {
             drop(held);
             let grace = u64::try_from(grace_ms.unwrap_or(grace)).unwrap_or(0);
-            manager::stopping(Duration::from_millis(grace));
-            end(&executor, grace_ms, &mut signals).await;
+            let grace = Duration::from_millis(grace);
+            manager::stopping(grace);
+            end(&executor, &hooks, grace, grace_ms, &mut signals).await;
             wake_lock::release(&home).await;
             Ended::Stopped
         }
         Ending::Replace => {
             // Nothing is claimed that this process would not hand over any more.
             std::mem::forget(opened.queue.close_gate());
+            hooks.finish(Duration::ZERO).await;
             Ended::Replaced { listener: held }
         }
     };
@@ -375,23 +383,6 @@ async fn told(service: &Service, signals: &mut Signals, program: &Path) -> Resul
                 // Who asked for it is waiting for a yes or no.
                 service.ending.send_replace(None);
             }
-        }
-    }
-}
-
-/// Ends what runs; a second signal makes the grace 0.
-async fn end(executor: &Executor, grace_ms: Option<i64>, signals: &mut Signals) {
-    let ending = executor.shut_down(grace_ms);
-    tokio::pin!(ending);
-    loop {
-        tokio::select! {
-            ended = &mut ending => {
-                if let Err(error) = ended {
-                    tracing::error!(err = %error, "not everything that ran could be ended in order");
-                }
-                return;
-            }
-            told = signals.next() => if told != Ending::Replace { executor.hurry().await },
         }
     }
 }

@@ -12,6 +12,7 @@
 //!   nesting, which program this is.
 //! - [`cgroup`]: control groups of tasks, where the system delegates some.
 //! - [`gate`]: conditions of the machine under which nothing starts.
+//! - [`hooks`]: who is told when a batch ends, a task fails and so on, and how.
 //! - [`tasks_file`]: files of tasks, cut into tasks as a stream.
 //! - [`visible`]: text of others, made fit to be shown. `words`: the nearest known word. [`platform`]: what differs from one platform to the next.
 //! - `server`: the socket: peer check, connections, dispatch of requests.
@@ -24,6 +25,7 @@
 //! - `output`: what an attempt wrote: the framed log, and the result made from it.
 //! - `keeper`: the small process that owns the children and outlives the daemon.
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
+//! - `command`: running an outside command for the daemon, bounded.
 //! - `presence`: whether the home is still there. `defect`: what a panic does. `logging`: the daemon's log, `journal`: systemd's. `sys`: the
 //!   only unsafe code.
 //! - `daemon`: wires the parts; lifetime and signals.
@@ -37,6 +39,7 @@ pub mod config;
 pub mod filter;
 pub mod gate;
 pub mod home;
+pub mod hooks;
 pub mod json;
 pub mod platform;
 pub mod protocol;
@@ -52,6 +55,8 @@ mod words;
 pub mod attempt;
 #[cfg(feature = "daemon")]
 pub mod backend;
+#[cfg(feature = "daemon")]
+mod command;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 #[cfg(feature = "daemon")]

@@ -4,8 +4,8 @@
 //!
 //! | what | clock | the machine sleeps | the wall clock is set |
 //! | --- | --- | --- | --- |
-//! | retries, delays, the run's deadline, the cap's raise, ages of retention and request keys | queue time (`queue::clock`): boot time within a boot, wall clock across boots | goes on | nothing |
-//! | timeouts of tasks, grace, `execution_time`, what the keeper prepares and how long it waits for a daemon | monotonic | stands still | nothing |
+//! | retries, delays, the run's deadline, the cap's raise, deliveries of hooks, ages of retention and request keys | queue time (`queue::clock`): boot time within a boot, wall clock across boots | goes on | nothing |
+//! | timeouts of tasks and hooks, grace, `execution_time`, what the keeper prepares and how long it waits for a daemon | monotonic | stands still | nothing |
 //! | patience of a client (`wait`, `--timeout`, `logs -f`) and pauses before something is tried again | monotonic (`Instant`, tokio) | stands still | nothing |
 //! | a gate's window | local wall clock (`CLOCK_REALTIME`, told when it is set) | goes on | goes with it |
 //! | how often gates are looked at, how long something is suspended | monotonic | stands still | nothing |

@@ -20,6 +20,26 @@ pub fn is_driving(character: char) -> bool {
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Why a task failed, in one line: how it ended, and the line that says what was wrong.
+pub fn reason(error: &str) -> String {
+    let ended = error.split_once(": ").map(|(ended, _)| ended).filter(|ended| ended.starts_with("exit code "));
+    let telling = telling_line(error);
+    match ended {
+        Some(ended) if !telling.starts_with(ended) => format!("{ended}: {telling}"),
+        _ => telling.to_owned(),
+    }
+}
+
+/// The line of an error that says what was wrong: of a traceback or a stack the one that names the error, else the last one.
+pub fn telling_line(error: &str) -> &str {
+    let lines = || error.lines().map(str::trim).filter(|line| !line.is_empty());
+    let names_error = |line: &&str| {
+        let name = line.split([':', ' ']).next().unwrap_or_default();
+        line.contains(": ") && ["Error", "Exception"].iter().any(|kind| name.ends_with(kind))
+    };
+    lines().rfind(names_error).or_else(|| lines().next_back()).unwrap_or_default()
+}
+
 fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(|character| is_driving(character) && !stays(character)) {
         return Cow::Borrowed(text);
@@ -44,6 +64,21 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_by_the_line_that_says_what_was_wrong() {
+        let python = "exit code 1: Traceback (most recent call last):\n  File \"<string>\", line 1, in <module>\nValueError: no such column: age";
+        assert_eq!(reason(python), "exit code 1: ValueError: no such column: age");
+        let node = "exit code 1: [eval]:1\nboom()\n^\n\nReferenceError: boom is not defined\n    at [eval]:1:1\n\nNode.js v20.20.0";
+        assert_eq!(reason(node), "exit code 1: ReferenceError: boom is not defined");
+        assert_eq!(
+            reason("exit code 6: could not resolve host: example.org"),
+            "exit code 6: could not resolve host: example.org"
+        );
+        assert_eq!(reason("exit code 2: a warning\nno such file: x"), "exit code 2: no such file: x");
+        assert_eq!(reason("timed out after 2 s"), "timed out after 2 s");
+        assert_eq!(reason(""), "");
+    }
 
     #[test]
     fn what_drives_a_terminal_is_made_visible() {

@@ -17,9 +17,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("filter", &["task", "visible", "words"]),
     ("home", &[]),
     ("secret", &[]),
-    ("gate", &["platform", "space", "task", "time"]),
+    ("command", &[]),
+    ("gate", &["command", "platform", "space", "task", "time"]),
+    (
+        "hooks",
+        &[
+            "command", "executor", "home", "output", "platform", "protocol", "queue", "secret", "task", "time",
+            "version", "visible",
+        ],
+    ),
     ("cgroup", &["task"]),
-    ("config", &["cgroup", "gate", "secret", "task"]),
+    ("config", &["cgroup", "gate", "hooks", "secret", "task"]),
     ("version", &[]),
     ("failpoint", &[]),
     ("space", &[]),
@@ -47,8 +55,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "cgroup", "config", "defect", "executor", "export", "filter", "function", "home", "output", "platform",
-            "protocol", "queue", "space", "sys", "task", "time", "version",
+            "cgroup", "config", "defect", "executor", "export", "filter", "function", "home", "hooks", "output",
+            "platform", "protocol", "queue", "space", "sys", "task", "time", "version",
         ],
     ),
 ];

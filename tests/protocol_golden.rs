@@ -157,6 +157,6 @@ macro_rules! golden {
 }
 
 golden!(
-    add, add_batch, backup, cancel, clear, envelope, export, functions, health, logs, restart, results, retry, show,
-    shutdown, start, status, stop, update, wait,
+    add, add_batch, backup, cancel, clear, envelope, export, functions, health, hooks, logs, restart, results, retry,
+    show, shutdown, start, status, stop, update, wait,
 );

@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 const WHOLE: &[&str] = &["src/queue/read/health.rs", "src/queue/salvage/fill.rs"];
 /// Tables of a few rows, whatever the queue holds, and lists that the request itself brought.
 const SMALL: &[&str] =
-    &["tally", "executor", "clock", "sqlite_sequence", "j", "wanted", "json_each", "suspect", "cause_tally"];
+    &["tally", "executor", "clock", "sqlite_sequence", "j", "wanted", "json_each", "suspect", "cause_tally", "hook"];
 /// Indexes of what is open: bounded by what runs and is claimed, or read in order up to a limit.
 const OPEN: &[&str] =
     &["batch_paused", "task_ready", "task_waiting", "task_waiting_id", "task_claimed", "task_running"];

@@ -13,6 +13,7 @@ need fish fish
 need elvish elvish
 need setsid util-linux
 need jq jq
+need openssl openssl
 need nc netcat-openbsd
 need prlimit util-linux
 need setpriv util-linux

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod export;
 pub mod follow;
 pub mod functions;
+pub mod hooks;
 pub mod keeper;
 pub mod logs;
 pub mod man;
@@ -64,6 +65,7 @@ pub fn dispatch(global: &Global, command: Command) -> Result<u8, Failure> {
         Command::Report(args) => report::run(&context()?, &args),
         Command::Backup(args) => backup::run(&context()?, &args),
         Command::Clear(args) => clear::run(&context()?, &args),
+        Command::Hooks(args) => hooks::run(&context()?, &args),
         Command::Metrics(args) => metrics::run(&context()?, &args),
         Command::Pause(args) => pause::pause(&context()?, &args),
         Command::Resume(args) => pause::resume(&context()?, &args),

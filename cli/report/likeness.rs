@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use batch_executor::task::TaskId;
+use batch_executor::visible::telling_line;
 
 use super::plain::{self, Tail};
-use crate::views::text;
 
 /// The most groups; what comes after them is counted together.
 const MOST_GROUPS: usize = 500;
@@ -68,7 +68,7 @@ impl Groups {
 
 /// The line that says what it was.
 pub fn last_line(error: &str) -> &str {
-    Some(text::telling_line(error)).filter(|line| !line.is_empty()).unwrap_or("no error was told")
+    Some(telling_line(error)).filter(|line| !line.is_empty()).unwrap_or("no error was told")
 }
 
 /// Without what differs between failures of one kind: quoted text, paths, hexadecimal and other numbers.

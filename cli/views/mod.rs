@@ -2,6 +2,7 @@
 
 pub mod bar;
 pub mod functions;
+pub mod hooks;
 pub mod status;
 pub mod summary;
 pub mod task;

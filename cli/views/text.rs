@@ -2,7 +2,7 @@
 
 use batch_executor::protocol::Task;
 use batch_executor::task::Status;
-use batch_executor::visible::visible_line;
+use batch_executor::visible::{self, visible_line};
 use chrono::{DateTime, Local};
 use serde_json::Value;
 
@@ -23,30 +23,15 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-/// Why a task failed, in one line: how it ended, and the line that says what was wrong.
+/// Why a task failed, in one line of at most a cell's length.
 pub fn reason(error: &str) -> String {
-    let ended = error.split_once(": ").map(|(ended, _)| ended).filter(|ended| ended.starts_with("exit code "));
-    let telling = telling_line(error);
-    match ended {
-        Some(ended) if !telling.starts_with(ended) => first_line(&format!("{ended}: {telling}")),
-        _ => first_line(telling),
-    }
+    first_line(&visible::reason(error))
 }
 
 /// What was wrong rather than the exit code, where there is no room for both.
 pub fn short_reason(reason: &str) -> &str {
     let told = reason.strip_prefix("exit code ").and_then(|rest| rest.split_once(": "));
     told.map_or(reason, |(_, telling)| telling)
-}
-
-/// The line of an error that says what was wrong: of a traceback or a stack the one that names the error, else the last one.
-pub fn telling_line(error: &str) -> &str {
-    let lines = || error.lines().map(str::trim).filter(|line| !line.is_empty());
-    let names_error = |line: &&str| {
-        let name = line.split([':', ' ']).next().unwrap_or_default();
-        line.contains(": ") && ["Error", "Exception"].iter().any(|kind| name.ends_with(kind))
-    };
-    lines().rfind(names_error).or_else(|| lines().next_back()).unwrap_or_default()
 }
 
 /// What a task came to, in one line: why it failed or waits, else what it wrote, else its value.
@@ -159,21 +144,6 @@ mod tests {
             assert_eq!(seconds(value), expected);
         }
         assert_eq!(seconds(200_000.0), "2 d 7 h");
-    }
-
-    #[test]
-    fn a_failure_is_told_by_the_line_that_says_what_was_wrong() {
-        let python = "exit code 1: Traceback (most recent call last):\n  File \"<string>\", line 1, in <module>\nValueError: no such column: age";
-        assert_eq!(reason(python), "exit code 1: ValueError: no such column: age");
-        let node = "exit code 1: [eval]:1\nboom()\n^\n\nReferenceError: boom is not defined\n    at [eval]:1:1\n\nNode.js v20.20.0";
-        assert_eq!(reason(node), "exit code 1: ReferenceError: boom is not defined");
-        assert_eq!(
-            reason("exit code 6: could not resolve host: example.org"),
-            "exit code 6: could not resolve host: example.org"
-        );
-        assert_eq!(reason("exit code 2: a warning\nno such file: x"), "exit code 2: no such file: x");
-        assert_eq!(reason("timed out after 2 s"), "timed out after 2 s");
-        assert_eq!(reason(""), "");
     }
 
     #[test]

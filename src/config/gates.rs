@@ -142,7 +142,7 @@ fn own(command: &Value) -> Result<Rule, String> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers that people write")]
-fn number(value: &Value) -> Option<f64> {
+pub(super) fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64)).filter(|value| value.is_finite())
 }
 

@@ -10,6 +10,7 @@ use toml::Spanned;
 use crate::task::{LIMITS, Limits};
 
 mod gates;
+mod hooks;
 mod secrets;
 mod settings;
 
@@ -63,6 +64,8 @@ struct Tables {
     runtimes: RuntimesTable,
     #[serde(default)]
     gates: BTreeMap<Spanned<String>, toml::Value>,
+    #[serde(default)]
+    hooks: BTreeMap<Spanned<String>, toml::Table>,
 }
 
 /// `[runtimes]`: what makes an interpreter start faster.
@@ -116,6 +119,11 @@ impl Loaded {
         origins.extend(settings.gates.iter().map(|gate| Origin {
             name: format!("gates.{}", gate.name),
             value: json!(gate.rule.to_string()),
+            origin: "file".to_owned(),
+        }));
+        origins.extend(settings.hooks.iter().map(|hook| Origin {
+            name: format!("hooks.{}", hook.name),
+            value: hooks::shown(hook),
             origin: "file".to_owned(),
         }));
         if settings.python != Python::default() {
@@ -195,10 +203,11 @@ fn apply_file(
     }
     settings.nodejs = tables.runtimes.nodejs.unwrap_or_default();
     settings.gates = gates::gates(tables.gates, at)?;
+    settings.hooks = hooks::hooks(tables.hooks, &settings.secrets, at)?;
     for (key, value) in table {
         let place = at(key.span().start);
         let name = key.get_ref().as_str();
-        if ["functions", "gates", "secrets", "runtimes"].contains(&name) {
+        if ["functions", "gates", "hooks", "secrets", "runtimes"].contains(&name) {
             continue;
         }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cgroup;
 use crate::gate::Gate;
+use crate::hooks::Hook;
 use crate::secret::Source;
 use crate::task::{self, Limits, Prepared};
 
@@ -106,6 +107,8 @@ pub struct Settings {
     pub nodejs: Nodejs,
     /// Conditions under which nothing starts.
     pub gates: Vec<Gate>,
+    /// Who is told when something happens.
+    pub hooks: Vec<Hook>,
 }
 
 /// What a configuration declares beside its settings.
@@ -347,6 +350,7 @@ impl Default for Settings {
             python: Python::default(),
             nodejs: Nodejs::default(),
             gates: Vec::new(),
+            hooks: Vec::new(),
         }
     }
 }

@@ -43,18 +43,22 @@ impl Timer {
 }
 
 /// One timer of queue time; unset at first.
-pub(super) struct Alarm {
+pub struct Alarm {
     timer: Timer,
     set_to: Option<i64>,
 }
 
 impl Alarm {
-    pub(super) fn new() -> io::Result<Self> {
+    /// An unset one.
+    ///
+    /// # Errors
+    /// When the system has no timer left.
+    pub fn new() -> io::Result<Self> {
         Ok(Self { timer: Timer::new(ClockId::CLOCK_BOOTTIME)?, set_to: None })
     }
 
     /// Sets it to a queue time, or unsets it.
-    pub(super) fn set(&mut self, clock: &QueueClock, due: Option<i64>) {
+    pub fn set(&mut self, clock: &QueueClock, due: Option<i64>) {
         if due == self.set_to {
             return;
         }
@@ -69,7 +73,7 @@ impl Alarm {
     }
 
     /// Resolves when it rings; it is unset then.
-    pub(super) async fn rings(&mut self) {
+    pub async fn rings(&mut self) {
         self.timer.rings().await;
         self.set_to = None;
     }

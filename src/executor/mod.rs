@@ -29,6 +29,7 @@ use crate::queue::{Closed, Queue};
 use crate::space::Floor;
 use crate::task::ClaimId;
 
+pub use alarm::Alarm;
 pub use follow::Follower;
 pub use gates::Standing;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::command::Place;
+use crate::command::Place;
 use crate::platform;
 
 /// What is known of the machine's power.

@@ -4,8 +4,6 @@
 #[cfg(feature = "daemon")]
 mod battery;
 #[cfg(feature = "daemon")]
-mod command;
-#[cfg(feature = "daemon")]
 mod network;
 #[cfg(feature = "daemon")]
 mod source;

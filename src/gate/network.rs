@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::Reading;
-use super::command::Place;
+use crate::command::Place;
 use crate::platform;
 
 /// The kernel's flags of a route: it is usable (route(8)).

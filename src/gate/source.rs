@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::battery::{hottest_zone, power};
-use super::command::Place;
 use super::network::network;
 use super::{Reading, Rule};
+use crate::command::{PATIENCE, Place};
 use crate::space;
 use crate::time;
 
@@ -92,14 +92,9 @@ fn unused() -> Option<f64> {
 
 /// Exit code 0 opens; all else closes, with the last line that was said.
 async fn command(argv: &[String], place: Place<'_>) -> Reading {
-    match place.run(argv).await {
+    match place.run(argv, b"", PATIENCE).await {
         Ok(ended) if ended.status.success() => Reading::Yes,
-        Ok(ended) => {
-            let said = [ended.stdout, ended.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-            let last = said.iter().rev().find_map(|said| said.lines().rev().find(|line| !line.trim().is_empty()));
-            let last = last.map(|line| line.trim().chars().filter(|c| !c.is_control()).take(SHOWN).collect());
-            Reading::No(last.unwrap_or_else(|| ended.status.to_string()))
-        }
+        Ok(ended) => Reading::No(ended.last_line(SHOWN).unwrap_or_else(|| ended.status.to_string())),
         Err(error) => Reading::No(format!("`{}` cannot be asked: {error}", argv.first().map_or("", String::as_str))),
     }
 }

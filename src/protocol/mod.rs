@@ -7,6 +7,7 @@
 mod error;
 mod fields;
 mod health;
+mod hooks;
 mod parse;
 mod request;
 mod response;
@@ -17,6 +18,7 @@ mod watch;
 pub use error::{ErrorCode, Refusal};
 pub use fields::task_ref;
 pub use health::Health;
+pub use hooks::{HookDelivery, HookInfo, HooksData, HooksRequest};
 pub use parse::{AUTO_KEY, MAX_REQUEST_KEY_BYTES, Parsed, Unparsed, parse_line};
 pub use request::*;
 pub use response::*;

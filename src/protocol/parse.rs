@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::error::{ErrorCode, Refusal};
 use super::fields::{Fields, shortened, wrong};
+use super::hooks::HooksRequest;
 use super::request::{
     Action, Add, AddBatch, Backup, Cancel, Clear, Empty, Export, ExportFormat, LogStream, Logs, Pause, Request,
     Results, ResultsFormat, Resume, Retry, Show, Shutdown, Start, StatusRequest, Stop, Update, Wait,
@@ -223,6 +224,7 @@ fn action(
         "restart" => Action::Restart(Empty {}),
         "health" => Action::Health(Empty {}),
         "metrics" => Action::Metrics(Empty {}),
+        "hooks" => Action::Hooks(HooksRequest { test: fields.text("test", LONGEST_NAME)? }),
         _ => return Ok(None),
     }))
 }

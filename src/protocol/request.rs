@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::hooks::HooksRequest;
 use super::watch::Watch;
 use crate::filter::{Filter, Sort};
 use crate::task::{BatchId, Hold, Priority, Status, TaskId};
@@ -68,6 +69,8 @@ pub enum Action {
     Health(Empty),
     /// How the queue stands, as OpenMetrics text in `message`.
     Metrics(Empty),
+    /// Who is told when something happens, and how that went; or a test of one.
+    Hooks(HooksRequest),
 }
 
 impl Action {
@@ -96,6 +99,7 @@ impl Action {
         "restart",
         "health",
         "metrics",
+        "hooks",
     ];
 
     /// The name on the wire.
@@ -124,6 +128,7 @@ impl Action {
             Self::Restart(_) => "restart",
             Self::Health(_) => "health",
             Self::Metrics(_) => "metrics",
+            Self::Hooks(_) => "hooks",
         }
     }
 }

@@ -14,8 +14,8 @@ use super::response::{
 };
 use super::watch::{Watch, WatchData};
 
-/// How many actions, the last ones, are for programs: what happens, and the daemon itself.
-const FOR_PROGRAMS: usize = 5;
+/// How many actions, the last ones, are for programs: what happens, the daemon itself, and who is told.
+const FOR_PROGRAMS: usize = 6;
 /// The actions of the contract's table and `backup`: what is asked of the queue.
 pub const ACTIONS: &[&str] = Action::NAMES.split_at(Action::NAMES.len() - FOR_PROGRAMS).0;
 

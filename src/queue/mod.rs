@@ -41,6 +41,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use open::known_schema;
+pub use read::{HookStanding, Waiting};
 
 use crate::attempt::Attempt;
 use crate::home::Place;

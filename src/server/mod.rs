@@ -16,6 +16,7 @@ use crate::cgroup::Delegated;
 use crate::config::Settings;
 use crate::executor::Executor;
 use crate::home::Home;
+use crate::hooks::Hooks;
 use crate::queue::Queue;
 
 pub use handlers::metrics_text;
@@ -25,6 +26,7 @@ pub use listener::{bind, serve};
 pub struct Service {
     pub queue: Queue,
     pub executor: Executor,
+    pub hooks: Hooks,
     pub settings: Settings,
     /// Where tasks get control groups, or why they get none.
     pub cgroups: Result<Delegated, String>,

@@ -1,6 +1,7 @@
 //! `doctor`: what the promises rest on, and what to do about each thing that is wrong.
 
 mod daemon;
+mod hooks;
 mod machine;
 mod repair;
 mod termux;
@@ -78,6 +79,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
     checks.extend(machine::checks(context));
     checks.push(warm::python(&context.settings.python));
     checks.push(warm::nodejs(&context.settings.nodejs));
+    checks.extend(hooks::checks(&context.settings.hooks, &context.settings.secrets));
     // What needs doing is last, where it is seen however many there are.
     checks.sort_by_key(|check| check.level);
     let worst = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);

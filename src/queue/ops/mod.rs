@@ -4,6 +4,7 @@ pub mod apply;
 pub mod cancel;
 pub mod clear;
 pub mod control;
+pub mod hooks;
 pub mod insert;
 pub mod pause;
 pub mod recover;

@@ -90,13 +90,37 @@ impl Queue {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn events(&self, from: i64, limit: usize, batch_id: Option<BatchId>) -> Result<Told, QueueError> {
+        self.told(from, limit, batch_id, |_| true).await
+    }
+
+    /// At most `limit` events from number `from` on of those that are wanted; of the others nothing more is read.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn events_that(
+        &self,
+        from: i64,
+        limit: usize,
+        is_wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Told, QueueError> {
+        self.told(from, limit, None, is_wanted).await
+    }
+
+    async fn told(
+        &self,
+        from: i64,
+        limit: usize,
+        batch_id: Option<BatchId>,
+        is_wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<Told, QueueError> {
         let mut told = Told { events: Vec::new(), next: from, gap: None };
         loop {
             let rows = self.event_rows(told.next).await?;
             let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < ROWS);
             let room = limit - told.events.len();
-            let (stored, is_cut) = told.take(rows, room);
+            let (mut stored, is_cut) = told.take(rows, room);
             let is_full = is_cut || stored.len() >= room;
+            stored.retain(|(.., event)| is_wanted(event));
             let attempts = self.attempts_of(&stored).await?;
             for (seq, at, event) in stored {
                 let event = shown(seq, at, event, &attempts)?;

@@ -5,6 +5,7 @@ mod add;
 mod change;
 mod control;
 mod export;
+mod hooks;
 mod logs;
 mod metrics;
 mod passing;
@@ -143,6 +144,7 @@ async fn act(service: &Shared, incoming: Incoming, action: Action) -> Result<Rep
         Action::Restart(_) => control::restart(service).await,
         Action::Health(_) => health(service).await,
         Action::Metrics(_) => metrics::metrics(service).await,
+        Action::Hooks(request) => hooks::hooks(service, &request).await,
     }
 }
 

@@ -1,0 +1,303 @@
+//! What hooks tell: written down together with how far they were told of the events, and what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::super::error::QueueError;
+use super::super::operation::Operation;
+use super::super::tx::{Tx, json, parsed};
+use crate::protocol::Gap;
+
+/// Deliveries that are kept in all, beside those that wait.
+const KEPT: i64 = 1000;
+/// Deliveries of one hook that wait at most.
+const PENDING: usize = 100;
+
+/// How a delivery stands, as it is stored.
+pub mod state {
+    pub const PENDING: i64 = 0;
+    pub const DELIVERED: i64 = 1;
+    pub const FAILED: i64 = 2;
+    pub const DROPPED: i64 = 3;
+
+    /// Its word.
+    pub const fn word(state: i64) -> &'static str {
+        match state {
+            PENDING => "pending",
+            DELIVERED => "delivered",
+            DROPPED => "dropped",
+            _ => "failed",
+        }
+    }
+}
+
+/// Meets the hooks that are configured now: those that are new begin at the event `end`, those that are no more are forgotten. The
+/// answer is the first event that each was not told of.
+#[derive(Debug, Clone)]
+pub struct Meet {
+    pub names: Vec<String>,
+    pub end: i64,
+}
+
+impl Operation for Meet {
+    type Answer = BTreeMap<String, i64>;
+    const TOUCHES_CLAIMED: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
+        let known: Vec<(String, i64)> = sqlx::query_as("SELECT name, next FROM hook").fetch_all(tx.reading()).await?;
+        let mut next: BTreeMap<String, i64> = known.into_iter().collect();
+        // Where a repair lost the latest events their numbers come again.
+        if next.values().any(|next| *next > self.end) {
+            next.values_mut().for_each(|next| *next = self.end.min(*next));
+            sqlx::query("UPDATE hook SET next = ?1 WHERE next > ?1").bind(self.end).execute(tx.begun().await?).await?;
+        }
+        let now = tx.wall_ms;
+        let gone: Vec<String> = next.keys().filter(|name| !self.names.contains(name)).cloned().collect();
+        for name in gone {
+            next.remove(&name);
+            sqlx::query("DELETE FROM hook WHERE name = ?1").bind(&name).execute(tx.begun().await?).await?;
+            sqlx::query(
+                "UPDATE hook_delivery SET state = 3, ended_at = ?2, said = 'the hook is not configured any more'
+                 WHERE hook = ?1 AND state = 0",
+            )
+            .bind(&name)
+            .bind(now)
+            .execute(tx.begun().await?)
+            .await?;
+        }
+        for name in &self.names {
+            if !next.contains_key(name) {
+                next.insert(name.clone(), self.end);
+                sqlx::query("INSERT INTO hook (name, next) VALUES (?1, ?2)")
+                    .bind(name)
+                    .bind(self.end)
+                    .execute(tx.begun().await?)
+                    .await?;
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// What one hook is to tell of one kind of event.
+#[derive(Debug, Clone)]
+pub struct Tell {
+    pub hook: String,
+    pub event: &'static str,
+    /// The fields of the first few events.
+    pub first: Vec<Map<String, Value>>,
+    pub count: i64,
+    /// Between two deliveries, in ms: what comes meanwhile is gathered. 0: a delivery for each event.
+    pub gathers_ms: i64,
+}
+
+/// Writes down what is to be told, and that all hooks were told of the events before `next`.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub next: i64,
+    pub tell: Vec<Tell>,
+    /// Of deliveries that gather, the most events that are told one by one.
+    pub first: usize,
+    /// Events that are not kept any more.
+    pub gap: Option<Gap>,
+    /// Deliveries that are on their way: nothing is added to them, and they are not dropped.
+    pub on_their_way: Vec<i64>,
+}
+
+impl Operation for Record {
+    type Answer = ();
+    const TOUCHES_CLAIMED: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        if let Some(Gap { from, to }) = self.gap {
+            let said = format!("the events {from} to {to} are not kept any more: nothing of them is told");
+            sqlx::query(
+                "INSERT INTO hook_delivery (hook, event, first, count, state, said, created_at, ended_at, first_due, due)
+                 SELECT name, 'gap', '[]', ?1, 3, ?2, ?3, ?3, ?4, ?4 FROM hook WHERE next <= ?5",
+            )
+            .bind(to - from + 1)
+            .bind(said)
+            .bind(tx.wall_ms)
+            .bind(tx.now)
+            .bind(to)
+            .execute(tx.begun().await?)
+            .await?;
+        }
+        sqlx::query("UPDATE hook SET next = ?1 WHERE next < ?1").bind(self.next).execute(tx.begun().await?).await?;
+        for tell in &self.tell {
+            self.tell(tx, tell).await?;
+        }
+        self.drop_surplus(tx).await
+    }
+}
+
+impl Record {
+    async fn tell(&self, tx: &mut Tx<'_>, tell: &Tell) -> Result<(), QueueError> {
+        if tell.gathers_ms > 0 && self.gathered(tx, tell).await? {
+            return Ok(());
+        }
+        let latest: Option<i64> =
+            sqlx::query_scalar("SELECT max(first_due) FROM hook_delivery WHERE hook = ?1 AND event = ?2 AND test = 0")
+                .bind(&tell.hook)
+                .bind(tell.event)
+                .fetch_one(tx.reading())
+                .await?;
+        let due = latest.map_or(tx.now, |latest| tx.now.max(latest.saturating_add(tell.gathers_ms)));
+        sqlx::query(
+            "INSERT INTO hook_delivery (hook, event, first, count, state, created_at, first_due, due)
+             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?6)",
+        )
+        .bind(&tell.hook)
+        .bind(tell.event)
+        .bind(json(&tell.first)?)
+        .bind(tell.count)
+        .bind(tx.wall_ms)
+        .bind(due)
+        .execute(tx.begun().await?)
+        .await?;
+        Ok(())
+    }
+
+    /// Adds to the delivery that waits for its first attempt, if one does.
+    async fn gathered(&self, tx: &mut Tx<'_>, tell: &Tell) -> Result<bool, QueueError> {
+        let waiting: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT id, first FROM hook_delivery INDEXED BY hook_delivery_pending
+             WHERE state = 0 AND hook = ?1 AND event = ?2 AND attempts = 0 AND test = 0",
+        )
+        .bind(&tell.hook)
+        .bind(tell.event)
+        .fetch_all(tx.reading())
+        .await?;
+        let Some((id, first)) = waiting.into_iter().rfind(|(id, _)| !self.on_their_way.contains(id)) else {
+            return Ok(false);
+        };
+        let mut first: Vec<Map<String, Value>> = parsed(&first)?;
+        let room = self.first.saturating_sub(first.len());
+        first.extend(tell.first.iter().take(room).cloned());
+        sqlx::query("UPDATE hook_delivery SET first = ?2, count = count + ?3 WHERE id = ?1")
+            .bind(id)
+            .bind(json(&first)?)
+            .bind(tell.count)
+            .execute(tx.begun().await?)
+            .await?;
+        Ok(true)
+    }
+
+    /// Of what waits the oldest goes, of what has ended too.
+    async fn drop_surplus(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let hooks: BTreeSet<&String> = self.tell.iter().map(|tell| &tell.hook).collect();
+        for hook in hooks {
+            let waiting: Vec<i64> = sqlx::query_scalar(
+                "SELECT id FROM hook_delivery INDEXED BY hook_delivery_pending WHERE state = 0 AND hook = ?1",
+            )
+            .bind(hook)
+            .fetch_all(tx.reading())
+            .await?;
+            let surplus = waiting.len().saturating_sub(PENDING);
+            let mut oldest: Vec<i64> = waiting.into_iter().filter(|id| !self.on_their_way.contains(id)).collect();
+            oldest.sort_unstable();
+            oldest.truncate(surplus);
+            if oldest.is_empty() {
+                continue;
+            }
+            tracing::warn!(hook, deliveries = oldest.len(), "too many deliveries wait; the oldest are given up");
+            sqlx::query("UPDATE hook SET dropped = dropped + ?2 WHERE name = ?1")
+                .bind(hook)
+                .bind(i64::try_from(oldest.len()).unwrap_or(i64::MAX))
+                .execute(tx.begun().await?)
+                .await?;
+            sqlx::query(
+                "UPDATE hook_delivery SET state = 3, ended_at = ?2, said = coalesce(said, 'too many waited')
+                 WHERE id IN (SELECT value FROM json_each(?1))",
+            )
+            .bind(json(&oldest)?)
+            .bind(tx.wall_ms)
+            .execute(tx.begun().await?)
+            .await?;
+        }
+        forget_old(tx).await
+    }
+}
+
+async fn forget_old(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    sqlx::query("DELETE FROM hook_delivery WHERE state <> 0 AND id <= (SELECT max(id) FROM hook_delivery) - ?1")
+        .bind(KEPT)
+        .execute(tx.begun().await?)
+        .await?;
+    Ok(())
+}
+
+/// What an attempt to deliver came to.
+#[derive(Debug, Clone)]
+pub struct Attempted {
+    pub id: i64,
+    pub said: String,
+    pub then: Then,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    Delivered,
+    Failed,
+    /// It is tried again after so many ms.
+    Again(i64),
+}
+
+impl Operation for Attempted {
+    type Answer = ();
+    const TOUCHES_CLAIMED: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let (state, after, ended) = match self.then {
+            Then::Delivered => (state::DELIVERED, 0, Some(tx.wall_ms)),
+            Then::Failed => (state::FAILED, 0, Some(tx.wall_ms)),
+            Then::Again(after) => (state::PENDING, after, None),
+        };
+        let due = tx.now.saturating_add(after);
+        sqlx::query(
+            "UPDATE hook_delivery SET attempts = attempts + 1, state = ?2, said = ?3, due = ?4, ended_at = ?5
+             WHERE id = ?1 AND state = 0",
+        )
+        .bind(self.id)
+        .bind(state)
+        .bind(&self.said)
+        .bind(due)
+        .bind(ended)
+        .execute(tx.begun().await?)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Writes down a test, which was tried once.
+#[derive(Debug, Clone)]
+pub struct Tested {
+    pub hook: String,
+    pub event: &'static str,
+    pub said: String,
+    pub is_delivered: bool,
+}
+
+impl Operation for Tested {
+    type Answer = ();
+    const TOUCHES_CLAIMED: bool = false;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        sqlx::query(
+            "INSERT INTO hook_delivery
+                 (hook, event, first, count, test, state, attempts, said, created_at, ended_at, first_due, due)
+             VALUES (?1, ?2, '[]', 1, 1, ?3, 1, ?4, ?5, ?5, ?6, ?6)",
+        )
+        .bind(&self.hook)
+        .bind(self.event)
+        .bind(if self.is_delivered { state::DELIVERED } else { state::FAILED })
+        .bind(&self.said)
+        .bind(tx.wall_ms)
+        .bind(tx.now)
+        .execute(tx.begun().await?)
+        .await?;
+        forget_old(tx).await
+    }
+}
