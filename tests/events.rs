@@ -184,6 +184,15 @@ fn a_batch_has_ended_when_its_last_part_has() {
 }
 
 #[test]
+fn what_a_filter_clears_is_told() {
+    let daemon = Daemon::start();
+    daemon.run(&[shell("true"), shell("true")]);
+    let from = told(&daemon).0.len();
+    daemon.ok(json!({"action": "clear", "filter": "id=1"}));
+    assert_eq!(in_short(&told(&daemon).0).split_off(from), ["cleared 1"]);
+}
+
+#[test]
 fn who_waits_is_answered_by_the_next_event_of_its_batch() {
     let daemon = Daemon::start();
     daemon.ok(json!({"action": "add_batch", "tasks": simulated(1)}));
