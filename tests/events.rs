@@ -184,12 +184,15 @@ fn a_batch_has_ended_when_its_last_part_has() {
 }
 
 #[test]
-fn what_a_filter_clears_is_told() {
+fn what_a_filter_or_a_batch_changes_is_told() {
     let daemon = Daemon::start();
     daemon.run(&[shell("true"), shell("true")]);
+    daemon.ok(json!({"action": "add_batch", "tasks": simulated(2)}));
+    daemon.ok(json!({"action": "pause", "task_ids": [3, 4]}));
     let from = told(&daemon).0.len();
     daemon.ok(json!({"action": "clear", "filter": "id=1"}));
-    assert_eq!(in_short(&told(&daemon).0).split_off(from), ["cleared 1"]);
+    daemon.ok(json!({"action": "resume", "batch_id": 2}));
+    assert_eq!(in_short(&told(&daemon).0).split_off(from), ["cleared 1", "resumed [3,4]"]);
 }
 
 #[test]
