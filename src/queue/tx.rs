@@ -68,6 +68,8 @@ pub(super) struct BatchChange {
     pub failed: i64,
     pub cancelled: i64,
     run_ms: i64,
+    /// A task of it has ended.
+    pub ended: bool,
 }
 
 impl<'c> Tx<'c> {
@@ -127,6 +129,9 @@ impl<'c> Tx<'c> {
         let of = |state: State| if state.status().is_ended() { run_ms } else { 0 };
         self.tallied(batch, priority, from, -1, -of(from));
         self.tallied(batch, priority, to, 1, of(to));
+        if to.status().is_ended() {
+            self.batches.entry(batch).or_default().ended = true;
+        }
     }
 
     /// Adds an event to what this group tells.
