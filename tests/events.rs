@@ -196,6 +196,25 @@ fn what_a_filter_or_a_batch_changes_is_told() {
 }
 
 #[test]
+fn a_page_of_a_batch_goes_on_after_its_last_event() {
+    let daemon = Daemon::start();
+    for _ in 0..3 {
+        daemon.ok(json!({"action": "add_batch", "tasks": simulated(2)}));
+    }
+    daemon.ok(json!({"action": "start", "max_concurrent": 1}));
+    daemon.wait();
+    let expected: Vec<Value> = told(&daemon).0.into_iter().filter(|event| event["batch_id"] == 2).collect();
+    let (mut from, mut seen) = (json!(1), Vec::new());
+    loop {
+        let page = daemon.ok(json!({"action": "watch", "from": from, "batch_id": 2, "limit": 1}));
+        let Some([event]) = page["events"].as_array().map(Vec::as_slice) else { break };
+        assert_eq!(page["next"].as_i64(), event["seq"].as_i64().map(|seq| seq + 1), "{page}");
+        (from, seen) = (page["next"].clone(), [seen, vec![event.clone()]].concat());
+    }
+    assert_eq!(seen, expected);
+}
+
+#[test]
 fn who_waits_is_answered_by_the_next_event_of_its_batch() {
     let daemon = Daemon::start();
     daemon.ok(json!({"action": "add_batch", "tasks": simulated(1)}));

@@ -15,6 +15,8 @@ use crate::time::rfc3339;
 
 /// How many rows are read at once.
 const ROWS: i64 = 16;
+/// How many events are looked at at once for those of a batch.
+const LOOKED_AT: usize = 1000;
 /// How much of an error's text is told, in characters.
 const LONGEST_ERROR: i64 = 1000;
 
@@ -94,7 +96,8 @@ impl Queue {
         loop {
             let rows = self.event_rows(told.next).await?;
             let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < ROWS);
-            let room = limit - told.events.len();
+            // Of a batch's few may be wanted among many.
+            let room = if batch_id.is_some() { LOOKED_AT } else { limit - told.events.len() };
             let (stored, is_cut) = told.take(rows, room);
             let is_full = is_cut || stored.len() >= room;
             let attempts = self.attempts_of(&stored).await?;
@@ -102,9 +105,13 @@ impl Queue {
                 let event = shown(seq, at, event, &attempts)?;
                 if batch_id.is_none_or(|id| event.what.batch_id() == Some(id)) {
                     told.events.push(event);
+                    if told.events.len() >= limit {
+                        told.next = seq + 1;
+                        return Ok(told);
+                    }
                 }
             }
-            if is_cut || told.events.len() >= limit || (is_last && !is_full) {
+            if is_cut || (is_last && !is_full) {
                 return Ok(told);
             }
         }
