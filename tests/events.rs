@@ -215,6 +215,27 @@ fn a_page_of_a_batch_goes_on_after_its_last_event() {
 }
 
 #[test]
+fn who_goes_on_at_once_is_not_refused() {
+    let daemon = Daemon::start();
+    let mut watching = daemon.connect();
+    let mut adding = daemon.connect();
+    let adder = std::thread::spawn(move || {
+        for _ in 0..1500 {
+            adding.send(&json!({"action": "add", "name": "one", "function": "simulate"}));
+            assert_eq!(adding.receive()["ok"], true);
+        }
+    });
+    let mut from = json!(1);
+    while from != 1502 {
+        watching.send(&json!({"action": "watch", "from": from, "follow": true}));
+        let mut answer = watching.receive();
+        assert_eq!(answer["ok"], true, "{answer}");
+        from = answer["data"]["next"].take();
+    }
+    adder.join().expect("all are added");
+}
+
+#[test]
 fn who_waits_is_answered_by_the_next_event_of_its_batch() {
     let daemon = Daemon::start();
     daemon.ok(json!({"action": "add_batch", "tasks": simulated(1)}));

@@ -93,8 +93,10 @@ impl Queue {
     /// When the queue cannot be read.
     pub async fn events(&self, from: i64, limit: usize, batch_id: Option<BatchId>) -> Result<Told, QueueError> {
         let mut told = Told { events: Vec::new(), next: from, gap: None };
+        // What is committed can be read a little before others are told of it, and who goes on from there would be refused.
+        let before = self.snapshot().next_event;
         loop {
-            let rows = self.event_rows(told.next).await?;
+            let rows = self.event_rows(told.next, before).await?;
             let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < ROWS);
             // Of a batch's few may be wanted among many.
             let room = if batch_id.is_some() { LOOKED_AT } else { limit - told.events.len() };
@@ -117,14 +119,15 @@ impl Queue {
         }
     }
 
-    async fn event_rows(&self, from: i64) -> Result<Vec<Row>, QueueError> {
+    async fn event_rows(&self, from: i64, before: i64) -> Result<Vec<Row>, QueueError> {
         Ok(sqlx::query_as(
             "SELECT first, last, at, events FROM event
-             WHERE first >= coalesce((SELECT max(first) FROM event WHERE first <= ?1), 0) AND last >= ?1
+             WHERE first >= coalesce((SELECT max(first) FROM event WHERE first <= ?1), 0) AND last >= ?1 AND first < ?3
              ORDER BY first LIMIT ?2",
         )
         .bind(from)
         .bind(ROWS)
+        .bind(before)
         .fetch_all(&self.readers)
         .await?)
     }
