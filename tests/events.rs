@@ -184,6 +184,37 @@ fn a_batch_has_ended_when_its_last_part_has() {
 }
 
 #[test]
+fn a_batch_has_ended_also_where_nothing_of_its_last_part_was_good() {
+    let daemon = Daemon::start();
+    daemon.ok(json!({"action": "start", "keep": true}));
+    let batch = daemon.ok(json!({"action": "add_batch", "tasks": simulated(2), "more": true}))["batch_id"].clone();
+    daemon.wait();
+    let ends = || told(&daemon).0.iter().filter(|event| event["event"] == "batch_ended").count();
+    let nameless = json!([{"name": "", "function": "simulate"}]);
+    daemon.call(&json!({"action": "add_batch", "tasks": nameless, "batch_id": batch, "more": true}));
+    assert_eq!(ends(), 0);
+    for _ in 0..2 {
+        let answer = daemon.call(&json!({"action": "add_batch", "tasks": nameless, "batch_id": batch}));
+        assert_eq!(answer["error"]["code"], "invalid_request", "{answer}");
+        assert_eq!(ends(), 1);
+    }
+}
+
+#[test]
+fn a_file_in_parts_ends_once() {
+    let daemon = Daemon::start();
+    daemon.ok(json!({"action": "start", "keep": true, "max_concurrent": 50}));
+    let task = json!({"name": "x".repeat(1000), "function": "simulate", "params": {"duration": 0}}).to_string() + "\n";
+    let file = daemon.work().join("parts.jsonl");
+    std::fs::write(&file, task.repeat(2000)).expect("a file");
+    let file = file.to_str().expect("text");
+    assert!(daemon.command(&["add-batch", file]).stdout(Stdio::null()).status().expect("its end").success());
+    daemon.wait();
+    let ends: Vec<Value> = told(&daemon).0.into_iter().filter(|event| event["event"] == "batch_ended").collect();
+    assert_eq!(ends.iter().map(|end| &end["counts"]["completed"]).collect::<Vec<_>>(), [&json!(2000)]);
+}
+
+#[test]
 fn what_a_filter_or_a_batch_changes_is_told() {
     let daemon = Daemon::start();
     daemon.run(&[shell("true"), shell("true")]);

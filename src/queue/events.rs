@@ -180,7 +180,7 @@ async fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let has_room = tx.remembered.open.len() < BATCHES;
     for (id, change) in &tx.batches {
         // How many were added or retried in this group says nothing of whether the last has ended in it.
-        let (change, ended) = (change.queued + change.running, change.ended);
+        let (change, ended) = (change.queued + change.running, change.ended || change.closed);
         match tx.remembered.open.get_mut(id) {
             Some(open) => {
                 *open += change;

@@ -70,6 +70,8 @@ pub(super) struct BatchChange {
     run_ms: i64,
     /// A task of it has ended.
     pub ended: bool,
+    /// It expects no further part.
+    pub closed: bool,
 }
 
 impl<'c> Tx<'c> {
@@ -132,6 +134,12 @@ impl<'c> Tx<'c> {
         if to.status().is_ended() {
             self.batches.entry(batch).or_default().ended = true;
         }
+    }
+
+    /// Notes that a batch expects no further part: it may be over by that.
+    pub(super) fn closed(&mut self, batch: BatchId) {
+        self.batches.entry(batch).or_default().closed = true;
+        self.emptied.insert(batch);
     }
 
     /// Adds an event to what this group tells.
