@@ -311,6 +311,18 @@ async fn what_does_not_pass_any_more_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_had_a_process_is_told_of_as_started_before_it_is_as_lost() {
+    let mut bench = Bench::with(2).await;
+    let [(_, ran), _] = bench.claims().await[..] else { panic!("two claims") };
+    bench.write(Recover { had_process: BTreeSet::from([ran]), ..lost() }).await;
+    let told: String = sqlx::query_scalar("SELECT events FROM event ORDER BY first DESC LIMIT 1")
+        .fetch_one(&mut bench.eye)
+        .await
+        .expect("events");
+    assert_eq!(told, r#"[{"s":[1,1]},{"e":[1,1,0]}]"#);
+}
+
+#[tokio::test]
 async fn a_batch_that_ends_in_the_commit_that_retries_it_is_told_of() {
     let mut bench = Bench::with(1).await;
     let yielded = bench.claims().await.iter().map(|(_, claim)| *claim).collect();
