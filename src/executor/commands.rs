@@ -211,7 +211,8 @@ impl Executor {
             total.cancelled.extend(outcome.cancelled);
             total.not_cancelled.extend(outcome.not_cancelled);
             (claimed, ahead) = (outcome.claimed, outcome.ahead);
-            if !settled && !(claimed.is_empty() && ahead.is_empty()) {
+            let is_done = claimed.is_empty() && ahead.is_empty();
+            if !settled && !is_done {
                 // Their ends are on their way into the queue.
                 self.next_commit(&mut commits).await?;
             }
