@@ -184,6 +184,89 @@ fn a_batch_has_ended_when_its_last_part_has() {
 }
 
 #[test]
+fn a_batch_has_ended_also_where_nothing_of_its_last_part_was_good() {
+    let daemon = Daemon::start();
+    daemon.ok(json!({"action": "start", "keep": true}));
+    let batch = daemon.ok(json!({"action": "add_batch", "tasks": simulated(2), "more": true}))["batch_id"].clone();
+    daemon.wait();
+    let ends = || told(&daemon).0.iter().filter(|event| event["event"] == "batch_ended").count();
+    let nameless = json!([{"name": "", "function": "simulate"}]);
+    daemon.call(&json!({"action": "add_batch", "tasks": nameless, "batch_id": batch, "more": true}));
+    assert_eq!(ends(), 0);
+    for _ in 0..2 {
+        let answer = daemon.call(&json!({"action": "add_batch", "tasks": nameless, "batch_id": batch}));
+        assert_eq!(answer["error"]["code"], "invalid_request", "{answer}");
+        assert_eq!(ends(), 1);
+    }
+}
+
+#[test]
+fn a_file_in_parts_ends_once() {
+    let daemon = Daemon::start();
+    daemon.ok(json!({"action": "start", "keep": true, "max_concurrent": 50}));
+    let task = json!({"name": "x".repeat(1000), "function": "simulate", "params": {"duration": 0}}).to_string() + "\n";
+    let file = daemon.work().join("parts.jsonl");
+    std::fs::write(&file, task.repeat(2000)).expect("a file");
+    let file = file.to_str().expect("text");
+    assert!(daemon.command(&["add-batch", file]).stdout(Stdio::null()).status().expect("its end").success());
+    daemon.wait();
+    let ends: Vec<Value> = told(&daemon).0.into_iter().filter(|event| event["event"] == "batch_ended").collect();
+    assert_eq!(ends.iter().map(|end| &end["counts"]["completed"]).collect::<Vec<_>>(), [&json!(2000)]);
+}
+
+#[test]
+fn what_a_filter_or_a_batch_changes_is_told() {
+    let daemon = Daemon::start();
+    daemon.run(&[shell("true"), shell("true")]);
+    daemon.ok(json!({"action": "add_batch", "tasks": simulated(2)}));
+    daemon.ok(json!({"action": "pause", "task_ids": [3, 4]}));
+    let from = told(&daemon).0.len();
+    daemon.ok(json!({"action": "clear", "filter": "id=1"}));
+    daemon.ok(json!({"action": "resume", "batch_id": 2}));
+    assert_eq!(in_short(&told(&daemon).0).split_off(from), ["cleared 1", "resumed [3,4]"]);
+}
+
+#[test]
+fn a_page_of_a_batch_goes_on_after_its_last_event() {
+    let daemon = Daemon::start();
+    for _ in 0..3 {
+        daemon.ok(json!({"action": "add_batch", "tasks": simulated(2)}));
+    }
+    daemon.ok(json!({"action": "start", "max_concurrent": 1}));
+    daemon.wait();
+    let expected: Vec<Value> = told(&daemon).0.into_iter().filter(|event| event["batch_id"] == 2).collect();
+    let (mut from, mut seen) = (json!(1), Vec::new());
+    loop {
+        let page = daemon.ok(json!({"action": "watch", "from": from, "batch_id": 2, "limit": 1}));
+        let Some([event]) = page["events"].as_array().map(Vec::as_slice) else { break };
+        assert_eq!(page["next"].as_i64(), event["seq"].as_i64().map(|seq| seq + 1), "{page}");
+        (from, seen) = (page["next"].clone(), [seen, vec![event.clone()]].concat());
+    }
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn who_goes_on_at_once_is_not_refused() {
+    let daemon = Daemon::start();
+    let mut watching = daemon.connect();
+    let mut adding = daemon.connect();
+    let adder = std::thread::spawn(move || {
+        for _ in 0..1500 {
+            adding.send(&json!({"action": "add", "name": "one", "function": "simulate"}));
+            assert_eq!(adding.receive()["ok"], true);
+        }
+    });
+    let mut from = json!(1);
+    while from != 1502 {
+        watching.send(&json!({"action": "watch", "from": from, "follow": true}));
+        let mut answer = watching.receive();
+        assert_eq!(answer["ok"], true, "{answer}");
+        from = answer["data"]["next"].take();
+    }
+    adder.join().expect("all are added");
+}
+
+#[test]
 fn who_waits_is_answered_by_the_next_event_of_its_batch() {
     let daemon = Daemon::start();
     daemon.ok(json!({"action": "add_batch", "tasks": simulated(1)}));

@@ -193,6 +193,23 @@ fn changes_hit_what_matches_and_a_dry_run_nothing() {
 }
 
 #[test]
+fn what_starts_while_it_is_asked_for_as_queued_is_left_alone() {
+    let daemon = Daemon::start();
+    daemon.ok(json!({"action": "start", "max_concurrent": 4, "keep": true}));
+    for _ in 0..20 {
+        let batch =
+            daemon.ok(json!({"action": "add_batch", "tasks": vec![shell("sleep 0.02"); 12]}))["batch_id"].take();
+        let filter = format!("status=queued and batch={batch}");
+        let cancelled = daemon.ok(json!({"action": "cancel", "filter": filter}));
+        assert_eq!(cancelled["not_cancelled"], json!([]));
+        daemon.ok(json!({"action": "wait", "batch_id": batch}));
+        let of = |filter: &str| matching(&daemon, &format!("batch={batch} and {filter}"));
+        assert_eq!(of("status=cancelled").len(), cancelled["cancelled"].as_array().map_or(0, Vec::len), "{cancelled}");
+        assert_eq!(of("outcome=cancelled"), [0; 0], "none that ran was ended");
+    }
+}
+
+#[test]
 fn running_tasks_are_found_by_how_long_they_have_run_and_waited_for() {
     let daemon = Daemon::start();
     daemon.ok(json!({"action": "add_batch", "tasks": [

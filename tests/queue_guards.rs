@@ -294,7 +294,11 @@ async fn what_does_not_pass_any_more_is_left_alone() {
     let outcome = bench.in_vain(cancel("status=running")).await;
     assert_eq!((outcome.count, outcome.not_cancelled, outcome.claimed), (0, Vec::new(), Vec::new()));
     let outcome = bench.in_vain(cancel("status=queued and id=2")).await;
-    assert_eq!(outcome.claimed, [claims[1]], "the keeper is asked for this one alone");
+    assert_eq!(
+        (outcome.ahead, outcome.claimed),
+        (vec![claims[1]], Vec::new()),
+        "taken back, for once started it does not pass"
+    );
     assert_eq!(bench.in_vain(retry("status=queued")).await.requeued, 0);
     assert_eq!(bench.in_vain(clear("name=task")).await, 0, "they have not ended");
 
@@ -304,4 +308,36 @@ async fn what_does_not_pass_any_more_is_left_alone() {
     assert_eq!(bench.in_vain(retry("status=failed")).await.requeued, 0);
     assert_eq!(bench.write(retry("status=cancelled and id!=1")).await.requeued, 1);
     assert_eq!(bench.write(clear("status=cancelled")).await, 1);
+}
+
+#[tokio::test]
+async fn what_had_a_process_is_told_of_as_started_before_it_is_as_lost() {
+    let mut bench = Bench::with(2).await;
+    let [(_, ran), _] = bench.claims().await[..] else { panic!("two claims") };
+    bench.write(Recover { had_process: BTreeSet::from([ran]), ..lost() }).await;
+    let told: String = sqlx::query_scalar("SELECT events FROM event ORDER BY first DESC LIMIT 1")
+        .fetch_one(&mut bench.eye)
+        .await
+        .expect("events");
+    assert_eq!(told, r#"[{"s":[1,1]},{"e":[1,1,0]}]"#);
+}
+
+#[tokio::test]
+async fn a_batch_that_ends_in_the_commit_that_retries_it_is_told_of() {
+    let mut bench = Bench::with(1).await;
+    let yielded = bench.claims().await.iter().map(|(_, claim)| *claim).collect();
+    let cancel = || Cancel { selection: Selection::Tasks(vec![1]), yielded: Vec::new(), ordered: BTreeMap::new() };
+    bench.write(Stop { reason: "stopped by request", yielded }).await;
+    bench.write(cancel()).await;
+    let retry = Retry { which: Which::Tasks(vec![1]), change: Change::default() };
+    // Both wait for the writer at once.
+    let (retried, cancelled) = tokio::join!(bench.queue.write(retry), bench.queue.write(cancel()));
+    assert_eq!((retried.expect("written").requeued, cancelled.expect("written").count), (1, 1));
+    let told: String = sqlx::query_scalar("SELECT events FROM event ORDER BY first DESC LIMIT 1")
+        .fetch_one(&mut bench.eye)
+        .await
+        .expect("events");
+    let said = ["requeued", "cancelled", "batch_ended", "idle"].map(|kind| told.matches(kind).count());
+    // The counts name a state, too.
+    assert_eq!(said, [1, 2, 1, 1], "{told}");
 }

@@ -99,7 +99,9 @@ impl Plan {
         }
         if self.resume {
             fields.insert("resume".to_owned(), json!(true));
-            fields.insert("more".to_owned(), json!(more));
+        }
+        if more {
+            fields.insert("more".to_owned(), json!(true));
         }
         request("add_batch", fields)
     }

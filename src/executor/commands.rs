@@ -9,6 +9,7 @@ use tokio::sync::{MutexGuard, watch};
 use super::events::STORAGE_RETRY;
 use super::{Executor, ExecutorError};
 use crate::backend::{EndAnswer, Gone, Local, SuspendedBy};
+use crate::filter::Condition;
 use crate::queue::error::QueueError;
 use crate::queue::ops::LISTED;
 use crate::queue::ops::cancel::{Cancel, CancelOutcome};
@@ -22,6 +23,12 @@ use crate::task::{ClaimId, Order, RunState, TaskId};
 
 /// How long a daemon that ends waits for a keeper that does not answer: stopped, or swapped out.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
+
+/// What the keeper was told to end, and what it gave back.
+struct Asked {
+    ordered: BTreeMap<TaskId, ClaimId>,
+    yielded: Vec<ClaimId>,
+}
 
 impl Executor {
     /// Runs, or changes what runs. What restricts goes to the keeper first.
@@ -160,9 +167,11 @@ impl Executor {
             total.count += outcome.count;
             total.cancelled.extend(outcome.cancelled);
             total.not_cancelled.extend(outcome.not_cancelled);
-            if !outcome.claimed.is_empty() {
-                self.cancel_claimed(outcome.claimed, &mut total).await?;
-            }
+            let condition = match &work.selection {
+                Selection::Passing { condition, .. } => Some(condition),
+                Selection::Tasks(_) | Selection::Batch { .. } => None,
+            };
+            self.cancel_claimed(outcome.claimed, outcome.ahead, condition, &mut total).await?;
             match (&mut work.selection, outcome.next) {
                 (Selection::Batch { after, .. }, Some(next)) => *after = next,
                 _ => break,
@@ -174,49 +183,76 @@ impl Executor {
         Ok(total)
     }
 
-    /// Cancels tasks that are with the keeper: asked there first, committed second.
+    /// Cancels tasks that are with the keeper: asked there first, committed second. Those `ahead` if they still pass then.
     async fn cancel_claimed(
         &self,
         mut claimed: Vec<(TaskId, ClaimId)>,
+        mut ahead: Vec<(TaskId, ClaimId)>,
+        condition: Option<&Condition>,
         total: &mut CancelOutcome,
     ) -> Result<(), ExecutorError> {
-        while !claimed.is_empty() {
+        while !claimed.is_empty() || !ahead.is_empty() {
             let mut commits = self.inner.queue.commits();
             commits.borrow_and_update();
-            let claims: Vec<ClaimId> = claimed.iter().map(|(_, claim)| *claim).collect();
-            self.handed_over(claims.iter().copied().max().unwrap_or(0)).await?;
-            let grace_ms = self.inner.rules.grace_ms;
-            let answers = self
-                .with_backend(|backend| {
-                    let claims = claims.clone();
-                    async move { backend.end(Some(claims), Order::Cancel, grace_ms).await }
-                })
-                .await?;
-            let of = |wanted| answers.iter().filter(move |(_, a)| *a == wanted).map(|(claim, _)| *claim);
-            let task_of: BTreeMap<ClaimId, TaskId> = claimed.iter().map(|(task, claim)| (*claim, *task)).collect();
-            let ordered = of(EndAnswer::Ordered).filter_map(|claim| Some((*task_of.get(&claim)?, claim))).collect();
-            let yielded: Vec<ClaimId> = of(EndAnswer::Yielded).collect();
-            let settled = answers.iter().any(|(_, a)| matches!(a, EndAnswer::Yielded | EndAnswer::Ordered));
+            let Asked { ordered, yielded } = self.ask_keeper(&claimed, &ahead).await?;
+            let settled = !(ordered.is_empty() && yielded.is_empty());
+            let ids = claimed.iter().chain(&ahead).map(|(task, _)| *task).collect();
+            let selection = match condition {
+                Some(condition) => Selection::Passing { ids, condition: condition.clone() },
+                None => Selection::Tasks(ids),
+            };
             let outcome = self
                 .inner
                 .queue
-                .write(Cancel {
-                    selection: Selection::Tasks(claimed.iter().map(|(task, _)| *task).collect()),
-                    yielded: yielded.clone(),
-                    ordered,
-                })
+                .write(Cancel { selection, yielded: yielded.clone(), ordered })
                 .await
                 .inspect_err(|_| self.give_back(yielded))?;
             total.count += outcome.count;
             total.cancelled.extend(outcome.cancelled);
             total.not_cancelled.extend(outcome.not_cancelled);
-            claimed = outcome.claimed;
-            if !claimed.is_empty() && !settled {
+            (claimed, ahead) = (outcome.claimed, outcome.ahead);
+            let is_done = claimed.is_empty() && ahead.is_empty();
+            if !settled && !is_done {
                 // Their ends are on their way into the queue.
                 self.next_commit(&mut commits).await?;
             }
         }
         Ok(())
+    }
+
+    /// Has the keeper end what is claimed, and give back what is ahead and has not started.
+    async fn ask_keeper(
+        &self,
+        claimed: &[(TaskId, ClaimId)],
+        ahead: &[(TaskId, ClaimId)],
+    ) -> Result<Asked, ExecutorError> {
+        let [claims, back] = [claimed, ahead].map(|some| some.iter().map(|(_, claim)| *claim).collect::<Vec<_>>());
+        self.handed_over(claims.iter().chain(&back).copied().max().unwrap_or(0)).await?;
+        let mut asked = Asked { ordered: BTreeMap::new(), yielded: Vec::new() };
+        if !back.is_empty() {
+            asked.yielded = self
+                .with_backend(|backend| {
+                    let back = back.clone();
+                    async move { backend.take_back(back).await }
+                })
+                .await?;
+        }
+        if claims.is_empty() {
+            return Ok(asked);
+        }
+        let grace_ms = self.inner.rules.grace_ms;
+        let answers = self
+            .with_backend(|backend| {
+                let claims = claims.clone();
+                async move { backend.end(Some(claims), Order::Cancel, grace_ms).await }
+            })
+            .await
+            .inspect_err(|_| self.give_back(asked.yielded.clone()))?;
+        let of = |wanted| answers.iter().filter(move |(_, a)| *a == wanted).map(|(claim, _)| *claim);
+        let task_of: BTreeMap<ClaimId, TaskId> = claimed.iter().map(|(task, claim)| (*claim, *task)).collect();
+        asked.ordered = of(EndAnswer::Ordered).filter_map(|claim| Some((*task_of.get(&claim)?, claim))).collect();
+        asked.yielded.extend(of(EndAnswer::Yielded));
+        Ok(asked)
     }
 
     /// Changes queued tasks; those that are claimed ahead are taken back first.

@@ -155,8 +155,8 @@ pub(super) async fn conclude(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     if is_changed {
         tx.tell(executor);
     }
-    let open = |tally: &super::state::Tally| tally.queued() + tally.in_state(State::Running);
-    if open(&tx.before) > 0 && open(&tx.memory.tally) == 0 {
+    let tally = &tx.memory.tally;
+    if tally.queued() + tally.in_state(State::Running) == 0 && tx.batches.values().any(|change| change.ended) {
         tx.tell(Stored::Idle);
     }
     Ok(())
@@ -179,15 +179,16 @@ async fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let mut looked_at = Vec::new();
     let has_room = tx.remembered.open.len() < BATCHES;
     for (id, change) in &tx.batches {
-        let change = change.queued + change.running;
+        // How many were added or retried in this group says nothing of whether the last has ended in it.
+        let (change, ended) = (change.queued + change.running, change.ended || change.closed);
         match tx.remembered.open.get_mut(id) {
             Some(open) => {
                 *open += change;
-                if *open <= 0 && change < 0 {
+                if *open <= 0 && ended {
                     looked_at.push(*id);
                 }
             }
-            None if change < 0 => looked_at.push(*id),
+            None if ended => looked_at.push(*id),
             // The oldest run first.
             None if *id >= tx.first_new_batch && change > 0 && has_room => {
                 tx.remembered.open.insert(*id, change);

@@ -68,6 +68,10 @@ pub(super) struct BatchChange {
     pub failed: i64,
     pub cancelled: i64,
     run_ms: i64,
+    /// A task of it has ended.
+    pub ended: bool,
+    /// It expects no further part.
+    pub closed: bool,
 }
 
 impl<'c> Tx<'c> {
@@ -127,6 +131,15 @@ impl<'c> Tx<'c> {
         let of = |state: State| if state.status().is_ended() { run_ms } else { 0 };
         self.tallied(batch, priority, from, -1, -of(from));
         self.tallied(batch, priority, to, 1, of(to));
+        if to.status().is_ended() {
+            self.batches.entry(batch).or_default().ended = true;
+        }
+    }
+
+    /// Notes that a batch expects no further part: it may be over by that.
+    pub(super) fn closed(&mut self, batch: BatchId) {
+        self.batches.entry(batch).or_default().closed = true;
+        self.emptied.insert(batch);
     }
 
     /// Adds an event to what this group tells.

@@ -34,6 +34,8 @@ pub struct CancelOutcome {
     pub not_cancelled: Vec<NotDone>,
     /// Tasks that are with the keeper and were not asked for there: ask, then again.
     pub claimed: Vec<(TaskId, ClaimId)>,
+    /// Such as pass a filter and have not started: to be taken back, then again, for once started they may not pass.
+    pub ahead: Vec<(TaskId, ClaimId)>,
     /// Where a batch goes on; none at its end.
     pub next: Option<TaskId>,
 }
@@ -43,7 +45,14 @@ impl Operation for Cancel {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<CancelOutcome, QueueError> {
         release(tx, &self.yielded).await?;
-        let (rows, next) = self.selection.rows(tx).await?;
+        let (mut rows, next) = self.selection.rows(tx).await?;
+        let by_filter = matches!(self.selection, Selection::Passing { .. });
+        if by_filter {
+            // What was told to end passed then.
+            rows.retain(|row| !self.ordered.contains_key(&row.id));
+            let ordered = self.ordered.keys().copied().collect();
+            rows.extend(Selection::Tasks(ordered).rows(tx).await?.0);
+        }
         let mut outcome =
             CancelOutcome { next, not_cancelled: self.selection.missing(&rows), ..CancelOutcome::default() };
         let listed_by_id = matches!(self.selection, Selection::Tasks(_));
@@ -70,7 +79,9 @@ impl Operation for Cancel {
                 }
                 Some(claim) if ordered == Some(&claim) => later.push(row.id),
                 Some(claim) => {
-                    outcome.claimed.push((row.id, claim));
+                    let only_back = by_filter && state != State::Running;
+                    let to = if only_back { &mut outcome.ahead } else { &mut outcome.claimed };
+                    to.push((row.id, claim));
                     continue;
                 }
             }

@@ -30,8 +30,7 @@ impl Operation for ClearPassing {
         .bind(json(&ids)?)
         .fetch_all(tx.reading())
         .await?;
-        remove(tx, &rows).await?;
-        Ok(rows.len() as u64)
+        clear(tx, &rows).await
     }
 }
 
@@ -63,12 +62,18 @@ impl Operation for Clear {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
         let rows = self.rows(tx).await?;
-        remove(tx, &rows).await?;
-        if !rows.is_empty() {
-            tx.tell(Stored::Cleared(rows.len() as u64));
-        }
-        Ok(rows.len() as u64)
+        clear(tx, &rows).await
     }
+}
+
+/// Removes them, tells of it, and gives how many they were.
+async fn clear(tx: &mut Tx<'_>, rows: &[Row]) -> Result<u64, QueueError> {
+    let cleared = rows.len() as u64;
+    remove(tx, rows).await?;
+    if cleared > 0 {
+        tx.tell(Stored::Cleared(cleared));
+    }
+    Ok(cleared)
 }
 
 /// Takes ended tasks out of the queue, with all that belongs to them.

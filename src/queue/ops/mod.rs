@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod cancel;
 pub mod clear;
+pub mod close;
 pub mod control;
 pub mod hooks;
 pub mod insert;

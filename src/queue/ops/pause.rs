@@ -73,6 +73,7 @@ impl Operation for Pause {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<PauseOutcome, QueueError> {
         release(tx, &self.yielded).await?;
+        let mut tells = true;
         if let Selection::Batch { batch_id, .. } = self.selection {
             let changed = sqlx::query("UPDATE batch SET paused = ?2 WHERE id = ?1 AND paused <> ?2")
                 .bind(batch_id)
@@ -81,6 +82,7 @@ impl Operation for Pause {
                 .await?;
             if changed.rows_affected() > 0 {
                 self.tell(tx, What::Batch(batch_id));
+                tells = false;
             }
         }
         let (rows, next) = self.selection.rows(tx).await?;
@@ -120,8 +122,9 @@ impl Operation for Pause {
         }
         outcome.not_changed.truncate(LISTED);
         write(tx, &queued, &running).await?;
-        if let (Selection::Tasks(_), Some(tasks)) = (&self.selection, Tasks::of(&outcome.changed)) {
-            self.tell(tx, What::Tasks(tasks));
+        // With its batch a task is not told of by itself.
+        if let Some(tasks) = Tasks::of(&outcome.changed).filter(|_| tells) {
+            self.tell(tx, What::Tasks(Tasks { tasks: outcome.count, ..tasks }));
         }
         if self.hold.is_some() && !queued.is_empty() {
             tx.memory.next_due = next_due(tx.reading()).await?;

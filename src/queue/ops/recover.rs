@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::super::decide;
 use super::super::error::QueueError;
+use super::super::events::Stored;
 use super::super::open_task::{OpenTask, open_tasks};
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -105,6 +106,9 @@ impl Recover {
             });
             if unknown {
                 found.suspects.push(task.id);
+            }
+            if ran && task.state != State::Running {
+                tx.tell(Stored::Started(task.id, number));
             }
             task.attempts = number;
             task.settle(tx, decision);

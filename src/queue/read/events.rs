@@ -15,6 +15,8 @@ use crate::time::rfc3339;
 
 /// How many rows are read at once.
 const ROWS: i64 = 16;
+/// How many events are looked at at once for those of a batch.
+const LOOKED_AT: usize = 1000;
 /// How much of an error's text is told, in characters.
 const LONGEST_ERROR: i64 = 1000;
 
@@ -114,10 +116,13 @@ impl Queue {
         is_wanted: impl Fn(&Stored) -> bool,
     ) -> Result<Told, QueueError> {
         let mut told = Told { events: Vec::new(), next: from, gap: None };
+        // What is committed can be read a little before others are told of it, and who goes on from there would be refused.
+        let before = self.snapshot().next_event;
         loop {
-            let rows = self.event_rows(told.next).await?;
+            let rows = self.event_rows(told.next, before).await?;
             let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < ROWS);
-            let room = limit - told.events.len();
+            // Of a batch's few may be wanted among many.
+            let room = if batch_id.is_some() { LOOKED_AT } else { limit - told.events.len() };
             let (mut stored, is_cut) = told.take(rows, room);
             let is_full = is_cut || stored.len() >= room;
             stored.retain(|(.., event)| is_wanted(event));
@@ -126,22 +131,27 @@ impl Queue {
                 let event = shown(seq, at, event, &attempts)?;
                 if batch_id.is_none_or(|id| event.what.batch_id() == Some(id)) {
                     told.events.push(event);
+                    if told.events.len() >= limit {
+                        told.next = seq + 1;
+                        return Ok(told);
+                    }
                 }
             }
-            if is_cut || told.events.len() >= limit || (is_last && !is_full) {
+            if is_cut || (is_last && !is_full) {
                 return Ok(told);
             }
         }
     }
 
-    async fn event_rows(&self, from: i64) -> Result<Vec<Row>, QueueError> {
+    async fn event_rows(&self, from: i64, before: i64) -> Result<Vec<Row>, QueueError> {
         Ok(sqlx::query_as(
             "SELECT first, last, at, events FROM event
-             WHERE first >= coalesce((SELECT max(first) FROM event WHERE first <= ?1), 0) AND last >= ?1
+             WHERE first >= coalesce((SELECT max(first) FROM event WHERE first <= ?1), 0) AND last >= ?1 AND first < ?3
              ORDER BY first LIMIT ?2",
         )
         .bind(from)
         .bind(ROWS)
+        .bind(before)
         .fetch_all(&self.readers)
         .await?)
     }

@@ -11,6 +11,7 @@ use crate::cgroup::Delegated;
 use crate::function;
 use crate::protocol::{AUTO_KEY, Add, AddBatch, Added, BatchAdded, ErrorCode, ItemError, Refusal, parse_spec};
 use crate::queue::ops::LISTED;
+use crate::queue::ops::close::CloseBatch;
 use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, NewTask, RequestKey, Twin};
 use crate::server::Shared;
 use crate::task::{RunState, TaskSpec};
@@ -74,6 +75,9 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         }
     }
     if new.is_empty() || (atomic && !errors.is_empty()) {
+        if let Some(id) = batch_id.filter(|_| !more) {
+            service.queue.write(CloseBatch(id)).await?;
+        }
         let first = errors.first().map(|bad| format!("; task {}: {}", bad.index, bad.error)).unwrap_or_default();
         let message = format!("nothing was added: {} bad among {}{first}", errors.len(), tasks(count));
         return Err(Refusal::invalid(message).with(json!({ "errors": errors })));

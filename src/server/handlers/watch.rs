@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Reply;
+use super::{Reply, unless_ending};
 use crate::executor::ExecutorError;
 use crate::protocol::{Refusal, Watch, WatchData};
 use crate::server::Shared;
@@ -29,7 +29,7 @@ pub(super) async fn watch(service: &Shared, request: &Watch) -> Result<Reply, Re
     let limit = request.limit.unwrap_or(LIMIT) as usize;
     let mut gap = None;
     loop {
-        let told = service.queue.events(from, limit, request.batch_id).await?;
+        let told = unless_ending(service, service.queue.events(from, limit, request.batch_id)).await?;
         gap = gap.or(told.gap);
         from = told.next;
         if !told.events.is_empty() || gap.is_some() || !request.follow {
