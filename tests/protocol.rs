@@ -65,7 +65,10 @@ fn bad_input_names_the_field_the_value_and_what_is_allowed_and_changes_nothing()
             json!({"action": "show", "task_id": "x"}),
             "`task_id` is \"x\", but must be an id such as 12, \"12\" or \"task_12\"",
         ),
-        (json!({"action": "cancel"}), "`cancel` needs exactly one of `task_id`, `task_ids`, `batch_id`"),
+        (
+            json!({"action": "cancel"}),
+            "`cancel` needs exactly one of `task_id`, `task_ids`, `batch_id`, or a `filter`, alone or with one of them",
+        ),
         (
             json!({"action": "add", "name": "n", "function": "code_execution", "params": {"runtime": "cobol", "code": ""}}),
             "`params.runtime` is \"cobol\", but must be one of python, nodejs, terminal",

@@ -26,7 +26,7 @@ Examples:
   batch-executor watch --from 1 --once")]
 pub struct WatchArgs {
     /// The number of the first event [default: the next that happens]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     from: Option<i64>,
     /// Only of this batch and its tasks
     #[arg(long, value_name = "ID")]

@@ -9,7 +9,6 @@ use tokio::sync::{MutexGuard, watch};
 use super::events::STORAGE_RETRY;
 use super::{Executor, ExecutorError};
 use crate::backend::{EndAnswer, Gone, Local, SuspendedBy};
-use crate::filter::Condition;
 use crate::queue::error::QueueError;
 use crate::queue::ops::LISTED;
 use crate::queue::ops::cancel::{Cancel, CancelOutcome};
@@ -167,11 +166,7 @@ impl Executor {
             total.count += outcome.count;
             total.cancelled.extend(outcome.cancelled);
             total.not_cancelled.extend(outcome.not_cancelled);
-            let condition = match &work.selection {
-                Selection::Passing { condition, .. } => Some(condition),
-                Selection::Tasks(_) | Selection::Batch { .. } => None,
-            };
-            self.cancel_claimed(outcome.claimed, outcome.ahead, condition, &mut total).await?;
+            self.cancel_claimed(outcome.claimed, outcome.ahead, &work.selection, &mut total).await?;
             match (&mut work.selection, outcome.next) {
                 (Selection::Batch { after, .. }, Some(next)) => *after = next,
                 _ => break,
@@ -188,7 +183,7 @@ impl Executor {
         &self,
         mut claimed: Vec<(TaskId, ClaimId)>,
         mut ahead: Vec<(TaskId, ClaimId)>,
-        condition: Option<&Condition>,
+        selection: &Selection,
         total: &mut CancelOutcome,
     ) -> Result<(), ExecutorError> {
         while !claimed.is_empty() || !ahead.is_empty() {
@@ -197,14 +192,10 @@ impl Executor {
             let Asked { ordered, yielded } = self.ask_keeper(&claimed, &ahead).await?;
             let settled = !(ordered.is_empty() && yielded.is_empty());
             let ids = claimed.iter().chain(&ahead).map(|(task, _)| *task).collect();
-            let selection = match condition {
-                Some(condition) => Selection::Passing { ids, condition: condition.clone() },
-                None => Selection::Tasks(ids),
-            };
             let outcome = self
                 .inner
                 .queue
-                .write(Cancel { selection, yielded: yielded.clone(), ordered })
+                .write(Cancel { selection: selection.among(ids), yielded: yielded.clone(), ordered })
                 .await
                 .inspect_err(|_| self.give_back(yielded))?;
             total.count += outcome.count;

@@ -40,6 +40,15 @@ pub(super) struct Row {
 }
 
 impl Selection {
+    /// The same for some of its tasks.
+    #[must_use]
+    pub fn among(&self, ids: Vec<TaskId>) -> Self {
+        match self {
+            Self::Passing { condition, .. } => Self::Passing { ids, condition: condition.clone() },
+            Self::Tasks(_) | Self::Batch { .. } => Self::Tasks(ids),
+        }
+    }
+
     /// Of chosen tasks, those of which there is no row.
     pub(super) fn missing(&self, rows: &[Row]) -> Vec<NotDone> {
         let Self::Tasks(ids) = self else { return Vec::new() };
