@@ -15,7 +15,7 @@ use crate::time::rfc3339;
 
 /// How many rows are read at once.
 const ROWS: i64 = 16;
-/// How many events are looked at at once for those of a batch.
+/// How many events are looked at at once for those that are wanted.
 const LOOKED_AT: usize = 1000;
 /// How much of an error's text is told, in characters.
 const LONGEST_ERROR: i64 = 1000;
@@ -92,7 +92,7 @@ impl Queue {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn events(&self, from: i64, limit: usize, batch_id: Option<BatchId>) -> Result<Told, QueueError> {
-        self.told(from, limit, batch_id, |_| true).await
+        self.told(from, limit, batch_id, None::<fn(&Stored) -> bool>).await
     }
 
     /// At most `limit` events from number `from` on of those that are wanted; of the others nothing more is read.
@@ -105,7 +105,7 @@ impl Queue {
         limit: usize,
         is_wanted: impl Fn(&Stored) -> bool,
     ) -> Result<Told, QueueError> {
-        self.told(from, limit, None, is_wanted).await
+        self.told(from, limit, None, Some(is_wanted)).await
     }
 
     async fn told(
@@ -113,19 +113,22 @@ impl Queue {
         from: i64,
         limit: usize,
         batch_id: Option<BatchId>,
-        is_wanted: impl Fn(&Stored) -> bool,
+        is_wanted: Option<impl Fn(&Stored) -> bool>,
     ) -> Result<Told, QueueError> {
+        // Few may be wanted among many.
+        let are_chosen = batch_id.is_some() || is_wanted.is_some();
         let mut told = Told { events: Vec::new(), next: from, gap: None };
         // What is committed can be read a little before others are told of it, and who goes on from there would be refused.
         let before = self.snapshot().next_event;
         loop {
             let rows = self.event_rows(told.next, before).await?;
             let is_last = i64::try_from(rows.len()).is_ok_and(|rows| rows < ROWS);
-            // Of a batch's few may be wanted among many.
-            let room = if batch_id.is_some() { LOOKED_AT } else { limit - told.events.len() };
+            let room = if are_chosen { LOOKED_AT } else { limit - told.events.len() };
             let (mut stored, is_cut) = told.take(rows, room);
             let is_full = is_cut || stored.len() >= room;
-            stored.retain(|(.., event)| is_wanted(event));
+            if let Some(is_wanted) = &is_wanted {
+                stored.retain(|(.., event)| is_wanted(event));
+            }
             let attempts = self.attempts_of(&stored).await?;
             for (seq, at, event) in stored {
                 let event = shown(seq, at, event, &attempts)?;
