@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::SqlitePool;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use open::known_schema;
@@ -57,6 +57,8 @@ use writer::{Snapshot, WAITING, Writer};
 pub struct Queue {
     jobs: mpsc::Sender<Box<dyn Job>>,
     readers: SqlitePool,
+    /// The readers that may look tasks over for filters at the same time: the others are for what is answered at once.
+    scans: Arc<Semaphore>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     damage: watch::Sender<Option<QueueError>>,
     gate: Arc<AtomicUsize>,
@@ -139,7 +141,8 @@ impl Queue {
         };
         let readers = open::readers(database).await?;
         let writer = tokio::spawn(writer.run());
-        let queue = Self { jobs, readers, snapshot: seen, damage, gate, why: Arc::default(), closing, clock };
+        let scans = Arc::new(Semaphore::new(open::SCANS));
+        let queue = Self { jobs, readers, scans, snapshot: seen, damage, gate, why: Arc::default(), closing, clock };
         Ok(Opened { queue, claimed: to_launch, writer, left })
     }
 

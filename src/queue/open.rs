@@ -45,6 +45,8 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 const ROWS_ON_THEIR_WAY: usize = 1024;
 /// Readers beside the writer; each is a thread of sqlx.
 const READERS: u32 = 4;
+/// How many of them may look tasks over for filters.
+pub(super) const SCANS: usize = 2;
 
 /// The connection that writes. It is closed by whoever means it, and never dropped: SQLite moves the log into the file
 /// when it closes, and nothing must be written any more where a sync has failed or a page is damaged.

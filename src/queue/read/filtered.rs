@@ -27,6 +27,7 @@ impl Steps<'_> {
     /// When the queue cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<TaskId>>, QueueError> {
         while let Some(after) = self.after {
+            let _turn = self.queue.turn_of_scan(self.filter).await?;
             let mut reading = self.queue.readers.begin().await?;
             let (ids, next) = ids_of(&mut reading, self.filter, after, self.upto, WALKED).await?;
             reading.commit().await?;

@@ -2,6 +2,7 @@
 //! their rows, in one short transaction.
 
 use sqlx::SqliteConnection;
+use tokio::sync::SemaphorePermit;
 
 use super::super::Queue;
 use super::super::error::QueueError;
@@ -86,6 +87,7 @@ impl Queue {
         attempts: bool,
     ) -> Result<Page, QueueError> {
         let rows_at_most = usize::try_from(limit.clamp(1, PAGE_ROWS)).unwrap_or(1);
+        let _turn = self.turn_of_scan(filter).await?;
         let mut reading = self.readers.begin().await?;
         let (ids, mut next) = ids_of(&mut reading, filter, after, upto, rows_at_most).await?;
         let fit = fitting(&mut reading, &ids).await?;
@@ -95,6 +97,17 @@ impl Queue {
         let rows = rows(&mut reading, fit, attempts).await?;
         reading.commit().await?;
         Ok(Page { rows, next })
+    }
+
+    /// A step that looks tasks over for a filter has its turn; anything else has it at once.
+    ///
+    /// # Errors
+    /// When the queue is closed.
+    pub(super) async fn turn_of_scan(&self, filter: &Filter) -> Result<Option<SemaphorePermit<'_>>, QueueError> {
+        if filter.condition.is_none() {
+            return Ok(None);
+        }
+        self.scans.acquire().await.map(Some).map_err(|_| QueueError::Closed)
     }
 
     /// The first ten tasks of a status: queued ones as they will run, ended ones latest first.
