@@ -500,6 +500,21 @@ fn https_trusts_what_the_system_trusts() {
     assert_eq!(web.next().line, "POST /x HTTP/1.1");
 }
 
+#[test]
+fn a_server_that_sends_on_to_https_in_capitals_ends_no_daemon() {
+    let secure = Web::served(&[OK], |_| None);
+    let (first, web) = (Web::answering(&[OK]), format!("HTTPS://127.0.0.1:{}/x", secure.port));
+    let header: &'static str = format!("Location: {web}\r\n").leak();
+    let mut daemon = with(&format!("[hooks.h]\non = [\"idle\"]\nurl = \"{}\"\n", first.url("/x")));
+    let (certificate, _) = certified(&daemon.work());
+    daemon.set("SSL_CERT_FILE", &certificate.display().to_string());
+    daemon.serve();
+    first.answer(&[Answer::Status(307, header, "")]);
+    let (code, said) = test(&daemon, "h");
+    assert!(code == Some(1) && said.contains("could not be told: "), "{code:?} {said}");
+    assert!(!daemon.log().contains("a defect"), "{}", daemon.log());
+}
+
 /// The blocks of TOML in the guide's chapter, together.
 fn examples() -> String {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide.md");
