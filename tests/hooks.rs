@@ -526,6 +526,18 @@ fn examples() -> String {
 
 #[test]
 fn the_examples_of_the_guide_work() {
+#[test]
+fn a_header_says_what_kind_of_text_it_is() {
+    let web = Web::answering(&[OK]);
+    let headers = "headers = { content-type = \"text/markdown\" }\ntext = \"**{{event}}**\"\n";
+    let daemon = serving(&format!("[hooks.h]\non = [\"idle\"]\nurl = \"{}\"\n{headers}", web.url("/x")));
+    assert_eq!(test(&daemon, "h").0, Some(0));
+    let sent = web.next();
+    let kinds: Vec<&str> =
+        sent.headers.iter().filter(|(name, _)| name == "content-type").map(|(_, kind)| kind.as_str()).collect();
+    assert_eq!((kinds, sent.body.as_str()), (vec!["text/markdown"], "**idle**"));
+}
+
     let web = Web::answering(&[OK]);
     let examples =
         examples().replace("/home/me/.config/batch-executor", "WORK").replace("https://ntfy.example.org", &web.url(""));

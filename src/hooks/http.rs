@@ -51,7 +51,10 @@ impl Post {
                 .max_redirects_will_error(false)
                 .user_agent(format!("batch-executor/{VERSION}"));
             let agent = tls::trusting(config, self.is_secured())?.build().new_agent();
-            let mut request = agent.post(&self.url).content_type(self.content_type);
+            let mut request = agent.post(&self.url);
+            if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                request = request.content_type(self.content_type);
+            }
             for (name, value) in &self.headers {
                 request = request.header(name, value);
             }
