@@ -421,6 +421,29 @@ fn a_hook_that_is_new_is_told_of_nothing_old() {
 /// Changes the queue of a daemon that does not run.
 async fn change(daemon: &Daemon, statements: &'static str) {
     let options = SqliteConnectOptions::new().filename(daemon.home().join("queue.db"));
+#[tokio::test]
+async fn what_other_hooks_are_told_makes_none_forget_when_it_was_told() {
+    let other = "[hooks.other]\non = [\"crashed\"]\ncommand = [\"true\"]\n";
+    let mut daemon = serving(&(to_file("h", "\"task_failed\"") + "at_most_every = 86400\n" + other));
+    daemon.run(&[shell("exit 1")]);
+    until_last(&daemon, "h", |last| last["state"] == "delivered");
+    daemon.stop();
+    change(
+        &daemon,
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1500)
+         INSERT INTO hook_delivery (hook, event, first, count, state, created_at, first_due, due)
+         SELECT 'other', 'crashed', '[]', 1, 1, n, n, n FROM n",
+    )
+    .await;
+    daemon.serve();
+    assert_eq!(test(&daemon, "other").0, Some(0));
+    assert_eq!(hook(&daemon, "h")["last"]["state"], "delivered");
+    daemon.run(&[shell("exit 2")]);
+    until("it waits", || hook(&daemon, "h")["pending"] == 1);
+    let waiting = &hook(&daemon, "h");
+    assert_eq!((&waiting["last"]["state"], told(&daemon, 1).len()), (&json!("delivered"), 1));
+}
+
     let mut connection = options.connect().await.expect("the queue");
     sqlx::raw_sql(statements).execute(&mut connection).await.expect("changed");
     connection.close().await.expect("closed");
