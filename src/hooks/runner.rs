@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ use crate::time::wall_ms;
 
 /// How many deliveries are on their way at once.
 const AT_ONCE: usize = 4;
-/// How far the stored place in the events may be behind: what was looked at since and is not told is looked at again by the next daemon.
+/// How far the stored place in the events may be behind while a daemon runs: after a crash what was looked at since, and not told, is
+/// looked at again.
 const UNSTORED: i64 = 1000;
 /// What happens within so much of the first is looked at with it: a rush is not a look for each commit.
 const BREATH: Duration = Duration::from_millis(50);
@@ -51,6 +53,8 @@ struct Inner {
     testing: Mutex<()>,
     /// Nothing more is told.
     ending: watch::Sender<bool>,
+    /// The first event that was not looked at; 0: none was.
+    seen: AtomicI64,
     runner: StdMutex<Option<JoinHandle<()>>>,
     abort: OnceLock<AbortHandle>,
 }
@@ -80,6 +84,7 @@ impl Hooks {
             deliverer,
             testing: Mutex::new(()),
             ending: watch::Sender::new(false),
+            seen: AtomicI64::new(0),
             runner: StdMutex::new(None),
             abort: OnceLock::new(),
         };
@@ -99,6 +104,14 @@ impl Hooks {
         {
             self.hurry();
             drop(runner.await);
+        }
+        // A hook that the next daemon finds to be on more events is told of none that was looked at.
+        let next = self.inner.seen.load(Ordering::Relaxed);
+        if next > 0 {
+            let record = Record { next, tell: Vec::new(), first: FIRST, gap: None, on_their_way: Vec::new() };
+            if let Err(error) = self.inner.queue.write(record).await {
+                tracing::warn!(err = %error, "how far hooks were told cannot be written down");
+            }
         }
     }
 
@@ -255,6 +268,7 @@ impl Hooks {
         }
         // Were there nothing to read up to the end, this would not be asked again and again.
         place.seen = if read.next > place.seen { read.next } else { end };
+        self.inner.seen.store(place.seen, Ordering::Relaxed);
         Ok(())
     }
 
