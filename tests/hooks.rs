@@ -277,8 +277,10 @@ fn a_command_is_bounded_and_nothing_of_it_is_left() {
         "[hooks.hangs]\non = [\"idle\"]\ncommand = [\"sh\", \"-c\", \"sleep 1000 & echo $! > WORK/pid; wait\"]\ntimeout = 0.5\n\
          [hooks.floods]\non = [\"idle\"]\ncommand = [\"sh\", \"-c\", \"head -c 100000000 /dev/zero | tr '\\\\0' x; echo; echo no room >&2; exit 7\"]\n\
          [hooks.missing]\non = [\"idle\"]\ncommand = [\"no-such-program\"]\n\
-         [hooks.deaf]\non = [\"idle\"]\ncommand = [\"true\"]\n",
+         [hooks.deaf]\non = [\"idle\"]\ncommand = [\"true\"]\n\
+         [hooks.here]\non = [\"crashed\"]\ncommand = [\"../work/here\"]\n",
     );
+    std::fs::write(daemon.work().join("here"), "").expect("written");
     let pid = || std::fs::read_to_string(daemon.work().join("pid")).ok()?.trim().parse().ok();
     assert_eq!(
         test(&daemon, "hangs"),
@@ -295,9 +297,10 @@ fn a_command_is_bounded_and_nothing_of_it_is_left() {
     let unknown = daemon.cli(&["hooks", "test", "nobody"]);
     let said = String::from_utf8(unknown.stderr).expect("text");
     assert_eq!(unknown.status.code(), Some(3));
-    assert!(said.contains("no hook `nobody`; they are deaf, floods, hangs, missing"), "{said}");
+    assert!(said.contains("no hook `nobody`; they are deaf, floods, hangs, here, missing"), "{said}");
     let doctor = String::from_utf8(daemon.cli(&["doctor"]).stdout).expect("text");
     assert!(doctor.contains("missing: there is no program `no-such-program`"), "{doctor}");
+    assert!(doctor.contains("ok       hook           here: "), "{doctor}");
 }
 
 #[test]
@@ -418,6 +421,29 @@ fn a_hook_that_is_new_is_told_of_nothing_old() {
     assert_eq!(codes, [2, 4]);
 }
 
+#[tokio::test]
+async fn what_other_hooks_are_told_makes_none_forget_when_it_was_told() {
+    let other = "[hooks.other]\non = [\"crashed\"]\ncommand = [\"true\"]\n";
+    let mut daemon = serving(&(to_file("h", "\"task_failed\"") + "at_most_every = 86400\n" + other));
+    daemon.run(&[shell("exit 1")]);
+    until_last(&daemon, "h", |last| last["state"] == "delivered");
+    daemon.stop();
+    change(
+        &daemon,
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1500)
+         INSERT INTO hook_delivery (hook, event, first, count, state, created_at, first_due, due)
+         SELECT 'other', 'crashed', '[]', 1, 1, n, n, n FROM n",
+    )
+    .await;
+    daemon.serve();
+    assert_eq!(test(&daemon, "other").0, Some(0));
+    assert_eq!(hook(&daemon, "h")["last"]["state"], "delivered");
+    daemon.run(&[shell("exit 2")]);
+    until("it waits", || hook(&daemon, "h")["pending"] == 1);
+    let waiting = &hook(&daemon, "h");
+    assert_eq!((&waiting["last"]["state"], told(&daemon, 1).len()), (&json!("delivered"), 1));
+}
+
 /// Changes the queue of a daemon that does not run.
 async fn change(daemon: &Daemon, statements: &'static str) {
     let options = SqliteConnectOptions::new().filename(daemon.home().join("queue.db"));
@@ -498,6 +524,33 @@ fn https_trusts_what_the_system_trusts() {
     daemon.serve();
     assert_eq!(test(&daemon, "h"), (Some(0), "the hook `h` was told: answered 200: ok".to_owned()));
     assert_eq!(web.next().line, "POST /x HTTP/1.1");
+}
+
+#[test]
+fn a_header_says_what_kind_of_text_it_is() {
+    let web = Web::answering(&[OK]);
+    let headers = "headers = { content-type = \"text/markdown\" }\ntext = \"**{{event}}**\"\n";
+    let daemon = serving(&format!("[hooks.h]\non = [\"idle\"]\nurl = \"{}\"\n{headers}", web.url("/x")));
+    assert_eq!(test(&daemon, "h").0, Some(0));
+    let sent = web.next();
+    let kinds: Vec<&str> =
+        sent.headers.iter().filter(|(name, _)| name == "content-type").map(|(_, kind)| kind.as_str()).collect();
+    assert_eq!((kinds, sent.body.as_str()), (vec!["text/markdown"], "**idle**"));
+}
+
+#[test]
+fn a_server_that_sends_on_to_https_in_capitals_ends_no_daemon() {
+    let secure = Web::served(&[OK], |_| None);
+    let (first, web) = (Web::answering(&[OK]), format!("HTTPS://127.0.0.1:{}/x", secure.port));
+    let header: &'static str = format!("Location: {web}\r\n").leak();
+    let mut daemon = with(&format!("[hooks.h]\non = [\"idle\"]\nurl = \"{}\"\n", first.url("/x")));
+    let (certificate, _) = certified(&daemon.work());
+    daemon.set("SSL_CERT_FILE", &certificate.display().to_string());
+    daemon.serve();
+    first.answer(&[Answer::Status(307, header, "")]);
+    let (code, said) = test(&daemon, "h");
+    assert!(code == Some(1) && said.contains("could not be told: "), "{code:?} {said}");
+    assert!(!daemon.log().contains("a defect"), "{}", daemon.log());
 }
 
 /// The blocks of TOML in the guide's chapter, together.

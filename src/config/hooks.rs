@@ -223,8 +223,12 @@ fn unknown_in(json: &serde_json::Value) -> Option<&str> {
 fn is_address(given: &Given) -> bool {
     let Given::Plain(text) = given else { return false };
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#', ':']).next());
-    host.is_some_and(|host| !host.is_empty()) && text.chars().all(|c| c.is_ascii_graphic())
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    // The colons of an IPv6 address are within brackets. To a port that is none the client goes by the usual one.
+    let (host, port) = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).unwrap_or((host, ""));
+    let is_port = port.is_empty() || port.parse::<u16>().is_ok();
+    !host.is_empty() && is_port && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 fn has_control(given: &Given) -> bool {
@@ -263,6 +267,15 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_have_a_port_and_a_user() {
+        for url in
+            ["http://x", "https://x:8443/y:z", "http://[::1]", "http://[::1]:80/", "http://u:p@x?a=b:c", "http://x:/"]
+        {
+            assert!(read(&format!("[h]\non = [\"idle\"]\nurl = \"{url}\"")).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_what_is_allowed() {
         let command = "command = [\"x\"]";
         for (text, said) in [
@@ -280,6 +293,8 @@ mod tests {
                 "on = [\"idle\"]\nurl = \"ftp://x\"".to_owned(),
                 "has `url` \"ftp://x\", but must be an address with http://",
             ),
+            ("on = [\"idle\"]\nurl = \"http://x:99999/\"".to_owned(), "has `url` \"http://x:99999/\", but must be"),
+            ("on = [\"idle\"]\nurl = \"http://u:p@:80\"".to_owned(), "has `url` \"http://u:p@:80\", but must be"),
             ("on = [\"idle\"]\nurl = { secret = \"no\" }".to_owned(), "{ secret = \"NAME\" } of one under [secrets]"),
             ("on = [\"idle\"]\nurl = \"http://x\"\nheaders = { A = \"b\\nc\" }".to_owned(), "has the header `A`"),
             ("on = [\"idle\"]\nurl = \"http://x\"\nheaders = { Host = \"b\" }".to_owned(), "which cannot be set"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use ureq::http::Uri;
-use ureq::{Agent, Body, Error};
+use ureq::{Agent, Body, Error, Proxy, ProxyProtocol};
 
 use super::deliver::Failure;
 use crate::version::VERSION;
@@ -50,9 +50,11 @@ impl Post {
                 .max_redirects(0)
                 .max_redirects_will_error(false)
                 .user_agent(format!("batch-executor/{VERSION}"));
-            let config = if self.url.starts_with("https:") { tls::trusting(config)? } else { config };
-            let agent = config.build().new_agent();
-            let mut request = agent.post(&self.url).content_type(self.content_type);
+            let agent = tls::trusting(config, self.is_secured())?.build().new_agent();
+            let mut request = agent.post(&self.url);
+            if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                request = request.content_type(self.content_type);
+            }
             for (name, value) in &self.headers {
                 request = request.header(name, value);
             }
@@ -68,6 +70,12 @@ impl Post {
             }
         }
         Err(Failure::lasting(format!("was sent on more than {REDIRECTS} times")))
+    }
+
+    /// Whether TLS comes up, to the host or to a proxy. A scheme may be written in capitals.
+    fn is_secured(&self) -> bool {
+        self.url.parse().is_ok_and(|url: Uri| url.scheme_str() == Some("https"))
+            || Proxy::try_from_env().is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https)
     }
 
     /// What an answer means.
@@ -138,22 +146,32 @@ mod tls {
     /// Read when they are first needed, for they are many.
     static ROOTS: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
 
-    pub(super) fn trusting(config: ConfigBuilder<AgentScope>) -> Result<ConfigBuilder<AgentScope>, Failure> {
-        let roots = ROOTS.get_or_init(|| {
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                tracing::warn!(err = %error, "a certificate of the system cannot be read");
-            }
-            found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
-        });
-        if roots.is_empty() {
-            return Err(Failure::passing("no certificates are trusted here: install ca-certificates"));
-        }
-        let roots = RootCerts::from(roots.iter().cloned());
+    /// They are read where they are needed; what does the cryptography is always named, for without it the client panics.
+    pub(super) fn trusting(
+        config: ConfigBuilder<AgentScope>,
+        is_secured: bool,
+    ) -> Result<ConfigBuilder<AgentScope>, Failure> {
+        let roots = if is_secured { roots()? } else { &[] };
         let tls = TlsConfig::builder()
-            .root_certs(roots)
+            .root_certs(RootCerts::from(roots.iter().cloned()))
             .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
             .build();
         Ok(config.tls_config(tls))
+    }
+
+    fn roots() -> Result<&'static [Certificate<'static>], Failure> {
+        if let Some(roots) = ROOTS.get() {
+            return Ok(roots);
+        }
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(err = %error, "a certificate of the system cannot be read");
+        }
+        // None is not kept: they may be installed before it is tried again.
+        if found.certs.is_empty() {
+            return Err(Failure::passing("no certificates are trusted here: install ca-certificates"));
+        }
+        let read = || found.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+        Ok(ROOTS.get_or_init(read))
     }
 }

@@ -2,12 +2,14 @@
 //! has closed, or the daemon has come back after a crash.
 //!
 //! What the configuration declares is here; `template` fills in what is told, `message` is what is told, both pure. In the daemon
-//! `source` reads what has happened, `runner` has the queue write down what is to be told and tells it, `deliver` and `http` do the
-//! telling. A delivery is written down in the transaction that moves on in the events, so none is lost or made twice; it is told at
-//! least once, for a daemon may die between telling and writing that it has.
+//! `source` reads what has happened, `gather` says what each hook is to tell of it, `runner` has the queue write that down and tells
+//! it, `deliver` and `http` do the telling. A delivery is written down in the transaction that moves on in the events, so none is lost
+//! or made twice; it is told at least once, for a daemon may die between telling and writing that it has.
 
 #[cfg(feature = "daemon")]
 mod deliver;
+#[cfg(feature = "daemon")]
+mod gather;
 #[cfg(feature = "daemon")]
 mod http;
 #[cfg(feature = "daemon")]

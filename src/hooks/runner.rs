@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -11,15 +12,16 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::deliver::{Deliverer, Failure};
-use super::message::{FIRST, Sender, Told, kept};
-use super::source::{self, Happened};
+use super::gather::to_tell;
+use super::message::{FIRST, Sender, Told};
+use super::source;
 use super::{Hook, On};
 use crate::executor::Alarm;
 use crate::home::Home;
 use crate::platform;
 use crate::protocol::Gap;
 use crate::queue::error::QueueError;
-use crate::queue::ops::hooks::{Attempted, Meet, Record, Tell, Tested, Then};
+use crate::queue::ops::hooks::{Attempted, Meet, Record, Tested, Then};
 use crate::queue::{HookStanding, Queue, Waiting};
 use crate::secret::Source;
 use crate::task::{DEFAULT_RETRY_DELAY_MS, RetryPolicy};
@@ -27,7 +29,8 @@ use crate::time::wall_ms;
 
 /// How many deliveries are on their way at once.
 const AT_ONCE: usize = 4;
-/// How far the stored place in the events may be behind: what was looked at since and is not told is looked at again by the next daemon.
+/// How far the stored place in the events may be behind while a daemon runs: after a crash what was looked at since, and not told, is
+/// looked at again.
 const UNSTORED: i64 = 1000;
 /// What happens within so much of the first is looked at with it: a rush is not a look for each commit.
 const BREATH: Duration = Duration::from_millis(50);
@@ -51,6 +54,8 @@ struct Inner {
     testing: Mutex<()>,
     /// Nothing more is told.
     ending: watch::Sender<bool>,
+    /// The first event that was not looked at; 0: none was.
+    seen: AtomicI64,
     runner: StdMutex<Option<JoinHandle<()>>>,
     abort: OnceLock<AbortHandle>,
 }
@@ -80,6 +85,7 @@ impl Hooks {
             deliverer,
             testing: Mutex::new(()),
             ending: watch::Sender::new(false),
+            seen: AtomicI64::new(0),
             runner: StdMutex::new(None),
             abort: OnceLock::new(),
         };
@@ -99,6 +105,14 @@ impl Hooks {
         {
             self.hurry();
             drop(runner.await);
+        }
+        // A hook that the next daemon finds to be on more events is told of none that was looked at.
+        let next = self.inner.seen.load(Ordering::Relaxed);
+        if next > 0 {
+            let record = Record { next, tell: Vec::new(), first: FIRST, gap: None, on_their_way: Vec::new() };
+            if let Err(error) = self.inner.queue.write(record).await {
+                tracing::warn!(err = %error, "how far hooks were told cannot be written down");
+            }
         }
     }
 
@@ -255,6 +269,7 @@ impl Hooks {
         }
         // Were there nothing to read up to the end, this would not be asked again and again.
         place.seen = if read.next > place.seen { read.next } else { end };
+        self.inner.seen.store(place.seen, Ordering::Relaxed);
         Ok(())
     }
 
@@ -328,69 +343,8 @@ struct Place {
     stored: i64,
 }
 
-/// What each hook is to tell of what has happened.
-fn to_tell(hooks: &[Hook], begins: &BTreeMap<String, i64>, happened: &[Happened]) -> Vec<Tell> {
-    let mut tell: Vec<Tell> = Vec::new();
-    for hook in hooks {
-        let begins = begins.get(&hook.name).copied().unwrap_or(i64::MAX);
-        for what in happened.iter().filter(|what| what.seq >= begins && hook.on.contains(&what.event)) {
-            let gathers_ms = hook.gathers_ms(what.event);
-            let same = |tell: &&mut Tell| gathers_ms > 0 && tell.hook == hook.name && tell.event == what.event.as_str();
-            match tell.iter_mut().rfind(same) {
-                Some(gathered) => {
-                    gathered.count += 1;
-                    if gathered.first.len() < FIRST {
-                        gathered.first.push(kept(what.fields.clone()));
-                    }
-                }
-                None => tell.push(Tell {
-                    hook: hook.name.clone(),
-                    event: what.event.as_str(),
-                    first: vec![kept(what.fields.clone())],
-                    count: 1,
-                    gathers_ms,
-                }),
-            }
-        }
-    }
-    tell
-}
-
 /// None where this program cannot have written it.
 fn told(waiting: Waiting) -> Option<Told> {
     let (event, first) = (On::of(&waiting.event)?, serde_json::from_str(&waiting.first).ok()?);
     Some(Told { delivery: Some(waiting.id), event, first, count: waiting.count })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hooks::{Body, DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, Target};
-    use serde_json::Map;
-
-    #[test]
-    fn what_gathers_is_told_in_one_and_what_was_before_a_hook_is_not() {
-        let hook = |name: &str, on: &[On]| Hook {
-            name: name.to_owned(),
-            on: on.to_vec(),
-            to: Target::Command(vec!["x".to_owned()]),
-            body: Body::Whole,
-            timeout: DEFAULT_TIMEOUT,
-            attempts: DEFAULT_ATTEMPTS,
-            at_most_every: None,
-        };
-        let hooks = [hook("a", &[On::TaskFailed, On::BatchEnded]), hook("b", &[On::TaskFailed])];
-        let happened = |seq: i64| Happened {
-            seq,
-            event: if seq % 2 == 0 { On::BatchEnded } else { On::TaskFailed },
-            fields: Map::new(),
-        };
-        let begins = BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 5)]);
-        let tell = to_tell(&hooks, &begins, &(0..16).map(happened).collect::<Vec<_>>());
-        let said: Vec<_> =
-            tell.iter().map(|tell| (tell.hook.as_str(), tell.event, tell.count, tell.first.len())).collect();
-        let batches: Vec<_> = said.iter().filter(|(_, event, ..)| *event == "batch_ended").collect();
-        assert_eq!((batches.len(), said.len()), (8, 10));
-        assert!(said.contains(&("a", "task_failed", 8, 5)) && said.contains(&("b", "task_failed", 6, 5)), "{said:?}");
-    }
 }

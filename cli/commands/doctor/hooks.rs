@@ -11,18 +11,18 @@ use crate::context::in_path;
 
 const NAME: &str = "hook";
 
-/// A check for each hook.
-pub fn checks(hooks: &[Hook], secrets: &BTreeMap<String, Source>) -> Vec<Check> {
-    hooks.iter().map(|hook| check(hook, secrets)).collect()
+/// A check for each hook; a command runs in `home`.
+pub fn checks(hooks: &[Hook], secrets: &BTreeMap<String, Source>, home: &Path) -> Vec<Check> {
+    hooks.iter().map(|hook| check(hook, secrets, home)).collect()
 }
 
-fn check(hook: &Hook, secrets: &BTreeMap<String, Source>) -> Check {
+fn check(hook: &Hook, secrets: &BTreeMap<String, Source>, home: &Path) -> Check {
     let name = &hook.name;
     match &hook.to {
         Target::Command(argv) => {
             let program = argv.first().map_or("", String::as_str);
             let found = if program.contains('/') {
-                Some(program.into()).filter(|path: &std::path::PathBuf| path.is_file())
+                Some(home.join(program)).filter(|path| path.is_file())
             } else {
                 in_path(program)
             };

@@ -79,7 +79,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<u8, Failure> {
     checks.extend(machine::checks(context));
     checks.push(warm::python(&context.settings.python));
     checks.push(warm::nodejs(&context.settings.nodejs));
-    checks.extend(hooks::checks(&context.settings.hooks, &context.settings.secrets));
+    checks.extend(hooks::checks(&context.settings.hooks, &context.settings.secrets, context.home.root()));
     // What needs doing is last, where it is seen however many there are.
     checks.sort_by_key(|check| check.level);
     let worst = checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok);

@@ -9,7 +9,7 @@ use super::super::operation::Operation;
 use super::super::tx::{Tx, json, parsed};
 use crate::protocol::Gap;
 
-/// Deliveries that are kept in all, beside those that wait.
+/// Deliveries that are kept in all, beside those that wait and the latest of each event of a hook.
 const KEPT: i64 = 1000;
 /// Deliveries of one hook that wait at most.
 const PENDING: usize = 100;
@@ -220,11 +220,19 @@ impl Record {
     }
 }
 
+/// The latest of each event stays while its hook is known: it is shown, and the next waits for `at_most_every` after it.
 async fn forget_old(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    sqlx::query("DELETE FROM hook_delivery WHERE state <> 0 AND id <= (SELECT max(id) FROM hook_delivery) - ?1")
-        .bind(KEPT)
-        .execute(tx.begun().await?)
-        .await?;
+    sqlx::query(
+        "DELETE FROM hook_delivery WHERE state <> 0 AND id <= (SELECT max(id) FROM hook_delivery) - ?1
+         AND (NOT EXISTS (SELECT 1 FROM hook WHERE name = hook_delivery.hook)
+             OR EXISTS (SELECT 1 FROM hook_delivery AS later
+                 WHERE later.hook = hook_delivery.hook AND later.event = hook_delivery.event
+                 AND later.first_due >= hook_delivery.first_due AND later.test = hook_delivery.test
+                 AND later.state <> 0 AND later.id > hook_delivery.id))",
+    )
+    .bind(KEPT)
+    .execute(tx.begun().await?)
+    .await?;
     Ok(())
 }
 

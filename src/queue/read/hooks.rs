@@ -81,19 +81,20 @@ impl Queue {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn hook_standing(&self, hook: &str) -> Result<HookStanding, QueueError> {
+        let mut reading = self.readers.begin().await?;
         let (pending, dropped): (i64, Option<i64>) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM hook_delivery WHERE state = 0 AND hook = ?1),
                     (SELECT dropped FROM hook WHERE name = ?1)",
         )
         .bind(hook)
-        .fetch_one(&self.readers)
+        .fetch_one(&mut *reading)
         .await?;
         let latest = sqlx::query_as(
             "SELECT id, event, count, test, state, attempts, said, created_at, ended_at, due FROM hook_delivery
              WHERE hook = ?1 AND (state <> 0 OR attempts > 0) ORDER BY id DESC LIMIT 1",
         )
         .bind(hook)
-        .fetch_optional(&self.readers)
+        .fetch_optional(&mut *reading)
         .await?;
         Ok(HookStanding { pending, dropped: dropped.unwrap_or(0), latest })
     }
