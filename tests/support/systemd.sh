@@ -43,9 +43,12 @@ chown -R $uid:$uid "$slice" /run/user/$uid
 # The user's own journal is kept apart, as on a machine that keeps it on disk.
 touch /run/systemd/journal/flushed
 /lib/systemd/systemd-journald >"$folder/journald.log" 2>&1 &
-echo $$ >"$slice/$service/init.scope/cgroup.procs"
-env -i PATH="$folder/bin:$PATH" HOME="$folder" USER=user XDG_RUNTIME_DIR=/run/user/$uid SYSTEMD_LOG_TARGET=journal \
-    setpriv --reuid=$uid --regid=$uid --clear-groups /lib/systemd/systemd --user >"$folder/systemd.log" 2>&1 &
+# Not this shell: where the first process is, there all groups begin for journald.
+(
+    echo $BASHPID >"$slice/$service/init.scope/cgroup.procs"
+    exec env -i PATH="$folder/bin:$PATH" HOME="$folder" USER=user XDG_RUNTIME_DIR=/run/user/$uid SYSTEMD_LOG_TARGET=journal \
+        setpriv --reuid=$uid --regid=$uid --clear-groups /lib/systemd/systemd --user >"$folder/systemd.log" 2>&1
+) &
 for there in /run/systemd/journal/io.systemd.journal /run/user/$uid/systemd/private; do
     for _ in $(seq 500); do
         [ -e "$there" ] && break
