@@ -1,4 +1,4 @@
-//! What a defect of ours does: within a request it is answered with an error; anywhere else it ends this process at
+//! What a defect of ours does: within a request, a client's or a hook's, it is answered with an error; anywhere else it ends this process at
 //! once, for a part that is missing would leave a daemon that answers and does nothing. Another takes over then, and
 //! what ran goes on with the keeper.
 

@@ -22,8 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "hooks",
         &[
-            "command", "executor", "home", "output", "platform", "protocol", "queue", "secret", "task", "time",
-            "version", "visible",
+            "command", "defect", "executor", "home", "output", "platform", "protocol", "queue", "secret", "task",
+            "time", "version", "visible",
         ],
     ),
     ("cgroup", &["task"]),

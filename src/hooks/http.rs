@@ -8,6 +8,7 @@ use ureq::http::Uri;
 use ureq::{Agent, Body, Error, Proxy, ProxyProtocol};
 
 use super::deliver::Failure;
+use crate::defect;
 use crate::version::VERSION;
 
 /// How often it is sent on, within the same host.
@@ -31,10 +32,12 @@ pub(super) struct Post {
 /// Sends it, on a thread of its own that outlives this no longer than the time limit; tells what answered.
 pub(super) async fn send(post: Post) -> Result<String, Failure> {
     let (tell, told) = oneshot::channel();
-    let sending = move || drop(tell.send(post.send()));
+    let defect = || Err(Failure::lasting("the request ended by a defect; see the daemon's log"));
+    // What a server answers must end neither this daemon nor the next one, which would be answered the same.
+    let sending = move || drop(tell.send(defect::shielded(|| post.send()).unwrap_or_else(defect)));
     let thread = std::thread::Builder::new().name("hook".to_owned());
     thread.spawn(sending).map_err(|error| Failure::passing(format!("no thread could be started: {error}")))?;
-    told.await.unwrap_or_else(|_| Err(Failure::lasting("the request ended by a defect")))
+    told.await.unwrap_or_else(|_| defect())
 }
 
 impl Post {

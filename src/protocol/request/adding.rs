@@ -50,7 +50,7 @@ pub struct NewTask {
     pub limits: Option<Value>,
 }
 
-/// `add`: one task. The task's own fields stay JSON until [`super::parse_spec`] checks them, so
+/// `add`: one task. The task's own fields stay JSON until [`crate::protocol::parse_spec`] checks them, so
 /// that `add` and `add_batch` share one rule.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Add {
