@@ -39,6 +39,12 @@ const fn set_by_ms() -> i64 {
     0
 }
 
+/// Milliseconds as seconds, which is what others are told.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
+pub const fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
 /// The wall clock, as it is read where the daemon is.
 pub fn local_now() -> DateTime<Local> {
     DateTime::from_timestamp_millis(wall_ms()).unwrap_or_default().with_timezone(&Local)

@@ -20,6 +20,14 @@ pub fn is_driving(character: char) -> bool {
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// At most so many characters of a text; what is left out is marked.
+pub fn clipped(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// Why a task failed, in one line: how it ended, and the line that says what was wrong.
 pub fn reason(error: &str) -> String {
     let ended = error.split_once(": ").map(|(ended, _)| ended).filter(|ended| ended.starts_with("exit code "));
@@ -78,6 +86,12 @@ mod tests {
         assert_eq!(reason("exit code 2: a warning\nno such file: x"), "exit code 2: no such file: x");
         assert_eq!(reason("timed out after 2 s"), "timed out after 2 s");
         assert_eq!(reason(""), "");
+    }
+
+    #[test]
+    fn what_is_left_out_is_marked() {
+        assert_eq!(clipped("日本語", 3), "日本語");
+        assert_eq!(clipped("日本語", 2), "日本…");
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use batch_executor::protocol::{BatchInfo, Counts};
 use batch_executor::task::{Cause, Outcome};
+use batch_executor::time;
 
-use super::axis::{day_and_time, float, local};
+use super::axis::{day_and_time, local};
 use super::night::{Function, MOST_ROWS, Night};
 use super::{plain, slots};
 use crate::views::text;
@@ -179,7 +180,7 @@ pub fn counts(counts: &Counts) -> String {
 
 /// Milliseconds as a person says them.
 pub fn duration(ms: i64) -> String {
-    if ms < 1000 { format!("{ms} ms") } else { text::seconds(float(ms) / 1000.0) }
+    if ms < 1000 { format!("{ms} ms") } else { text::seconds(time::seconds(ms)) }
 }
 
 /// Bytes as a person says them.

@@ -2,8 +2,9 @@
 
 use batch_executor::protocol::Task;
 use batch_executor::task::Status;
+use batch_executor::time;
 use batch_executor::visible::{self, visible_line};
-use chrono::{DateTime, Local};
+use chrono::{DateTime, Local, TimeDelta};
 use serde_json::Value;
 
 /// The longest text in a cell, in characters.
@@ -17,10 +18,7 @@ pub fn first_line(text: &str) -> String {
 
 /// At most a cell's length.
 pub fn shortened(text: &str) -> String {
-    match text.char_indices().nth(CELL_CHARS) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    visible::clipped(text, CELL_CHARS).into_owned()
 }
 
 /// Why a task failed, in one line of at most a cell's length.
@@ -79,17 +77,18 @@ pub fn when(at: &str) -> String {
     let Ok(at) = DateTime::parse_from_rfc3339(at) else { return at.to_owned() };
     let (at, now) = (at.with_timezone(&Local), Local::now());
     let hour = if at.date_naive() == now.date_naive() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
-    #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
-    let ago = (now - at).num_milliseconds().max(0) as f64 / 1000.0;
-    format!("{} ago, {}", seconds(ago), at.format(hour))
+    format!("{} ago, {}", span(now - at), at.format(hour))
 }
 
 /// How long it was from one time to another, where both are known.
 pub fn between(from: Option<&str>, to: Option<&str>) -> Option<String> {
     let [from, to] = [from?, to?].map(DateTime::parse_from_rfc3339);
-    #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
-    let ms = (to.ok()? - from.ok()?).num_milliseconds().max(0) as f64;
-    Some(seconds(ms / 1000.0))
+    Some(span(to.ok()? - from.ok()?))
+}
+
+/// A time between two; none where a clock was set back.
+fn span(between: TimeDelta) -> String {
+    seconds(time::seconds(between.num_milliseconds().max(0)))
 }
 
 /// The text in lines of at most so many characters, cut between words where that is possible.

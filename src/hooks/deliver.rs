@@ -1,6 +1,5 @@
 //! One attempt to tell.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use super::template::{fill, fill_json};
 use super::{Body, Given, Hook, Target};
 use crate::command::Place;
 use crate::secret::{self, Source, Wanted};
-use crate::visible::visible_line;
+use crate::visible::{clipped, visible_line};
 
 /// What an attempt may take beyond its time limit, for whoever keeps to the limit to say so.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -141,9 +140,5 @@ impl Deliverer {
 }
 
 fn shortened(said: &str) -> String {
-    let said: Cow<'_, str> = visible_line(said.trim());
-    match said.char_indices().nth(SAID) {
-        Some((end, _)) => format!("{}…", said.get(..end).unwrap_or_default()),
-        None => said.into_owned(),
-    }
+    clipped(&visible_line(said.trim()), SAID).into_owned()
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::On;
 use crate::time::rfc3339;
-use crate::visible::{reason, visible_line};
+use crate::visible::{clipped, reason, visible_line};
 
 /// How many of the events that were gathered are told one by one.
 pub(super) const FIRST: usize = 5;
@@ -167,9 +167,7 @@ fn duration(seconds: f64) -> String {
 /// The first line of a text, not too long, without what could drive a terminal.
 fn short(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let cut: String = line.chars().take(IN_A_SENTENCE).collect();
-    let more = if cut.len() < line.len() { "…" } else { "" };
-    format!("{}{more}", visible_line(&cut))
+    visible_line(&clipped(line, IN_A_SENTENCE)).into_owned()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::queue::read::Stored as StoredLog;
 use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
 use crate::task::TaskId;
+use crate::time;
 
 /// The most events that are taken at once.
 const SOME: usize = 1000;
@@ -86,8 +87,7 @@ async fn known(queue: &Queue, event: Event) -> Result<Option<Happened>, QueueErr
         && let Some(added) = queue.batch_added_at(batch_id).await?
         && let Ok(at) = DateTime::parse_from_rfc3339(&event.at)
     {
-        #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
-        fields.insert("took".to_owned(), json!((at.timestamp_millis() - added).max(0) as f64 / 1000.0));
+        fields.insert("took".to_owned(), json!(time::seconds((at.timestamp_millis() - added).max(0))));
     }
     fields.insert("at".to_owned(), json!(event.at));
     Ok(Some(Happened { seq: event.seq, event: on, fields }))

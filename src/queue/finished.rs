@@ -1,6 +1,7 @@
 //! What has ended since the daemon began: how, and how long it took.
 
 use crate::task::Outcome;
+use crate::time;
 
 /// The upper bounds of the run times that are counted together, in seconds.
 pub const BOUNDS: [f64; 14] =
@@ -21,8 +22,7 @@ impl Finished {
 
     /// Counts the run time of one, in ms.
     pub(super) fn took(&mut self, run_ms: i64) {
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds below 2^53")]
-        let seconds = run_ms as f64 / 1000.0;
+        let seconds = time::seconds(run_ms);
         if let Some(place) = BOUNDS.iter().position(|bound| seconds <= *bound) {
             self.took[place] += 1;
         }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use batch_executor::protocol::{BatchInfo, Event, Happened, StatusData, Task};
 use batch_executor::task::{BatchId, Priority, Status, TaskId};
+use batch_executor::time;
 use chrono::DateTime;
 
 use self::cursor::Cursor;
@@ -181,9 +182,8 @@ impl Model {
     }
 
     /// Seconds since a time.
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds below 2^53")]
     pub fn since(&self, wall: i64) -> f64 {
-        (self.now - wall).max(0) as f64 / 1000.0
+        time::seconds((self.now - wall).max(0))
     }
 
     /// The seconds that it may still take.

@@ -11,7 +11,7 @@ use super::super::memory::state_of;
 use super::super::tx::{json, parsed};
 use crate::protocol::{Event, Gap, Happened, TaskList, Whose};
 use crate::task::{BatchId, Cause, Outcome, TaskId};
-use crate::time::rfc3339;
+use crate::time::{rfc3339, seconds};
 
 /// How many rows are read at once.
 const ROWS: i64 = 16;
@@ -205,8 +205,7 @@ fn shown(seq: i64, at: i64, stored: Stored, attempts: &Attempts) -> Result<Event
         Stored::NotStarted(task, attempt) => Happened::NotStarted(whose(task, attempt)),
         Stored::Ended(task, attempt, state) => {
             let row = attempts.get(&(task, attempt));
-            #[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
-            let run_time = row.and_then(|row| row.run_ms).map(|ms| ms as f64 / 1000.0);
+            let run_time = row.and_then(|row| row.run_ms).map(seconds);
             Happened::Ended {
                 whose: whose(task, attempt),
                 status: state_of(state)?.status(),

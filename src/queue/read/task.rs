@@ -16,7 +16,7 @@ use super::super::tx::{json, parsed, parsed_codes};
 use crate::output::{self, LogReader};
 use crate::protocol::{Attempt, Task};
 use crate::task::{Cause, Hold, Outcome, RunState, TaskId};
-use crate::time::rfc3339;
+use crate::time::{rfc3339, seconds};
 
 /// Tasks as SQLite wrote them, as one JSON text: a row for each, and then a value for each column, would take several
 /// times as long as the reading.
@@ -118,11 +118,6 @@ struct AttemptRow {
 
 /// Where reading the rows of a page ends early: results may be large.
 const PAGE_BYTES: i64 = 4 * 1024 * 1024;
-
-#[expect(clippy::cast_precision_loss, reason = "below 2^53 ms")]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
-}
 
 impl Queue {
     /// One task, with its attempts.

@@ -91,7 +91,7 @@ impl Collector for Seen {
         if !open.is_empty() {
             family.gauges("gate_open", "Whether a gate is open, or was not looked at yet", None, "gate", &open)?;
         }
-        let oldest = self.oldest_ms.map_or(0.0, |ms| ms as f64 / 1000.0);
+        let oldest = self.oldest_ms.map_or(0.0, time::seconds);
         let help = "Age of the oldest task that is due; 0 where none is";
         family.gauges("oldest_due", help, Some(&Unit::Seconds), "", &[("", oldest)])?;
         let database = [("", self.database_bytes as f64)];
@@ -117,8 +117,8 @@ impl Collector for Seen {
                 Some(&Unit::Seconds),
                 MetricType::Histogram,
             )?
-            .encode_histogram(sum_ms as f64 / 1000.0, count, &buckets, NO_EXEMPLARS)?;
-        let started = [("", self.started_ms as f64 / 1000.0)];
+            .encode_histogram(time::seconds(sum_ms), count, &buckets, NO_EXEMPLARS)?;
+        let started = [("", time::seconds(self.started_ms))];
         family.gauges("start_time", "When the daemon began, since 1970", Some(&Unit::Seconds), "", &started)?;
         family.begin("build", "The daemon's version", None, MetricType::Info)?.encode_info(&[("version", VERSION)])
     }

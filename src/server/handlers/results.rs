@@ -199,10 +199,9 @@ fn text(data: &ResultsData, of_all: bool) -> String {
     text
 }
 
-#[expect(clippy::cast_precision_loss, reason = "ms below 2^53")]
 fn seconds_since(when: &str) -> f64 {
     let since = chrono::DateTime::parse_from_rfc3339(when).map_or(0, |when| time::wall_ms() - when.timestamp_millis());
-    since.max(0) as f64 / 1000.0
+    time::seconds(since.max(0))
 }
 
 /// Its first line, at most 100 characters of it; what is left out is marked.

@@ -10,7 +10,7 @@ use crate::queue::state::State;
 use crate::queue::writer::Snapshot;
 use crate::server::Shared;
 use crate::task::{BatchId, Hold, RunState, Status};
-use crate::time::{rfc3339, wall_ms};
+use crate::time::{rfc3339, seconds, wall_ms};
 use crate::version::VERSION;
 
 /// Seconds of ends from which on their rate says more than the average time of a task.
@@ -70,7 +70,7 @@ pub(super) fn data(service: &Shared, counts: Counts, run_ms: i64) -> StatusData 
     let run = &snapshot.run;
     let ended = counts.completed + counts.failed + counts.cancelled;
     let timed = counts.completed + counts.failed;
-    let total_execution_time = run_ms as f64 / 1000.0;
+    let total_execution_time = seconds(run_ms);
     let average = (timed > 0).then(|| total_execution_time / timed as f64);
     let (throughput, over) = snapshot.recent.rate();
     let left = (counts.queued + counts.running) as f64;
