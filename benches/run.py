@@ -8,8 +8,20 @@ from model import Absent, Broken
 BENCHES = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(BENCHES)
 TARGET = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")))
-PROGRAM = os.path.abspath(os.environ.get("BATCH_EXECUTOR_BIN", os.path.join(TARGET, "release/batch-executor")))
+BUILT = os.path.abspath(os.environ.get("BATCH_EXECUTOR_BIN", os.path.join(TARGET, "release/batch-executor")))
+# Written as an installation writes it. The linker writes through a mapping, and what it wrote stays in the page cache in
+# single pages, of which each start maps thousands: 0.15 ms of the 1.9 that `--version` takes.
+PROGRAM = os.path.join(TARGET, "bench-program/batch-executor")
 LONG = 900  # seconds after which whatever does not end is broken
+
+
+def install():
+    """Writes the program where the rows run it; one that still runs from there is not changed."""
+    os.makedirs(os.path.dirname(PROGRAM), exist_ok=True)
+    with open(BUILT, "rb") as built, open(f"{PROGRAM}.new", "wb") as new:
+        new.write(built.read())
+        os.fchmod(new.fileno(), 0o755)
+    os.replace(f"{PROGRAM}.new", PROGRAM)
 
 
 def ends(child, seconds):
@@ -50,6 +62,7 @@ class Run:
         self.shared = {}  # what several rows use, by name
 
     def __enter__(self):
+        install()
         self.folder = tempfile.mkdtemp(prefix="bench.", dir=TARGET)
         self.at_end = contextlib.ExitStack()
         self.at_end.callback(shutil.rmtree, self.folder, ignore_errors=True)
@@ -82,7 +95,7 @@ class Run:
     @cached_property
     def sqlite(self):
         """How to link with SQLite: the very library that is built into the program, else the system's."""
-        built = glob.glob(os.path.join(os.path.dirname(PROGRAM), "build/libsqlite3-sys-*/out/libsqlite3.a"))
+        built = glob.glob(os.path.join(os.path.dirname(BUILT), "build/libsqlite3-sys-*/out/libsqlite3.a"))
         header = self.sqlite_header()
         if built and header:
             return (max(built, key=os.path.getmtime), f"-I{header}", "-lpthread", "-ldl", "-lm")
