@@ -177,7 +177,7 @@ impl Core {
     }
 
     /// Gives an attempt its slot: one that was just started, or that this process started before it was replaced.
-    fn adopt(&mut self, running: Running) {
+    fn adopt(&mut self, running: Box<Running>) {
         let claim = running.launch.claim;
         if let Some(pid) = running.pid {
             self.mains.insert(pid, claim);
@@ -192,7 +192,7 @@ impl Core {
     }
 
     /// Takes an attempt's slot.
-    fn release(&mut self, claim: ClaimId) -> Option<Running> {
+    fn release(&mut self, claim: ClaimId) -> Option<Box<Running>> {
         let running = self.table.running.remove(&claim)?;
         for timer in running.timers() {
             self.timers.remove(&timer);

@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::Options;
 use super::core::Core;
 use super::daemon::Daemon;
-use super::protocol::{FromKeeper, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, encode};
+use super::protocol::{FromKeeper, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, append};
 use super::replace::{Adopted, replace_by};
 use crate::home::{Home, Place};
 use crate::sys;
@@ -308,9 +308,8 @@ impl Front {
             if daemon.output.len() > OUT_HIGH {
                 break;
             }
-            if let Ok(bytes) = encode(&Told::Event { seq: *seq, event }) {
-                daemon.output.extend(bytes);
-            }
+            // Never fails for these types.
+            let _ = append(&mut daemon.output, &Told::Event { seq: *seq, event });
             daemon.next_event = seq + 1;
         }
     }
@@ -327,8 +326,9 @@ impl Front {
     }
 
     fn send(&mut self, message: &FromKeeper) {
-        if let (Some(daemon), Ok(bytes)) = (&mut self.daemon, encode(message)) {
-            daemon.output.extend(bytes);
+        if let Some(daemon) = &mut self.daemon {
+            // Never fails for these types.
+            let _ = append(&mut daemon.output, message);
         }
     }
 

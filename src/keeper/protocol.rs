@@ -282,11 +282,25 @@ pub enum EndAnswer {
 /// # Errors
 /// When it cannot be encoded (never, for these types).
 pub fn encode<M: Serialize>(message: &M) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 4];
-    rmp_serde::encode::write_named(&mut bytes, message).map_err(io::Error::other)?;
-    let length = u32::try_from(bytes.len() - 4).map_err(io::Error::other)?;
-    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    let mut bytes = Vec::new();
+    append(&mut bytes, message)?;
     Ok(bytes)
+}
+
+/// Appends a message with its length.
+///
+/// # Errors
+/// As [`encode`]; nothing is appended then.
+pub(super) fn append<M: Serialize>(bytes: &mut Vec<u8>, message: &M) -> io::Result<()> {
+    let start = bytes.len();
+    bytes.extend([0; 4]);
+    let written = rmp_serde::encode::write_named(bytes, message).map_err(io::Error::other);
+    let length = written.and_then(|()| u32::try_from(bytes.len() - start - 4).map_err(io::Error::other));
+    match length {
+        Ok(length) => bytes[start..start + 4].copy_from_slice(&length.to_le_bytes()),
+        Err(_) => bytes.truncate(start),
+    }
+    length.map(drop)
 }
 
 /// Bytes that came, taken off message by message.

@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::Options;
-use super::table::{Inherited, Running, Table};
+use super::table::{Inherited, Table};
 use crate::home::Home;
 
 /// What an earlier self of this process left.
@@ -37,7 +37,7 @@ pub(super) fn replace_by(
         Ok(memory) => memory,
         Err(error) => return error,
     };
-    let pipes = table.running.values().flat_map(Running::shared).map(AsFd::as_fd);
+    let pipes = table.running.values().flat_map(|running| running.shared()).map(AsFd::as_fd);
     let kept: Vec<BorrowedFd<'_>> = pipes.chain([lock.as_fd(), listener.as_fd(), memory.as_fd()]).collect();
     let inherit = |flag| {
         for fd in &kept {

@@ -25,7 +25,7 @@ use crate::task::{ClaimId, Order, Priority, TaskId};
 pub(super) struct Table {
     /// In the order in which they start.
     pub waiting: BTreeMap<(Reverse<Priority>, TaskId, ClaimId), Launch>,
-    pub running: BTreeMap<ClaimId, Running>,
+    pub running: BTreeMap<ClaimId, Box<Running>>,
     pub untaken: Untaken,
     pub orphans: Orphans,
     pub followed: BTreeSet<ClaimId>,

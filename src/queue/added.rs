@@ -9,13 +9,23 @@ use crate::task::BatchId;
 
 /// Rows of additions that are not written yet.
 pub(super) struct Added {
-    pub batches: Rows,
+    pub batches: Vec<NewBatch>,
     pub tasks: Rows,
     pub inputs: Rows,
     /// What was answered to each new request key.
     pub keys: BTreeMap<String, Answered>,
     /// What is older is forgotten, queue time.
     pub expired: i64,
+}
+
+/// A batch that is made.
+pub(super) struct NewBatch {
+    pub id: BatchId,
+    pub name: Option<String>,
+    /// Wall clock, ms.
+    pub created_at: i64,
+    /// Further parts follow.
+    pub expecting: bool,
 }
 
 /// What a request key keeps.
@@ -32,10 +42,7 @@ pub(super) struct Answered {
 impl Default for Added {
     fn default() -> Self {
         Self {
-            batches: Rows::new(
-                "INSERT INTO batch (id, name, created_at, expecting)
-                 SELECT * FROM (VALUES (?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
-            ),
+            batches: Vec::new(),
             tasks: Rows::new(
                 "INSERT INTO task (id, batch_id, name, function, priority, state, ready_at, max_retries, retry_delay_ms,
                      timeout_ms, permanent_exit_codes, created_at)
@@ -52,9 +59,16 @@ impl Default for Added {
 }
 
 impl Added {
-    /// The rows, in the order in which they are written; `now` in queue time.
-    pub(super) fn rows(self, now: i64) -> [Rows; 6] {
-        let Self { batches, tasks, inputs, keys, expired } = self;
+    /// The rows, in the order in which they are written; `now` in queue time, `queued` how many tasks a new batch has.
+    pub(super) fn rows(self, now: i64, mut queued: impl FnMut(BatchId) -> i64) -> [Rows; 6] {
+        let Self { batches: new_batches, tasks, inputs, keys, expired } = self;
+        let mut batches = Rows::new(
+            "INSERT INTO batch (id, name, created_at, expecting, queued)
+             SELECT * FROM (VALUES (?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
+        );
+        for NewBatch { id, name, created_at, expecting } in new_batches {
+            batches.push([id.into(), name.into(), created_at.into(), expecting.into(), queued(id).into()]);
+        }
         // Bounded, so that no group pays for all; as many as come are gone in the end.
         let mut old_keys = Rows::new(
             "DELETE FROM request_key WHERE key IN
@@ -81,8 +95,8 @@ impl Added {
     }
 }
 
-/// Writes what was gathered.
+/// Writes what was gathered, before the end of the group: what the batches have is still to change.
 pub(super) async fn write(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    let rows = std::mem::take(&mut tx.added).rows(tx.now);
+    let rows = std::mem::take(&mut tx.added).rows(tx.now, |_| 0);
     rows::write(tx, rows, "").await
 }

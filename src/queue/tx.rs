@@ -178,7 +178,8 @@ impl<'c> Tx<'c> {
 
     /// Writes what is left, what changed of the tallies and the executor's row, and commits.
     pub(super) async fn commit(&mut self) -> Result<(), QueueError> {
-        let [batches, tasks, inputs, old, new, known] = std::mem::take(&mut self.added).rows(self.now);
+        let queued = |id| self.batches.get_mut(&id).map_or(0, |change| std::mem::take(&mut change.queued));
+        let [batches, tasks, inputs, old, new, known] = std::mem::take(&mut self.added).rows(self.now, queued);
         let (tallies, changed, emptied, run) = (self.tallies(), self.batches(), self.emptied(), self.run());
         let [told, past] = events::rows(&self.told, &mut self.memory.events, self.wall_ms)?;
         let all = [batches, tasks, inputs, old, new, known, tallies, changed, emptied, run, told, past];

@@ -26,7 +26,7 @@ impl Core {
         let claim = launch.claim;
         let path = output::log_file(&self.home.output_dir(), launch.task_id, launch.attempt);
         failpoint::reach("keeper-before-start");
-        let mut running = Running {
+        let mut running = Box::new(Running {
             pid: None,
             pipes: Vec::new(),
             capture: Capture::new(path, self.log_cap),
@@ -41,7 +41,7 @@ impl Core {
             started_at: time::wall_ms(),
             started_mono: time::monotonic_ms(),
             launch,
-        };
+        });
         self.table.untaken.push(KeeperEvent::Started {
             claim,
             task_id: running.launch.task_id,
@@ -61,7 +61,7 @@ impl Core {
     }
 
     /// Starts the process of an attempt that has its slot: the one that reads its secrets, or its own with them.
-    fn begin(&mut self, running: Running, secrets: &[Value]) {
+    fn begin(&mut self, running: Box<Running>, secrets: &[Value]) {
         let Some(mut running) = self.hand_over(running) else { return };
         let LaunchWork::Process(own) = &running.launch.work else { return };
         let reader = running.reading.as_ref().map(|_| process::secrets_reader(own, &self.home));
@@ -119,7 +119,7 @@ impl Core {
     }
 
     /// Goes on with an attempt whose secrets were read, or were not.
-    fn secrets_read(&mut self, mut running: Running, said: &[u8]) {
+    fn secrets_read(&mut self, mut running: Box<Running>, said: &[u8]) {
         let error = match secret::answered(said) {
             _ if running.order.is_some() => "it was ended while its secrets were read".to_owned(),
             Ok(values) => {
@@ -191,7 +191,7 @@ impl Core {
     }
 
     /// Notes the end of an attempt that has no slot any more.
-    pub(super) fn ended(&mut self, running: Running, how: How) {
+    pub(super) fn ended(&mut self, running: Box<Running>, how: How) {
         let mut limits = Limits::default();
         if let LaunchWork::Process(process) = running.launch.work {
             limits = process.limits;

@@ -20,7 +20,7 @@ const PART: usize = 64 * 1024;
 
 impl Core {
     /// Gives the attempt to a worker that is free; back where there is none.
-    pub(super) fn hand_over(&mut self, mut running: Running) -> Option<Running> {
+    pub(super) fn hand_over(&mut self, mut running: Box<Running>) -> Option<Box<Running>> {
         let free = match &running.launch.work {
             LaunchWork::Process(own) if own.prepared == Some(Prepared::Worker) => self.warm.workers.take(own),
             _ => None,

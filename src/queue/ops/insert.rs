@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
-use super::super::added::{self, Answered};
+use super::super::added::{self, Answered, NewBatch};
 use super::super::error::QueueError;
 use super::super::events::Stored;
 use super::super::operation::Operation;
@@ -283,7 +283,8 @@ impl Insert {
             Batch::New { name } => {
                 let id = tx.memory.next_batch;
                 tx.memory.next_batch += 1;
-                tx.added.batches.push([id.into(), name.as_deref().into(), tx.wall_ms.into(), self.more.into()]);
+                let (name, created_at, expecting) = (name.clone(), tx.wall_ms, self.more);
+                tx.added.batches.push(NewBatch { id, name, created_at, expecting });
                 Ok(Some((id, false)))
             }
             Batch::Existing(id) => {
