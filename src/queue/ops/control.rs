@@ -28,7 +28,8 @@ pub struct Start {
 /// What `start` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartOutcome {
-    Started,
+    /// With so many tasks to do.
+    Started { open: i64 },
     /// It ran already; what was given was changed.
     Changed,
     /// There is nothing to run and it was not told to keep running.
@@ -39,12 +40,12 @@ impl Operation for Start {
     type Answer = StartOutcome;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<StartOutcome, QueueError> {
-        let idle = tx.memory.tally.queued() == 0 && tx.memory.tally.in_state(State::Running) == 0;
+        let open = tx.memory.tally.queued() + tx.memory.tally.in_state(State::Running);
         let now = tx.now;
         let run = &mut tx.memory.run;
         let was = run.state;
         if was == RunState::Stopped {
-            if idle && self.keep != Some(true) {
+            if open == 0 && self.keep != Some(true) {
                 return Ok(StartOutcome::NothingToRun);
             }
             run.set_cap(self.default_cap.unwrap_or(DEFAULT_MAX_CONCURRENT));
@@ -70,7 +71,7 @@ impl Operation for Start {
         if let Some(timeout_ms) = self.timeout_ms {
             run.deadline = timeout_ms.map(|ms| now + ms);
         }
-        Ok(if was == RunState::Running { StartOutcome::Changed } else { StartOutcome::Started })
+        Ok(if was == RunState::Running { StartOutcome::Changed } else { StartOutcome::Started { open } })
     }
 }
 

@@ -26,16 +26,15 @@ pub(super) async fn start(service: &Shared, request: &Start) -> Result<Reply, Re
     let snapshot = service.queue.snapshot();
     let run = &snapshot.run;
     let data = Started {
-        started: outcome == StartOutcome::Started,
+        started: matches!(outcome, StartOutcome::Started { .. }),
         state: run.state,
         queued: snapshot.tally.queued(),
         max_concurrent: run.max_concurrent,
         deadline: run.deadline.map(|at| rfc3339(service.queue.clock().wall_of(at))),
     };
-    let counts = snapshot.tally.counts();
-    let open = counts.queued + counts.running;
     let (message, warnings) = match outcome {
-        StartOutcome::Started => {
+        // Not what the snapshot has: some may have ended since.
+        StartOutcome::Started { open } => {
             let text =
                 format!("running: {} to do, at most {} at once. See `status`.", tasks(open), data.max_concurrent);
             (text, Vec::new())
