@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::protocol::Inbox;
+use serde::Serialize;
+
+use super::protocol::{Inbox, append};
 
 pub(super) struct Daemon {
     pub stream: UnixStream,
@@ -42,6 +44,12 @@ impl Daemon {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Puts a message on its way.
+    pub(super) fn send<M: Serialize>(&mut self, message: &M) {
+        // Never fails for these types.
+        let _ = append(&mut self.output, message);
     }
 
     /// Sends what it takes now; the rest when `epoll` says that it takes more. Fails when the daemon has left.

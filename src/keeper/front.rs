@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::Options;
 use super::core::Core;
 use super::daemon::Daemon;
-use super::protocol::{FromKeeper, KEEPER_PROTOCOL, ToKeeper, Told, Welcome, append};
+use super::protocol::{FromKeeper, KEEPER_PROTOCOL, ToKeeper, Told, Welcome};
 use super::replace::{Adopted, replace_by};
 use crate::home::{Home, Place};
 use crate::sys;
@@ -308,8 +308,7 @@ impl Front {
             if daemon.output.len() > OUT_HIGH {
                 break;
             }
-            // Never fails for these types.
-            let _ = append(&mut daemon.output, &Told::Event { seq: *seq, event });
+            daemon.send(&Told::Event { seq: *seq, event });
             daemon.next_event = seq + 1;
         }
     }
@@ -327,8 +326,7 @@ impl Front {
 
     fn send(&mut self, message: &FromKeeper) {
         if let Some(daemon) = &mut self.daemon {
-            // Never fails for these types.
-            let _ = append(&mut daemon.output, message);
+            daemon.send(message);
         }
     }
 

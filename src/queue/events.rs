@@ -9,7 +9,6 @@ use sqlx::SqliteConnection;
 use super::error::QueueError;
 use super::operation::Operation;
 use super::rows::Rows;
-use super::state::State;
 use super::tx::{Tx, json};
 use crate::protocol::Counts;
 use crate::task::{BatchId, RunState, TaskId};
@@ -156,7 +155,7 @@ pub(super) async fn conclude(tx: &mut Tx<'_>) -> Result<(), QueueError> {
         tx.tell(executor);
     }
     let tally = &tx.memory.tally;
-    if tally.queued() + tally.in_state(State::Running) == 0 && tx.batches.values().any(|change| change.ended) {
+    if tally.open() == 0 && tx.batches.values().any(|change| change.ended) {
         tx.tell(Stored::Idle);
     }
     Ok(())

@@ -87,6 +87,11 @@ impl Tally {
         self.in_state(State::Ready) + self.in_state(State::Waiting)
     }
 
+    /// Tasks that have not ended: queued or running.
+    pub fn open(&self) -> i64 {
+        self.queued() + self.in_state(State::Running)
+    }
+
     /// Tasks that are queued, due or not, at each priority.
     pub fn queued_by_priority(&self) -> BTreeMap<Priority, i64> {
         let queued = |priority| self.tasks(State::Ready, priority) + self.tasks(State::Waiting, priority);

@@ -178,6 +178,7 @@ impl<'c> Tx<'c> {
 
     /// Writes what is left, what changed of the tallies and the executor's row, and commits.
     pub(super) async fn commit(&mut self) -> Result<(), QueueError> {
+        // A new batch has it in its own row, and then no update follows.
         let queued = |id| self.batches.get_mut(&id).map_or(0, |change| std::mem::take(&mut change.queued));
         let [batches, tasks, inputs, old, new, known] = std::mem::take(&mut self.added).rows(self.now, queued);
         let (tallies, changed, emptied, run) = (self.tallies(), self.batches(), self.emptied(), self.run());

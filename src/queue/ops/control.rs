@@ -40,7 +40,7 @@ impl Operation for Start {
     type Answer = StartOutcome;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<StartOutcome, QueueError> {
-        let open = tx.memory.tally.queued() + tx.memory.tally.in_state(State::Running);
+        let open = tx.memory.tally.open();
         let now = tx.now;
         let run = &mut tx.memory.run;
         let was = run.state;
