@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -28,6 +28,17 @@ fn limit(pid: i32, what: &str) {
 
 fn open_files(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count()
+}
+
+/// Deletes a home as `rm -rf` does, again where the daemon made a file in it meanwhile.
+fn delete_home(daemon: &Daemon) {
+    until("the home is deleted", || match fs::remove_dir_all(daemon.home()) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => false,
+        deleted => {
+            deleted.expect("deleted");
+            true
+        }
+    });
 }
 
 /// A task that runs until the gate opens.
@@ -107,7 +118,7 @@ fn a_folder_in_the_place_of_the_socket_is_named() {
 #[test]
 fn a_daemon_whose_home_is_deleted_says_so_and_ends() {
     let mut daemon = Daemon::start();
-    fs::remove_dir_all(daemon.home()).expect("deleted");
+    delete_home(&daemon);
     assert_eq!(daemon.ended(), Some(74));
     let log = daemon.log();
     assert!(log.contains("was deleted or moved under the daemon"), "{log}");
@@ -119,7 +130,7 @@ fn a_daemon_whose_home_is_deleted_says_so_and_ends() {
 fn nothing_is_acknowledged_that_a_deleted_home_loses() {
     let mut daemon = Daemon::start();
     let client = daemon.connect();
-    fs::remove_dir_all(daemon.home()).expect("deleted");
+    delete_home(&daemon);
     // The daemon may end before it hears of the request.
     let (mut stream, mut line) = (client.stream(), String::new());
     if stream.write_all(b"{\"action\":\"add\",\"name\":\"n\",\"function\":\"simulate\"}\n").is_ok() {
@@ -169,7 +180,7 @@ fn the_keeper_of_a_deleted_home_leaves_nothing_in_a_new_one() {
     daemon.ok(json!({"action": "start"}));
     until("the task begins", || marks(&daemon) == "begun\n");
     let keeper = daemon.keeper_pid();
-    fs::remove_dir_all(daemon.home()).expect("deleted");
+    delete_home(&daemon);
     assert_eq!(daemon.ended(), Some(74));
     daemon.serve();
     assert_ne!(daemon.keeper_pid(), keeper);
