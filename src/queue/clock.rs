@@ -3,8 +3,9 @@
 //! Advances with `CLOCK_BOOTTIME` within a boot and by `max(0, wall difference)` across boots, so a
 //! clock that is set by a year fires nothing and parks nothing.
 
-use sqlx::SqliteConnection;
+use rusqlite::params;
 
+use super::db::Db;
 use super::error::QueueError;
 use super::events::LastEnd;
 use crate::time::{self, Boot};
@@ -27,11 +28,9 @@ pub struct QueueClock {
 
 impl QueueClock {
     /// Reads the stored row and finds the present from it.
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, QueueError> {
+    pub(super) fn load(db: &Db) -> Result<Self, QueueError> {
         let stored: Option<(i64, String, i64, i64)> =
-            sqlx::query_as("SELECT queue_ms, boot, boottime_ms, wall_ms FROM clock WHERE id = 1")
-                .fetch_optional(&mut *connection)
-                .await?;
+            db.first("SELECT queue_ms, boot, boottime_ms, wall_ms FROM clock WHERE id = 1", [], |row| row.try_into())?;
         let boot = Boot::this();
         let boottime = time::boottime_ms();
         let now = stored.map_or(0, |(queue, written_in, boottime_then, wall_then)| {
@@ -41,9 +40,9 @@ impl QueueClock {
     }
 
     /// How the daemon that wrote the stored row left it.
-    pub(super) async fn left(connection: &mut SqliteConnection) -> Result<Left, QueueError> {
+    pub(super) fn left(db: &Db) -> Result<Left, QueueError> {
         let stored: Option<(String, bool)> =
-            sqlx::query_as("SELECT boot, closed FROM clock WHERE id = 1").fetch_optional(connection).await?;
+            db.first("SELECT boot, closed FROM clock WHERE id = 1", [], |row| row.try_into())?;
         let Some((boot, closed)) = stored else { return Ok(Left { rebooted: false, end: LastEnd::None }) };
         let rebooted = !Boot::stored(&boot).is(&Boot::this());
         let end = match (closed, rebooted) {
@@ -70,18 +69,12 @@ impl QueueClock {
     }
 
     /// Stores it; `closed`: the daemon ends in order.
-    pub(super) async fn store(&self, connection: &mut SqliteConnection, closed: bool) -> Result<(), QueueError> {
-        sqlx::query(
+    pub(super) fn store(&self, db: &Db, closed: bool) -> Result<(), QueueError> {
+        db.run(
             "INSERT INTO clock (id, queue_ms, boot, boottime_ms, wall_ms, closed) VALUES (1, ?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (id) DO UPDATE SET queue_ms = ?1, boot = ?2, boottime_ms = ?3, wall_ms = ?4, closed = ?5",
-        )
-        .bind(self.now())
-        .bind(self.boot.as_str())
-        .bind(time::boottime_ms())
-        .bind(time::wall_ms())
-        .bind(closed)
-        .execute(connection)
-        .await?;
+            params![self.now(), self.boot.as_str(), time::boottime_ms(), time::wall_ms(), closed],
+        )?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::error::DatabaseError;
+use rusqlite::types::FromSqlError;
 use sqlx::migrate::MigrateError;
 
 use crate::space::Shortage;
@@ -14,7 +14,7 @@ use crate::space::Shortage;
 pub enum QueueError {
     /// Disk full, read-only, busy: rolled back, and tried again by whoever asks again.
     #[error("the queue cannot be written now: {0}; nothing was changed")]
-    Unavailable(Arc<sqlx::Error>),
+    Unavailable(Arc<str>),
     /// The disk is at its floor: what would add to it is refused.
     #[error("{0}; nothing was added: make room, and ask again")]
     NoRoom(Shortage),
@@ -28,7 +28,7 @@ pub enum QueueError {
     Gone(PathBuf),
     /// A statement of ours is wrong.
     #[error("internal error in the queue: {0}")]
-    Statement(Arc<sqlx::Error>),
+    Statement(Arc<str>),
     /// A stored value that this program cannot have written.
     #[error(
         "the queue holds a value that is not understood: {0}. Repair it with: batch-executor daemon stop, then batch-executor doctor --repair"
@@ -80,29 +80,47 @@ pub(super) fn is_rollback_needed(error: &sqlx::Error) -> bool {
 
 impl From<sqlx::Error> for QueueError {
     fn from(error: sqlx::Error) -> Self {
-        match primary_code(&error) {
-            // Every column has a type that is checked when it is written.
-            None if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
-                Self::Value(error.to_string())
-            }
-            Some(code) if PASSING.contains(&code) || extended_code(&error).is_some_and(|c| PASSING_IO.contains(&c)) => {
-                Self::Unavailable(Arc::new(error))
-            }
-            Some(code) if FATAL.contains(&code) => Self::Damaged(error.to_string()),
-            _ => Self::Statement(Arc::new(error)),
-        }
+        let is_value = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+        Self::sorted(extended_code(&error), is_value, error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for QueueError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+
+        let is_value = matches!(
+            error,
+            FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+        );
+        let code = error.sqlite_error().map(|error| error.extended_code.into());
+        let text = code.map_or_else(|| error.to_string(), |code| format!("(code: {code}) {error}"));
+        Self::sorted(code, is_value, text)
+    }
+}
+
+impl From<FromSqlError> for QueueError {
+    fn from(error: FromSqlError) -> Self {
+        rusqlite::Error::from(error).into()
     }
 }
 
 impl QueueError {
+    /// The error of an extended code; `is_value`: a column's value is not of its type, which is checked when it is written.
+    fn sorted(extended: Option<i64>, is_value: bool, text: String) -> Self {
+        match extended.map(|code| code & 0xff) {
+            None if is_value => Self::Value(text),
+            Some(code) if PASSING.contains(&code) || extended.is_some_and(|code| PASSING_IO.contains(&code)) => {
+                Self::Unavailable(text.into())
+            }
+            Some(code) if FATAL.contains(&code) => Self::Damaged(text),
+            _ => Self::Statement(text.into()),
+        }
+    }
+
     /// Whether this file must not be written any more.
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::Gone(_))
-    }
-
-    /// Whether there is a row with the same key.
-    pub(super) fn is_taken(&self) -> bool {
-        matches!(self, Self::Statement(error) if error.as_database_error().is_some_and(DatabaseError::is_unique_violation))
     }
 
     /// Whether nothing is written any more by this daemon, for this reason or because it is ending.
@@ -155,7 +173,7 @@ pub enum OpenError {
     #[error(
         "the queue `{path}` cannot be used: `PRAGMA {pragma}` is {found}, not {wanted} (is the home on a file system without shared memory?)"
     )]
-    Pragma { path: PathBuf, pragma: &'static str, found: String, wanted: &'static str },
+    Pragma { path: PathBuf, pragma: &'static str, found: String, wanted: String },
     #[error(
         "the queue `{path}` is damaged or no database ({error}); it was left untouched: save what can be read with `batch-executor doctor --repair`, or put a backup in its place"
     )]

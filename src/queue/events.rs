@@ -3,13 +3,13 @@
 //! The events of a commit are one row. Of tasks and attempts only the ids are stored; what else is told of them is in
 //! rows of their own, and is joined when the events are read (`read/events.rs`).
 
+use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
 
+use super::db::Db;
 use super::error::QueueError;
 use super::operation::Operation;
-use super::rows::Rows;
-use super::tx::{Tx, json};
+use super::tx::{BatchChange, Tx, json};
 use crate::protocol::Counts;
 use crate::task::{BatchId, RunState, TaskId};
 
@@ -116,11 +116,9 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    pub(super) async fn load(connection: &mut SqliteConnection, kept: i64) -> Result<Self, QueueError> {
+    pub(super) fn load(db: &Db, kept: i64) -> Result<Self, QueueError> {
         let last: Option<i64> =
-            sqlx::query_scalar("SELECT max(last) FROM event WHERE first = (SELECT max(first) FROM event)")
-                .fetch_one(connection)
-                .await?;
+            db.one("SELECT max(last) FROM event WHERE first = (SELECT max(first) FROM event)", [], |row| row.get(0))?;
         Ok(Self { next: last.unwrap_or(0) + 1, kept })
     }
 }
@@ -133,15 +131,15 @@ impl Operation for Tell {
     type Answer = ();
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         tx.tell(self.0.clone());
         Ok(())
     }
 }
 
 /// Tells what a group as a whole has come to.
-pub(super) async fn conclude(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    ended_batches(tx).await?;
+pub(super) fn conclude(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    ended_batches(tx)?;
     let (run, before) = (&tx.memory.run, &tx.run_before);
     let (paused, was_paused) = (run.paused.is_some(), before.paused.is_some());
     let is_changed =
@@ -161,20 +159,8 @@ pub(super) async fn conclude(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     Ok(())
 }
 
-#[derive(sqlx::FromRow)]
-struct Batch {
-    id: BatchId,
-    name: Option<String>,
-    expecting: bool,
-    queued: i64,
-    running: i64,
-    completed: i64,
-    failed: i64,
-    cancelled: i64,
-}
-
 /// Tells of the batches of which the last task has ended in this group.
-async fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let mut looked_at = Vec::new();
     let has_room = tx.remembered.open.len() < BATCHES;
     for (id, change) in &tx.batches {
@@ -198,59 +184,59 @@ async fn ended_batches(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     if looked_at.is_empty() {
         return Ok(());
     }
-    // Without what changes in this group: that is written at its end.
-    let found: Vec<Batch> = sqlx::query_as(
-        "SELECT id, name, expecting, queued, running, completed, failed, cancelled FROM batch
-         WHERE id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(json(&looked_at)?)
-    .fetch_all(tx.reading())
-    .await?;
-    for batch in found {
-        let change = tx.batches.get(&batch.id).copied().unwrap_or_default();
-        let counts = Counts::of(
-            batch.queued + change.queued,
-            batch.running + change.running,
-            batch.completed + change.completed,
-            batch.failed + change.failed,
-            batch.cancelled + change.cancelled,
-        );
+    // Most of what changes in this group is written at its end.
+    let mut stored = tx
+        .db
+        .prepare("SELECT name, expecting, queued, running, completed, failed, cancelled FROM batch WHERE id = ?1")?;
+    for batch_id in looked_at {
+        let change = tx.batches.get(&batch_id).map_or([0; 6], BatchChange::unwritten);
+        let batch = stored.query_row([batch_id], |row| {
+            let count = |place: usize| row.get::<_, i64>(place + 2).map(|stored| stored + change[place]);
+            let counts = Counts::of(count(0)?, count(1)?, count(2)?, count(3)?, count(4)?);
+            Ok((row.get(0)?, row.get(1)?, counts))
+        });
+        let Some((name, expecting, counts)): Option<(Option<String>, bool, Counts)> = batch.optional()? else {
+            continue;
+        };
         if !counts.is_over() {
             if tx.remembered.open.len() >= BATCHES {
                 tx.remembered.open.pop_last();
             }
-            tx.remembered.open.insert(batch.id, counts.queued + counts.running);
+            tx.remembered.open.insert(batch_id, counts.queued + counts.running);
             continue;
         }
-        tx.remembered.open.remove(&batch.id);
-        if !batch.expecting && counts.total > 0 {
-            tx.tell(Stored::BatchEnded { batch_id: batch.id, name: batch.name, counts });
+        tx.remembered.open.remove(&batch_id);
+        if !expecting && counts.total > 0 {
+            tx.tell(Stored::BatchEnded { batch_id, name, counts });
         }
     }
     Ok(())
 }
 
-/// The row of what was told, and what is let go for it.
-pub(super) fn rows(told: &[Stored], numbers: &mut Numbers, at: i64) -> Result<[Rows; 2], QueueError> {
-    let mut new = Rows::new(
-        "INSERT INTO event (first, last, at, events) SELECT * FROM (VALUES (?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
-    );
-    // Bounded, so that no group pays for all that a lower `keep_events` lets go.
-    let mut old = Rows::new(
-        "DELETE FROM event WHERE first IN
-             (SELECT first FROM event
-              WHERE first < (SELECT max(first) FROM event WHERE first <= (SELECT column1 FROM (VALUES (?)) AS j))
-              ORDER BY first LIMIT 1024)",
-    );
+/// Writes what was told, as one row, and lets go of what is old for it.
+pub(super) fn write(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    let told = std::mem::take(&mut tx.told);
     if told.is_empty() {
-        return Ok([new, old]);
+        return Ok(());
     }
+    let db = tx.begun()?;
+    let numbers = &mut tx.memory.events;
     let first = numbers.next;
     numbers.next += i64::try_from(told.len()).unwrap_or(0);
     let last = numbers.next - 1;
-    new.push([first.into(), last.into(), at.into(), json(&told)?.into()]);
+    db.run(
+        "INSERT INTO event (first, last, at, events) VALUES (?1, ?2, ?3, ?4)",
+        params![first, last, tx.wall_ms, json(&told)?],
+    )?;
     if first / TRIM != numbers.next / TRIM {
-        old.push([(last - numbers.kept).into()]);
+        // Bounded, so that no group pays for all that a lower `keep_events` lets go.
+        db.run(
+            "DELETE FROM event WHERE first IN
+                 (SELECT first FROM event
+                  WHERE first < (SELECT max(first) FROM event WHERE first <= ?1)
+                  ORDER BY first LIMIT 1024)",
+            [last - numbers.kept],
+        )?;
     }
-    Ok([new, old])
+    Ok(())
 }

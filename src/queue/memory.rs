@@ -6,8 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
-
+use super::db::Db;
 use super::error::QueueError;
 use super::events::Numbers;
 use super::finished::Finished;
@@ -105,38 +104,28 @@ pub struct FunctionCap {
 }
 
 impl Memory {
-    pub(super) async fn load(
-        connection: &mut SqliteConnection,
-        caps: &BTreeMap<String, u32>,
-        kept_events: i64,
-    ) -> Result<Self, QueueError> {
+    pub(super) fn load(db: &Db, caps: &BTreeMap<String, u32>, kept_events: i64) -> Result<Self, QueueError> {
         let mut memory = Self {
-            run: load_run(connection).await?,
-            tally: load_tally(connection).await?,
-            next_task: next_id(connection, "task").await?,
-            next_batch: next_id(connection, "batch").await?,
+            run: load_run(db)?,
+            tally: load_tally(db)?,
+            next_task: next_id(db, "task")?,
+            next_batch: next_id(db, "batch")?,
             contexts: BTreeMap::new(),
-            recent: Recent::load(connection).await?,
+            recent: Recent::load(db)?,
             ahead: BTreeSet::new(),
-            next_due: next_due(connection).await?,
+            next_due: next_due(db)?,
             overtaking: 0,
             pace: 0,
             capped: caps.iter().map(|(name, cap)| (name.clone(), FunctionCap { cap: *cap, open: 0 })).collect(),
-            suspects: sqlx::query_scalar("SELECT task_id FROM suspect")
-                .fetch_all(&mut *connection)
-                .await?
-                .into_iter()
-                .collect(),
+            suspects: db.all("SELECT task_id FROM suspect", [], |row| row.get(0))?.into_iter().collect(),
             kills: Kills::default(),
-            causes: Causes::load(&mut *connection).await?,
+            causes: Causes::load(db)?,
             removed: 0,
             finished: Finished::default(),
-            events: Numbers::load(&mut *connection, kept_events).await?,
+            events: Numbers::load(db, kept_events)?,
         };
         let claimed: Vec<(TaskId, i64, i64, String)> =
-            sqlx::query_as("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL")
-                .fetch_all(&mut *connection)
-                .await?;
+            db.all("SELECT id, priority, state, function FROM task WHERE claim IS NOT NULL", [], |row| row.try_into())?;
         for (task_id, priority, state, function) in claimed {
             memory.opened(&function);
             if state == State::Ready.code() {
@@ -217,17 +206,14 @@ pub(super) fn state_of(code: i64) -> Result<State, QueueError> {
 }
 
 /// The id that the next row of a table gets.
-async fn next_id(connection: &mut SqliteConnection, table: &str) -> Result<i64, QueueError> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = ?1")
-        .bind(table)
-        .fetch_optional(connection)
-        .await?;
+fn next_id(db: &Db, table: &str) -> Result<i64, QueueError> {
+    let last: Option<i64> = db.first("SELECT seq FROM sqlite_sequence WHERE name = ?1", [table], |row| row.get(0))?;
     Ok(1 + last.unwrap_or(0))
 }
 
-async fn load_tally(connection: &mut SqliteConnection) -> Result<Tally, QueueError> {
+fn load_tally(db: &Db) -> Result<Tally, QueueError> {
     let cells: Vec<(i64, i64, i64, i64)> =
-        sqlx::query_as("SELECT state, priority, tasks, run_ms FROM tally").fetch_all(connection).await?;
+        db.all("SELECT state, priority, tasks, run_ms FROM tally", [], |row| row.try_into())?;
     let mut tally = Tally::default();
     for (state, priority, tasks, run_ms) in cells {
         tally.add(state_of(state)?, priority_of(priority)?, tasks, run_ms);
@@ -235,40 +221,28 @@ async fn load_tally(connection: &mut SqliteConnection) -> Result<Tally, QueueErr
     Ok(tally)
 }
 
-#[derive(sqlx::FromRow)]
-struct RunRow {
-    state: i64,
-    reason: Option<String>,
-    max_concurrent: u32,
-    keep: bool,
-    deadline: Option<i64>,
-    max_failures: Option<u32>,
-    failures: u32,
-    next_claim: i64,
-    lowered_to: Option<u32>,
-    raise_at: Option<i64>,
-    paused: Option<i64>,
-}
-
-async fn load_run(connection: &mut SqliteConnection) -> Result<Run, QueueError> {
-    let row: RunRow = sqlx::query_as(
-        "SELECT state, reason, max_concurrent, keep, deadline, max_failures, failures, next_claim,
-             lowered_to, raise_at, paused
-         FROM executor WHERE id = 1",
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(Run {
-        state: RunState::from_code(row.state).ok_or_else(|| QueueError::Value(format!("run state {}", row.state)))?,
-        reason: row.reason,
-        max_concurrent: row.max_concurrent,
-        keep: row.keep,
-        deadline: row.deadline,
-        max_failures: row.max_failures,
-        failures: row.failures,
-        next_claim: row.next_claim,
-        lowered_to: row.lowered_to,
-        raise_at: row.raise_at,
-        paused: row.paused.map(hold_of).transpose()?,
-    })
+fn load_run(db: &Db) -> Result<Run, QueueError> {
+    let statement =
+        "SELECT state, reason, max_concurrent, keep, deadline, max_failures, failures, next_claim, lowered_to,
+             raise_at, paused
+         FROM executor WHERE id = 1";
+    let (state, paused, mut run) = db.one(statement, [], |row| {
+        let run = Run {
+            state: RunState::Stopped,
+            reason: row.get(1)?,
+            max_concurrent: row.get(2)?,
+            keep: row.get(3)?,
+            deadline: row.get(4)?,
+            max_failures: row.get(5)?,
+            failures: row.get(6)?,
+            next_claim: row.get(7)?,
+            lowered_to: row.get(8)?,
+            raise_at: row.get(9)?,
+            paused: None,
+        };
+        Ok((row.get(0)?, row.get::<_, Option<i64>>(10)?, run))
+    })?;
+    run.state = RunState::from_code(state).ok_or_else(|| QueueError::Value(format!("run state {state}")))?;
+    run.paused = paused.map(hold_of).transpose()?;
+    Ok(run)
 }

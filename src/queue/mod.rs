@@ -9,8 +9,8 @@
 //!
 //! Nothing here knows a process or a socket.
 
-mod added;
 pub mod clock;
+mod db;
 mod decide;
 pub mod error;
 pub mod events;
@@ -23,7 +23,6 @@ pub mod ops;
 pub mod outside;
 mod passing;
 pub mod read;
-mod rows;
 pub mod salvage;
 mod settle;
 pub mod state;
@@ -37,6 +36,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::SqlitePool;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -107,13 +107,13 @@ impl Queue {
     pub async fn open(database: &Path, output_dir: &Path, rules: Rules<'_>) -> Result<Opened, OpenError> {
         let Rules { caps, floor, kept_events } = rules;
         salvage::finish(database).map_err(OpenError::File)?;
-        let mut connection = open::writer(database).await?;
+        let db = open::writer(database).await?;
         let reading = |error| OpenError::reading(database, error);
-        let left = QueueClock::left(&mut connection).await.map_err(reading)?;
-        let clock = Arc::new(QueueClock::load(&mut connection).await.map_err(reading)?);
-        let memory = Memory::load(&mut connection, caps, kept_events.into()).await.map_err(reading)?;
+        let left = QueueClock::left(&db).map_err(reading)?;
+        let clock = Arc::new(QueueClock::load(&db).map_err(reading)?);
+        let memory = Memory::load(&db, caps, kept_events.into()).map_err(reading)?;
         // The first that is written, after all that is read: a file that is damaged there stays as it is.
-        clock.store(&mut connection, false).await.map_err(reading)?;
+        clock.store(&db, false).map_err(reading)?;
         let first = Snapshot::of(0, &memory, floor.shortage(), writer::Recent::default());
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (snapshot, seen) = watch::channel(Arc::new(first));
@@ -122,7 +122,7 @@ impl Queue {
         let gate = Arc::new(AtomicUsize::new(0));
         let closing = Arc::new(Notify::new());
         let writer = Writer {
-            connection,
+            db,
             place: Place::of(database).map_err(OpenError::File)?,
             memory,
             remembered: Remembered::default(),
@@ -140,7 +140,8 @@ impl Queue {
             output_dir: output_dir.to_owned(),
         };
         let readers = open::readers(database).await?;
-        let writer = tokio::spawn(writer.run());
+        let runtime = Handle::current();
+        let writer = tokio::task::spawn_blocking(move || writer.run(&runtime));
         let scans = Arc::new(Semaphore::new(open::SCANS));
         let queue = Self { jobs, readers, scans, snapshot: seen, damage, gate, why: Arc::default(), closing, clock };
         Ok(Opened { queue, claimed: to_launch, writer, left })

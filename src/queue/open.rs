@@ -9,8 +9,9 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+use super::db::Db;
 use super::error::{self, OpenError, QueueError};
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(migrations);
@@ -41,19 +42,42 @@ const APPLICATION_ID: i64 = 0x4261_4578;
 const SQLITE_AT_LEAST: (&str, &[u32]) = ("3.51.3", &[3, 51, 3]);
 /// The size of a page, SQLite's own default.
 pub(super) const PAGE_BYTES: u64 = 4096;
-/// Rows of an answer that SQLite's thread may be ahead of the writer: a claim's come without the two waiting for each other.
-const ROWS_ON_THEIR_WAY: usize = 1024;
+/// How the writer's connection is set. It moves the log into the file itself, and hears of errors.
+const WRITING: [(&str, i64); 5] = [
+    ("synchronous", 2 /* FULL */),
+    ("foreign_keys", 0),
+    ("temp_store", 2 /* MEMORY */),
+    ("wal_autocheckpoint", 0),
+    ("journal_size_limit", 64 << 20),
+];
 /// Readers beside the writer; each is a thread of sqlx.
 const READERS: u32 = 4;
 /// How many of them may look tasks over for filters.
 pub(super) const SCANS: usize = 2;
 
-/// The connection that writes. It is closed by whoever means it, and never dropped: SQLite moves the log into the file
-/// when it closes, and nothing must be written any more where a sync has failed or a page is damaged.
-pub(super) type WritingConnection = ManuallyDrop<SqliteConnection>;
+/// A connection of sqlx that may write; closed by whoever means it, as [`Db`].
+pub(super) type Migrated = ManuallyDrop<SqliteConnection>;
 
 /// Opens (or creates) the queue for writing, migrated.
-pub(super) async fn writer(path: &Path) -> Result<WritingConnection, OpenError> {
+pub(super) async fn writer(path: &Path) -> Result<Db, OpenError> {
+    let migrated = migrated(path).await?;
+    let reading = |error| OpenError::reading(path, error);
+    let db = Db::open(path).map_err(reading)?;
+    for (pragma, wanted) in WRITING {
+        let found = db.set(pragma, wanted).map_err(reading)?;
+        if found != wanted {
+            let (found, wanted) = (found.to_string(), wanted.to_string());
+            return Err(OpenError::Pragma { path: path.to_owned(), pragma, found, wanted });
+        }
+    }
+    // Before the other goes, which then is not the last, and moves nothing of the log.
+    db.one("SELECT count(*) FROM sqlite_master", [], |_| Ok(())).map_err(reading)?;
+    ManuallyDrop::into_inner(migrated).close().await.map_err(|error| OpenError::opening(path, error))?;
+    Ok(db)
+}
+
+/// Opens (or creates) the queue with its pragmas, read back, and its tables.
+pub(super) async fn migrated(path: &Path) -> Result<Migrated, OpenError> {
     let open = |error| OpenError::opening(path, error);
     refuse_newer(path).await?;
     let connection = SqliteConnectOptions::new()
@@ -64,11 +88,8 @@ pub(super) async fn writer(path: &Path) -> Result<WritingConnection, OpenError> 
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(false)
-        .pragma("journal_size_limit", "67108864")
-        .pragma("temp_store", "MEMORY")
-        // The writer does it, and hears of errors.
+        // Nothing is moved out of the log by the way.
         .pragma("wal_autocheckpoint", "0")
-        .row_buffer_size(ROWS_ON_THEIR_WAY)
         .disable_statement_logging()
         .connect()
         .await
@@ -85,7 +106,7 @@ pub(super) async fn writer(path: &Path) -> Result<WritingConnection, OpenError> 
     for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", "2"), ("auto_vacuum", "2")] {
         let found = pragma_text(&mut connection, pragma).await.map_err(open)?;
         if found != wanted {
-            return Err(OpenError::Pragma { path: path.to_owned(), pragma, found, wanted });
+            return Err(OpenError::Pragma { path: path.to_owned(), pragma, found, wanted: wanted.to_owned() });
         }
     }
     MIGRATIONS.run(&mut *connection).await.map_err(|error| OpenError::migrating(path, error))?;
@@ -147,7 +168,7 @@ pub(super) async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     } else {
         0
     };
-    sqlx::Connection::close(connection).await.map_err(open)?;
+    connection.close().await.map_err(open)?;
     let known = known_schema();
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });

@@ -6,15 +6,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Deserialize;
-
 use super::decide::{self, Standing};
 use super::error::QueueError;
 use super::events::Stored;
 use super::memory::{Ahead, priority_of, state_of};
 use super::ops::apply::{AttemptRow, Writes};
 use super::state::State;
-use super::tx::{Tx, json, parsed, parsed_codes};
+use super::tx::{Tx, json, parsed_codes};
 use crate::attempt::{Ended, Verdict};
 use crate::task::{BatchId, ClaimId, Priority, RunState, TaskId};
 
@@ -46,6 +44,39 @@ pub(super) struct OpenTask {
 }
 
 impl OpenTask {
+    /// The task of a row with its open claim. The columns are those of [`open_tasks`], in their order.
+    pub(super) fn claimed_by(row: &rusqlite::Row<'_>, claim: ClaimId) -> Result<Self, QueueError> {
+        let function: String = row.get(3)?;
+        Ok(Self {
+            id: row.get(0)?,
+            claim: Some(claim),
+            batch_id: row.get(1)?,
+            priority: priority_of(row.get(2)?)?,
+            state: state_of(row.get(4)?)?,
+            attempts: row.get(5)?,
+            standing: Standing {
+                retry_count: row.get(6)?,
+                max_retries: row.get(7)?,
+                retry_delay_ms: row.get(8)?,
+                permanent_exit_codes: parsed_codes(row.get_ref(9)?.as_str_or_null()?)?,
+                interruptions: row.get(10)?,
+                cancel_requested: row.get(11)?,
+                is_simulate: function == "simulate",
+                forgiven: row.get(12)?,
+            },
+            function,
+            ready_at: None,
+            first_started_at: row.get(13)?,
+            started_at: row.get(14)?,
+            finished_at: row.get(15)?,
+            run_ms: row.get(16)?,
+            reason: row.get(17)?,
+            kept_since: None,
+            paused: row.get(18)?,
+            changed: false,
+        })
+    }
+
     /// Its attempt has a slot.
     pub(super) fn start(&mut self, tx: &mut Tx<'_>, started_at: i64) {
         if self.state != State::Ready {
@@ -189,33 +220,8 @@ impl OpenTask {
     }
 }
 
-/// A task as it is stored: SQLite writes many as one JSON text, for a row each, and then a value for each column, would take
-/// several times as long as the reading. The fields are in the order of the columns.
-#[derive(Deserialize)]
-pub(super) struct Row {
-    pub id: i64,
-    pub batch_id: i64,
-    pub priority: i64,
-    pub function: String,
-    state: i64,
-    pub attempts: u32,
-    pub retry_count: u32,
-    max_retries: u32,
-    retry_delay_ms: i64,
-    permanent_exit_codes: Option<String>,
-    interruptions: u32,
-    cancel_requested: u8,
-    forgiven: u32,
-    first_started_at: Option<i64>,
-    started_at: Option<i64>,
-    finished_at: Option<i64>,
-    run_ms: Option<i64>,
-    reason: Option<String>,
-    paused: Option<i64>,
-}
-
 /// The tasks whose open claim is one of `claims`; they are not remembered any more.
-pub(super) async fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
+pub(super) fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BTreeMap<ClaimId, OpenTask>, QueueError> {
     let mut open = BTreeMap::new();
     let mut unknown: Vec<ClaimId> = Vec::new();
     for claim in claims {
@@ -228,51 +234,17 @@ pub(super) async fn open_tasks(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<BT
     if unknown.is_empty() {
         return Ok(open);
     }
-    let rows: String = sqlx::query_scalar(
-        "SELECT json_group_array(json_array(claim, json_array(id, batch_id, priority, function, state, attempts, retry_count,
-             max_retries, retry_delay_ms, permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at,
-             started_at, finished_at, run_ms, reason, paused)))
-         FROM task WHERE claim IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(json(&unknown)?)
-    .fetch_one(tx.reading())
-    .await?;
-    for (claim, row) in parsed::<Vec<(ClaimId, Row)>>(&rows)? {
-        open.insert(claim, row.claimed_by(claim)?);
+    let mut stored = tx.db.prepare(
+        "SELECT id, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
+             permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
+             finished_at, run_ms, reason, paused
+         FROM task WHERE claim = ?1",
+    )?;
+    for claim in unknown {
+        let mut rows = stored.query([claim])?;
+        while let Some(row) = rows.next()? {
+            open.insert(claim, OpenTask::claimed_by(row, claim)?);
+        }
     }
     Ok(open)
-}
-
-impl Row {
-    /// The task with its open claim.
-    pub(super) fn claimed_by(self, claim: ClaimId) -> Result<OpenTask, QueueError> {
-        Ok(OpenTask {
-            id: self.id,
-            claim: Some(claim),
-            batch_id: self.batch_id,
-            priority: priority_of(self.priority)?,
-            state: state_of(self.state)?,
-            attempts: self.attempts,
-            standing: Standing {
-                retry_count: self.retry_count,
-                max_retries: self.max_retries,
-                retry_delay_ms: self.retry_delay_ms,
-                permanent_exit_codes: parsed_codes(self.permanent_exit_codes.as_deref())?,
-                interruptions: self.interruptions,
-                cancel_requested: self.cancel_requested != 0,
-                is_simulate: self.function == "simulate",
-                forgiven: self.forgiven,
-            },
-            function: self.function,
-            ready_at: None,
-            first_started_at: self.first_started_at,
-            started_at: self.started_at,
-            finished_at: self.finished_at,
-            run_ms: self.run_ms,
-            reason: self.reason,
-            kept_since: None,
-            paused: self.paused,
-            changed: false,
-        })
-    }
 }

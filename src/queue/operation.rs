@@ -1,10 +1,7 @@
 //! An operation of the queue, and its way to the writer and back.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use tokio::sync::oneshot;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::error::QueueError;
 use super::tx::Tx;
@@ -15,20 +12,16 @@ pub trait Operation: Send + 'static {
     /// It may change tasks that are claimed, behind what the writer remembers of them.
     const TOUCHES_CLAIMED: bool = true;
 
-    /// It adds rows to what the transaction gathers, and looks at nothing that other additions gathered.
-    fn only_adds(&self) -> bool {
-        false
-    }
-
     /// Carries it out within the group's transaction.
-    fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Answer, QueueError>> + Send;
+    ///
+    /// # Errors
+    /// When the queue cannot be read or written; nothing of the group has happened then.
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError>;
 }
 
 /// An operation on its way, without its type.
 pub(super) trait Job: Send {
-    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>)
-    -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>>;
-    fn only_adds(&self) -> bool;
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), QueueError>;
     fn touches_claimed(&self) -> bool;
     fn finish(self: Box<Self>, outcome: Result<(), QueueError>);
 }
@@ -49,22 +42,10 @@ impl<O: Operation> Pending<O> {
 }
 
 impl<O: Operation> Job for Pending<O> {
-    fn apply<'a>(
-        &'a mut self,
-        tx: &'a mut Tx<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send + 'a>> {
-        let span = self.span.clone();
-        Box::pin(
-            async move {
-                self.answer = Some(self.operation.apply(tx).await?);
-                Ok(())
-            }
-            .instrument(span),
-        )
-    }
-
-    fn only_adds(&self) -> bool {
-        self.operation.only_adds()
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let _within = self.span.enter();
+        self.answer = Some(self.operation.apply(tx)?);
+        Ok(())
     }
 
     fn touches_claimed(&self) -> bool {

@@ -6,12 +6,15 @@
 
 use std::collections::BTreeSet;
 
+use rusqlite::params;
+
+use super::db::Db;
 use super::error::QueueError;
 use super::memory::{Run, priority_of};
 use super::state::State;
 use super::tx::{Tx, json};
 use crate::attempt::Event;
-use crate::task::{Cause, ClaimId, Outcome, TaskId};
+use crate::task::{BatchId, Cause, ClaimId, Outcome, TaskId};
 
 /// Kills within this time of each other are one burst.
 const WINDOW_MS: i64 = 10_000;
@@ -62,7 +65,7 @@ impl Kills {
 
 /// Looks for a burst in what has just ended: lowers the cap, makes good what was taken for failures before, and
 /// gives the claims among `events` that are part of it. `open`: the claims whose end is still to be written.
-pub(super) async fn burst(
+pub(super) fn burst(
     tx: &mut Tx<'_>,
     events: &[Event],
     open: impl Fn(ClaimId) -> bool,
@@ -85,7 +88,7 @@ pub(super) async fn burst(
     tx.memory.run.lower(tx.now);
     let (burst, earlier): (Vec<Kill>, Vec<Kill>) = found.into_iter().partition(|kill| now.contains(&kill.claim));
     let earlier: Vec<TaskId> = earlier.iter().map(|kill| kill.task_id).collect();
-    make_good(tx, &earlier).await?;
+    make_good(tx, &earlier)?;
     Ok(burst.into_iter().map(|kill| kill.claim).collect())
 }
 
@@ -121,43 +124,28 @@ impl Run {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: i64,
-    batch_id: i64,
-    priority: i64,
-    attempts: u32,
-}
-
 /// What waits for its retry after a kill that belongs to a burst gets the retry back and need not wait.
-async fn make_good(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueError> {
+fn make_good(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueError> {
     if tasks.is_empty() {
         return Ok(());
     }
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<(TaskId, BatchId, i64, u32)> = tx.begun()?.all(
         "UPDATE task SET state = 0, ready_at = NULL, retry_count = retry_count - 1, forgiven = forgiven + 1, reason = ?2
-         WHERE id IN (SELECT value FROM json_each(?1)) AND state = 1 AND paused IS NULL AND retry_count > 0 AND forgiven < ?3
+         WHERE id IN (SELECT value FROM json_each(?1)) AND state = 1 AND paused IS NULL AND retry_count > 0
+             AND forgiven < ?3
              AND EXISTS (SELECT 1 FROM attempt WHERE task_id = id AND number = attempts AND signal = 9)
          RETURNING id, batch_id, priority, attempts",
-    )
-    .bind(json(&tasks)?)
-    .bind(super::decide::interrupted_reason(Cause::Killed))
-    .bind(FORGIVEN)
-    .fetch_all(tx.begun().await?)
-    .await?;
-    let attempts: Vec<_> = rows.iter().map(|row| (row.id, row.attempts)).collect();
-    sqlx::query(
-        "UPDATE attempt SET outcome = ?2 FROM json_each(?1) AS j
-         WHERE task_id = (j.value ->> 0) AND number = (j.value ->> 1)",
-    )
-    .bind(json(&attempts)?)
-    .bind(Outcome::Interrupted.code())
-    .execute(tx.begun().await?)
-    .await?;
-    for row in rows {
-        let priority = priority_of(row.priority)?;
-        tx.moved(row.batch_id, priority, State::Waiting, State::Ready, 0);
-        tx.memory.became_ready(priority, row.id);
+        params![json(&tasks)?, super::decide::interrupted_reason(Cause::Killed), FORGIVEN],
+        |row| row.try_into(),
+    )?;
+    for (task_id, batch_id, priority, number) in rows {
+        let priority = priority_of(priority)?;
+        tx.moved(batch_id, priority, State::Waiting, State::Ready, 0);
+        tx.memory.became_ready(priority, task_id);
+        tx.begun()?.run(
+            "UPDATE attempt SET outcome = ?3 WHERE task_id = ?1 AND number = ?2",
+            params![task_id, number, Outcome::Interrupted.code()],
+        )?;
     }
     Ok(())
 }
@@ -172,9 +160,8 @@ impl Causes {
         Cause::ALL.iter().copied().zip(self.0).filter(|(_, attempts)| *attempts > 0)
     }
 
-    pub(super) async fn load(connection: &mut sqlx::SqliteConnection) -> Result<Self, QueueError> {
-        let rows: Vec<(i64, i64)> =
-            sqlx::query_as("SELECT cause, attempts FROM cause_tally").fetch_all(connection).await?;
+    pub(super) fn load(db: &Db) -> Result<Self, QueueError> {
+        let rows: Vec<(i64, i64)> = db.all("SELECT cause, attempts FROM cause_tally", [], |row| row.try_into())?;
         let mut causes = Self::default();
         for (code, attempts) in rows {
             let cause = Cause::from_code(code).ok_or_else(|| QueueError::Value(format!("cause {code}")))?;
@@ -185,7 +172,7 @@ impl Causes {
 }
 
 /// Counts the causes of attempts whose rows are being written.
-pub(super) async fn count(tx: &mut Tx<'_>, causes: impl Iterator<Item = Cause>) -> Result<(), QueueError> {
+pub(super) fn count(tx: &mut Tx<'_>, causes: impl Iterator<Item = Cause>) -> Result<(), QueueError> {
     let codes: Vec<i64> = causes
         .map(|cause| {
             tx.memory.causes.0[cause as usize] += 1;
@@ -195,14 +182,12 @@ pub(super) async fn count(tx: &mut Tx<'_>, causes: impl Iterator<Item = Cause>) 
     if codes.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    tx.begun()?.run(
         "INSERT INTO cause_tally (cause, attempts)
          SELECT value, count(*) FROM json_each(?1) WHERE true GROUP BY value
          ON CONFLICT (cause) DO UPDATE SET attempts = cause_tally.attempts + excluded.attempts",
-    )
-    .bind(json(&codes)?)
-    .execute(tx.begun().await?)
-    .await?;
+        [json(&codes)?],
+    )?;
     Ok(())
 }
 

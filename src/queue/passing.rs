@@ -1,8 +1,10 @@
 //! Which of some tasks pass a filter. Its condition is looked at on rows that an index or a request has named, never on the
 //! whole table, so that a step is short however few pass; the writer looks at it again on the tasks that it changes.
 
+use rusqlite::{ToSql, params_from_iter};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
+use super::db::Db;
 use super::error::QueueError;
 use super::tx::{json, parsed};
 use crate::filter::Condition;
@@ -28,6 +30,33 @@ pub(super) async fn passing(
     condition: Option<&Condition>,
     first: Option<&First>,
 ) -> Result<Vec<TaskId>, QueueError> {
+    // Made of our own words and of places for values. Not kept: there are as many as filters.
+    let statement = AssertSqlSafe(statement(condition, first));
+    let mut query = sqlx::query_scalar(statement).persistent(false).bind(json(&ids)?);
+    for value in values(condition) {
+        query = match value {
+            Bound::Integer(value) => query.bind(*value),
+            Bound::Text(value) => query.bind(value.clone()),
+        };
+    }
+    let found: String = query.fetch_one(connection).await?;
+    parsed(&found)
+}
+
+/// The same within the writer's transaction.
+pub(super) fn passing_within(db: &Db, ids: &[TaskId], condition: &Condition) -> Result<Vec<TaskId>, QueueError> {
+    let ids = json(&ids)?;
+    let bound = values(Some(condition)).map(|value| match value {
+        Bound::Integer(value) => value as &dyn ToSql,
+        Bound::Text(value) => value,
+    });
+    let bound = std::iter::once(&ids as &dyn ToSql).chain(bound);
+    let found: String = db.once(&statement(Some(condition), None), params_from_iter(bound), |row| row.get(0))?;
+    parsed(&found)
+}
+
+/// The ids come in one value, for a row is a way to the thread of a reader.
+fn statement(condition: Option<&Condition>, first: Option<&First>) -> String {
     let mut named = NAMED.to_owned();
     if let Some(condition) = condition {
         named.push_str(" WHERE ");
@@ -36,16 +65,9 @@ pub(super) async fn passing(
     if let Some(First { order, most }) = first {
         named.push_str(&format!(" ORDER BY {order} LIMIT {most}"));
     }
-    // In one value, for a row is a way to SQLite's thread. Made of our own words and of places for values.
-    let statement = AssertSqlSafe(format!("WITH found AS ({named}) SELECT json_group_array(id) FROM found"));
-    // Not kept: there are as many as filters.
-    let mut query = sqlx::query_scalar(statement).persistent(false).bind(json(&ids)?);
-    for value in condition.into_iter().flat_map(|condition| &condition.values) {
-        query = match value {
-            Bound::Integer(value) => query.bind(*value),
-            Bound::Text(value) => query.bind(value.clone()),
-        };
-    }
-    let found: String = query.fetch_one(connection).await?;
-    parsed(&found)
+    format!("WITH found AS ({named}) SELECT json_group_array(id) FROM found")
+}
+
+fn values(condition: Option<&Condition>) -> impl Iterator<Item = &Bound> {
+    condition.into_iter().flat_map(|condition| &condition.values)
 }

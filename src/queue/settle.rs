@@ -1,42 +1,37 @@
 //! The end of every group: what runs next is claimed, and a run that is over is stopped, in the
 //! transaction of what caused it. So an `add` in between is never stranded.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use rusqlite::params;
 
-use super::added;
 use super::error::QueueError;
-use super::memory::{Ahead, Contexts, priority_of};
-use super::open_task::{self, OpenTask};
-use super::rows::{self, Rows};
+use super::memory::Ahead;
+use super::open_task::OpenTask;
 use super::state::State;
 use super::suspects;
 use super::tx::{Tx, json, parsed};
 use crate::attempt::{Attempt, Environment};
-use crate::task::{ClaimId, Limits, RunState, TaskId};
+use crate::task::{ClaimId, Limits, RunState};
 
 /// The most tasks claimed in one transaction; the next one claims on.
 const CLAIM: i64 = 1024;
 /// And while nothing runs: the first starts do not wait for the claims of all.
 const FIRST_CLAIM: i64 = 128;
-/// Parameters up to this length, in bytes, come with their tasks; longer ones are fetched one by one,
-const SHORT: i64 = 1024;
-/// and once they are so many together, in bytes, no more is claimed in the transaction.
-const LONG_TOGETHER: usize = 4 * 1024 * 1024;
+/// Once parameters are so many together, in bytes, no more is claimed in the transaction.
+const TOGETHER: usize = 4 * 1024 * 1024;
 /// How many contexts are remembered; more only within a claim.
 const CONTEXTS: usize = 64;
 
-pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError> {
-    suspects::forget(tx).await?;
+pub(super) fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError> {
+    suspects::forget(tx)?;
     if tx.ends > 0 {
         let pace = tx.memory.pace;
         tx.memory.pace = i64::from(tx.ends).max(pace - pace / 8);
     }
     if open && tx.memory.run.state == RunState::Running && tx.memory.run.paused.is_none() {
-        claim(tx).await?;
+        claim(tx)?;
     }
     let nothing_runs = tx.memory.tally.in_state(State::Running) == 0;
     let run = &tx.memory.run;
@@ -57,20 +52,7 @@ pub(super) async fn settle(tx: &mut Tx<'_>, open: bool) -> Result<(), QueueError
     Ok(())
 }
 
-/// A task that may be claimed. The fields are in the order of the columns.
-#[derive(Deserialize)]
-struct Row<'r> {
-    task: open_task::Row,
-    name: String,
-    timeout_ms: Option<i64>,
-    /// None: they are long.
-    #[serde(borrow)]
-    params: Option<Cow<'r, str>>,
-    limits: Option<String>,
-    context_id: i64,
-}
-
-async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     let is_first = tx.memory.ahead.is_empty() && tx.memory.tally.in_state(State::Running) == 0;
     let most = if is_first { FIRST_CLAIM } else { CLAIM };
     let wanted = tx.memory.wanted();
@@ -80,114 +62,74 @@ async fn claim(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     if wanted <= 0 {
         return Ok(());
     }
-    added::write(tx).await?;
-    let ready = ready(tx, wanted).await?;
-    let rows = chosen(tx, parsed(&ready)?).await?;
-    if rows.is_empty() {
+    let first = tx.memory.run.next_claim;
+    let found = next_tasks(tx, wanted, first)?;
+    if found.is_empty() {
         return Ok(());
     }
-    let first = tx.memory.run.next_claim;
-    tx.memory.run.next_claim += i64::try_from(rows.len()).unwrap_or(0);
-    let mut claims = Rows::new(
-        "UPDATE task SET claim = j.column2 FROM (VALUES (?, ?)) AS j
-         WHERE task.id = j.column1 AND state = 0 AND claim IS NULL",
-    );
-    for (claim, row) in (first..).zip(&rows) {
-        claims.push([row.task.id.into(), claim.into()]);
-    }
-    // Made while SQLite's thread is at work.
-    let contexts = std::mem::take(&mut tx.remembered.contexts);
-    let (written, attempts) =
-        tokio::join!(biased; rows::write(tx, [claims], ""), async { attempts(rows, first, &contexts) });
-    tx.remembered.contexts = contexts;
-    written?;
-    for (attempt, task) in attempts? {
+    tx.memory.run.next_claim += i64::try_from(found.len()).unwrap_or(0);
+    let mut write = tx.begun()?.prepare("UPDATE task SET claim = ?2 WHERE id = ?1 AND state = 0 AND claim IS NULL")?;
+    for (attempt, task) in found {
+        write.execute([attempt.task_id, attempt.claim])?;
+        tx.memory.ahead.insert(Ahead { priority: Reverse(attempt.priority), task_id: attempt.task_id });
         tx.remembered.claimed.insert(attempt.claim, task);
         tx.claimed.push(attempt);
     }
     if tx.memory.is_careful() {
         let claims: Vec<ClaimId> = (first..tx.memory.run.next_claim).collect();
-        suspects::start(tx, &claims).await?;
+        suspects::start(tx, &claims)?;
     }
     Ok(())
 }
 
-/// The tasks that run next, as JSON.
-async fn ready(tx: &mut Tx<'_>, most: i64) -> Result<String, QueueError> {
-    let saturated: Vec<&String> =
-        tx.memory.capped.iter().filter(|(_, c)| c.open >= c.cap).map(|(name, _)| name).collect();
-    let saturated = json(&saturated)?;
-    Ok(sqlx::query_scalar(
-        "SELECT json_group_array(json_array(json_array(id, batch_id, priority, function, state, attempts, retry_count, max_retries,
-             retry_delay_ms, permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
-             finished_at, run_ms, reason, paused), name, timeout_ms, params, limits, context_id))
-         FROM (SELECT id, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
-                 permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at, finished_at,
-                 run_ms, reason, paused, name, timeout_ms, CASE WHEN octet_length(params) <= ?3 THEN params END AS params,
-                 limits, context_id
-             FROM task INDEXED BY task_ready CROSS JOIN task_input ON task_input.task_id = task.id
-             WHERE state = 0 AND claim IS NULL AND function NOT IN (SELECT value FROM json_each(?2))
-             ORDER BY priority DESC, task.id LIMIT ?1)",
-    )
-    .bind(most)
-    .bind(saturated)
-    .bind(SHORT)
-    .fetch_one(tx.reading())
-    .await?)
-}
-
-/// Those of them that are claimed, with all that their attempts need.
-async fn chosen<'r>(tx: &mut Tx<'_>, ready: Vec<Row<'r>>) -> Result<Vec<Row<'r>>, QueueError> {
+/// The attempts that are next, with claims from `first` on, and their tasks.
+fn next_tasks(tx: &mut Tx<'_>, most: i64, first: ClaimId) -> Result<Vec<(Attempt, OpenTask)>, QueueError> {
     if tx.remembered.contexts.len() > CONTEXTS {
         tx.remembered.contexts.clear();
     }
-    let mut rows = Vec::with_capacity(ready.len());
-    let mut long = 0;
-    for mut row in ready {
-        if tx.memory.capped.get(&row.task.function).is_some_and(|c| c.open >= c.cap) {
+    let saturated: Vec<&String> =
+        tx.memory.capped.iter().filter(|(_, c)| c.open >= c.cap).map(|(name, _)| name).collect();
+    let mut ready = tx.db.prepare(
+        "SELECT id, batch_id, priority, function, state, attempts, retry_count, max_retries, retry_delay_ms,
+             permanent_exit_codes, interruptions, cancel_requested, forgiven, first_started_at, started_at,
+             finished_at, run_ms, reason, paused, name, timeout_ms, limits, context_id, params
+         FROM task INDEXED BY task_ready CROSS JOIN task_input ON task_input.task_id = task.id
+         WHERE state = 0 AND claim IS NULL AND function NOT IN (SELECT value FROM json_each(?2))
+         ORDER BY priority DESC, task.id LIMIT ?1",
+    )?;
+    let mut rows = ready.query(params![most, json(&saturated)?])?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        if bytes >= TOGETHER {
+            break;
+        }
+        let claim = first + i64::try_from(found.len()).unwrap_or(0);
+        let task = OpenTask::claimed_by(row, claim)?;
+        if tx.memory.capped.get(&task.function).is_some_and(|c| c.open >= c.cap) {
             continue;
         }
-        if row.params.is_none() {
-            if long >= LONG_TOGETHER {
-                break;
-            }
-            let params = params_of(tx, row.task.id).await?;
-            long += params.len();
-            row.params = Some(params.into());
-        }
-        remember_context(tx, row.context_id).await?;
-        let priority = priority_of(row.task.priority)?;
-        tx.memory.ahead.insert(Ahead { priority: Reverse(priority), task_id: row.task.id });
-        tx.memory.opened(&row.task.function);
-        rows.push(row);
-    }
-    Ok(rows)
-}
-
-/// The attempts that begin with these claims, from `first` on.
-fn attempts(rows: Vec<Row<'_>>, first: ClaimId, contexts: &Contexts) -> Result<Vec<(Attempt, OpenTask)>, QueueError> {
-    let attempts = (first..).zip(rows).map(|(claim, row)| {
-        let Row { task, name, timeout_ms, params, limits, context_id } = row;
-        let missing = || QueueError::Value(format!("context {context_id}"));
-        let (cwd, environment) = contexts.get(&context_id).cloned().ok_or_else(missing)?;
+        tx.memory.opened(&task.function);
+        let params = row.get_ref(23)?.as_str()?;
+        bytes += params.len();
+        let (cwd, environment) = context(tx, row.get(22)?)?;
         let attempt = Attempt {
             claim,
             task_id: task.id,
             batch_id: task.batch_id,
             number: task.attempts + 1,
-            name,
+            name: row.get(19)?,
             function: task.function.clone(),
-            params: parsed(&params.unwrap_or_default())?,
-            priority: priority_of(task.priority)?,
-            timeout_ms,
-            retry_count: task.retry_count,
-            limits: limits_of(limits.as_deref())?,
+            params: parsed(params)?,
+            priority: task.priority,
+            timeout_ms: row.get(20)?,
+            retry_count: task.standing.retry_count,
+            limits: limits_of(row.get_ref(21)?.as_str_or_null()?)?,
             cwd,
             environment,
         };
-        Ok((attempt, task.claimed_by(claim)?))
-    });
-    attempts.collect()
+        found.push((attempt, task));
+    }
+    Ok(found)
 }
 
 fn limits_of(text: Option<&str>) -> Result<Limits, QueueError> {
@@ -195,18 +137,14 @@ fn limits_of(text: Option<&str>) -> Result<Limits, QueueError> {
     Limits::read(&parsed(text)?).map(|(limits, _)| limits).map_err(QueueError::Value)
 }
 
-async fn params_of(tx: &mut Tx<'_>, id: TaskId) -> Result<String, QueueError> {
-    Ok(sqlx::query_scalar("SELECT params FROM task_input WHERE task_id = ?1").bind(id).fetch_one(tx.reading()).await?)
-}
-
-/// Has the context of an attempt among those that are remembered.
-async fn remember_context(tx: &mut Tx<'_>, id: i64) -> Result<(), QueueError> {
-    if tx.remembered.contexts.contains_key(&id) {
-        return Ok(());
+/// The working directory and the environment of an attempt.
+fn context(tx: &mut Tx<'_>, id: i64) -> Result<(String, Arc<Environment>), QueueError> {
+    if let Some(known) = tx.remembered.contexts.get(&id) {
+        return Ok(known.clone());
     }
-    let (cwd, environment): (String, String) =
-        sqlx::query_as("SELECT cwd, environment FROM context WHERE id = ?1").bind(id).fetch_one(tx.reading()).await?;
-    let variables = parsed(&environment)?;
-    tx.remembered.contexts.insert(id, (cwd, Arc::new(Environment { id, variables })));
-    Ok(())
+    let (cwd, variables): (String, String) =
+        tx.db.one("SELECT cwd, environment FROM context WHERE id = ?1", [id], |row| row.try_into())?;
+    let context = (cwd, Arc::new(Environment { id, variables: parsed(&variables)? }));
+    tx.remembered.contexts.insert(id, context.clone());
+    Ok(context)
 }

@@ -11,28 +11,25 @@ use super::tx::{Tx, json};
 use crate::task::{ClaimId, TaskId};
 
 /// Notes suspects.
-pub(super) async fn note(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueError> {
+pub(super) fn note(tx: &mut Tx<'_>, tasks: &[TaskId]) -> Result<(), QueueError> {
     if tasks.is_empty() {
         return Ok(());
     }
     tx.memory.suspects.extend(tasks);
-    sqlx::query("INSERT OR IGNORE INTO suspect (task_id) SELECT value FROM json_each(?1)")
-        .bind(json(&tasks)?)
-        .execute(tx.begun().await?)
-        .await?;
+    tx.begun()?.run("INSERT OR IGNORE INTO suspect (task_id) SELECT value FROM json_each(?1)", [json(&tasks)?])?;
     Ok(())
 }
 
 /// Forgets those that are not queued any more.
-pub(super) async fn forget(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+pub(super) fn forget(tx: &mut Tx<'_>) -> Result<(), QueueError> {
     if tx.memory.suspects.is_empty() {
         return Ok(());
     }
-    let gone: Vec<TaskId> = sqlx::query_scalar(
+    let gone: Vec<TaskId> = tx.begun()?.all(
         "DELETE FROM suspect WHERE NOT EXISTS (SELECT 1 FROM task WHERE id = task_id AND state < 2) RETURNING task_id",
-    )
-    .fetch_all(tx.begun().await?)
-    .await?;
+        [],
+        |row| row.get(0),
+    )?;
     for task in gone {
         tx.memory.suspects.remove(&task);
     }
@@ -40,13 +37,13 @@ pub(super) async fn forget(tx: &mut Tx<'_>) -> Result<(), QueueError> {
 }
 
 /// Writes the starts of what was just claimed.
-pub(super) async fn start(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<(), QueueError> {
+pub(super) fn start(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<(), QueueError> {
     let mut writes = Writes::default();
-    for (_, mut task) in open_tasks(tx, claims).await? {
+    for (_, mut task) in open_tasks(tx, claims)? {
         task.start(tx, tx.wall_ms);
         writes.tasks.push(task);
     }
-    writes.write(tx).await
+    writes.write(tx)
 }
 
 impl Memory {

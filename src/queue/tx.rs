@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use rusqlite::params;
 
-use super::added::Added;
 use super::clock::QueueClock;
+use super::db::Db;
 use super::error::QueueError;
 use super::events::{self, Stored};
 use super::memory::{Memory, Remembered};
-use super::rows::{self, Cell, Rows};
 use super::state::{State, Tally};
 use crate::attempt::Attempt;
 use crate::space::Shortage;
@@ -19,7 +17,8 @@ use crate::time;
 
 /// What an operation works on. Changes of state go through [`Tx::moved`], or the tallies would lie.
 pub struct Tx<'c> {
-    connection: &'c mut SqliteConnection,
+    /// For what only reads: nobody else writes, so the transaction need not have begun.
+    pub(super) db: &'c Db,
     /// The database's transaction has begun.
     begun: bool,
     pub memory: Memory,
@@ -35,11 +34,8 @@ pub struct Tx<'c> {
     pub claims_on: bool,
     /// Attempts that have ended in this group.
     pub ends: u32,
-    /// A request key is taken for a new one and not looked up: where it was seen before, the commit fails, and the
-    /// operation is carried out again without this.
-    pub takes_keys_for_new: bool,
-    /// What the additions of this group write.
-    pub(super) added: Added,
+    /// Request keys from before this are forgotten, queue time.
+    pub(super) expired_keys: Option<i64>,
     /// The number that its commit gets in [`super::writer::Snapshot`].
     pub seq: u64,
     /// Output files to unlink after the commit.
@@ -51,7 +47,7 @@ pub struct Tx<'c> {
     /// Less is free on the disk than must stay free.
     pub shortage: Option<Shortage>,
     /// What it has to tell.
-    told: Vec<Stored>,
+    pub(super) told: Vec<Stored>,
     /// Batches from here on are made in this group.
     pub(super) first_new_batch: BatchId,
     pub(super) before: Tally,
@@ -68,15 +64,24 @@ pub(super) struct BatchChange {
     pub failed: i64,
     pub cancelled: i64,
     run_ms: i64,
+    /// So many of the queued are written with its own row.
+    pub with_its_row: i64,
     /// A task of it has ended.
     pub ended: bool,
     /// It expects no further part.
     pub closed: bool,
 }
 
+impl BatchChange {
+    /// What its row lacks: queued, running, completed, failed, cancelled, run time.
+    pub(super) const fn unwritten(&self) -> [i64; 6] {
+        [self.queued - self.with_its_row, self.running, self.completed, self.failed, self.cancelled, self.run_ms]
+    }
+}
+
 impl<'c> Tx<'c> {
     pub(super) fn new(
-        connection: &'c mut SqliteConnection,
+        db: &'c Db,
         memory: Memory,
         remembered: &'c mut Remembered,
         clock: &'c QueueClock,
@@ -84,7 +89,7 @@ impl<'c> Tx<'c> {
         seq: u64,
     ) -> Self {
         Self {
-            connection,
+            db,
             seq,
             begun: false,
             remembered,
@@ -94,8 +99,7 @@ impl<'c> Tx<'c> {
             claimed: Vec::new(),
             claims_on: false,
             ends: 0,
-            takes_keys_for_new: false,
-            added: Added::default(),
+            expired_keys: None,
             unlink: Vec::new(),
             shrunk: false,
             emptied: BTreeSet::new(),
@@ -147,107 +151,100 @@ impl<'c> Tx<'c> {
         self.told.push(event);
     }
 
-    /// The connection, for what only reads: nobody else writes, so the transaction need not have begun.
-    pub fn reading(&mut self) -> &mut SqliteConnection {
-        self.connection
-    }
-
     /// The connection, within the transaction.
     ///
     /// # Errors
     /// When it cannot begin.
-    pub async fn begun(&mut self) -> Result<&mut SqliteConnection, QueueError> {
-        if self.begins() {
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut *self.connection).await?;
+    pub(super) fn begun(&mut self) -> Result<&'c Db, QueueError> {
+        if !self.begun {
+            self.db.run("BEGIN IMMEDIATE", [])?;
+            self.begun = true;
         }
-        Ok(self.connection)
+        Ok(self.db)
     }
 
-    /// Carries out statements in one way to SQLite's thread, which begins the transaction if nothing has.
-    pub(super) async fn carry_out(&mut self, statements: String, values: SqliteArguments) -> Result<(), QueueError> {
-        let statements = if self.begins() { format!("BEGIN IMMEDIATE;\n{statements}") } else { statements };
-        // Made of literals alone.
-        sqlx::query_with(AssertSqlSafe(statements), values).execute(&mut *self.connection).await?;
-        Ok(())
-    }
-
-    /// Whether what follows is the first of the transaction.
-    fn begins(&mut self) -> bool {
-        !std::mem::replace(&mut self.begun, true)
-    }
-
-    /// Writes what is left, what changed of the tallies and the executor's row, and commits.
-    pub(super) async fn commit(&mut self) -> Result<(), QueueError> {
-        // A new batch has it in its own row, and then no update follows.
-        let queued = |id| self.batches.get_mut(&id).map_or(0, |change| std::mem::take(&mut change.queued));
-        let [batches, tasks, inputs, old, new, known] = std::mem::take(&mut self.added).rows(self.now, queued);
-        let (tallies, changed, emptied, run) = (self.tallies(), self.batches(), self.emptied(), self.run());
-        let [told, past] = events::rows(&self.told, &mut self.memory.events, self.wall_ms)?;
-        let all = [batches, tasks, inputs, old, new, known, tallies, changed, emptied, run, told, past];
-        if self.begun || all.iter().any(|rows| !rows.is_empty()) {
-            rows::write(self, all, "COMMIT").await?;
+    /// Writes what changed of the tallies, the batches and the executor's row, what is told, and commits.
+    pub(super) fn commit(&mut self) -> Result<(), QueueError> {
+        self.forget_keys()?;
+        self.write_tallies()?;
+        self.write_batches()?;
+        self.write_run()?;
+        events::write(self)?;
+        if self.begun {
+            self.db.run("COMMIT", [])?;
         }
         Ok(())
     }
 
-    fn tallies(&self) -> Rows {
-        let mut rows = Rows::new(
-            "UPDATE tally SET tasks = tasks + j.column3, run_ms = run_ms + j.column4 FROM (VALUES (?, ?, ?, ?)) AS j
-             WHERE state = j.column1 AND priority = j.column2",
-        );
-        for (state, priority, tasks, run_ms) in self.memory.tally.since(&self.before).cells() {
-            if tasks != 0 || run_ms != 0 {
-                rows.push([state.into(), priority.into(), tasks.into(), run_ms.into()]);
+    /// A few at a time, so that no group pays for all; as many as come are gone in the end.
+    fn forget_keys(&mut self) -> Result<(), QueueError> {
+        let Some(expired) = self.expired_keys else { return Ok(()) };
+        self.begun()?.run(
+            "DELETE FROM request_key WHERE key IN (SELECT key FROM request_key WHERE created_at <= ?1 LIMIT 256)",
+            [expired],
+        )?;
+        Ok(())
+    }
+
+    fn write_tallies(&mut self) -> Result<(), QueueError> {
+        let changes = self.memory.tally.since(&self.before);
+        for (state, priority, tasks, run_ms) in
+            changes.cells().filter(|(.., tasks, run_ms)| *tasks != 0 || *run_ms != 0)
+        {
+            self.begun()?.run(
+                "UPDATE tally SET tasks = tasks + ?3, run_ms = run_ms + ?4 WHERE state = ?1 AND priority = ?2",
+                [state, priority, tasks, run_ms],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_batches(&mut self) -> Result<(), QueueError> {
+        for (id, change) in std::mem::take(&mut self.batches) {
+            let [queued, running, completed, failed, cancelled, run_ms] = change.unwritten();
+            if change.unwritten() != [0; 6] {
+                self.begun()?.run(
+                    "UPDATE batch SET queued = queued + ?2, running = running + ?3, completed = completed + ?4,
+                         failed = failed + ?5, cancelled = cancelled + ?6, run_ms = run_ms + ?7
+                     WHERE id = ?1",
+                    [id, queued, running, completed, failed, cancelled, run_ms],
+                )?;
             }
         }
-        rows
-    }
-
-    fn batches(&self) -> Rows {
-        let mut rows = Rows::new(
-            "UPDATE batch SET queued = queued + j.column2, running = running + j.column3, completed = completed + j.column4,
-                 failed = failed + j.column5, cancelled = cancelled + j.column6, run_ms = run_ms + j.column7
-             FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS j WHERE batch.id = j.column1",
-        );
-        for (id, c) in self.batches.iter().filter(|(_, change)| **change != BatchChange::default()) {
-            rows.push([*id, c.queued, c.running, c.completed, c.failed, c.cancelled, c.run_ms].map(Cell::from));
+        for id in std::mem::take(&mut self.emptied) {
+            self.begun()?.run(
+                "DELETE FROM batch WHERE id = ?1 AND expecting + queued + running + completed + failed + cancelled = 0",
+                [id],
+            )?;
         }
-        rows
+        Ok(())
     }
 
-    fn emptied(&self) -> Rows {
-        let mut rows = Rows::new(
-            "DELETE FROM batch WHERE id IN (SELECT column1 FROM (VALUES (?)) AS j)
-                 AND expecting + queued + running + completed + failed + cancelled = 0",
-        );
-        self.emptied.iter().for_each(|id| rows.push([(*id).into()]));
-        rows
-    }
-
-    fn run(&self) -> Rows {
-        let mut rows = Rows::new(
-            "UPDATE executor SET state = j.column1, reason = j.column2, max_concurrent = j.column3, keep = j.column4,
-                 deadline = j.column5, max_failures = j.column6, failures = j.column7, next_claim = j.column8,
-                 lowered_to = j.column9, raise_at = j.column10, paused = j.column11
-             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE executor.id = 1",
-        );
+    fn write_run(&mut self) -> Result<(), QueueError> {
+        if self.memory.run == self.run_before {
+            return Ok(());
+        }
+        let db = self.begun()?;
         let run = &self.memory.run;
-        if *run != self.run_before {
-            rows.push([
-                run.state.code().into(),
-                run.reason.as_deref().into(),
-                run.max_concurrent.into(),
-                run.keep.into(),
-                run.deadline.into(),
-                run.max_failures.into(),
-                run.failures.into(),
-                run.next_claim.into(),
-                run.lowered_to.into(),
-                run.raise_at.into(),
-                run.paused.map(Hold::code).into(),
-            ]);
-        }
-        rows
+        db.run(
+            "UPDATE executor SET state = ?1, reason = ?2, max_concurrent = ?3, keep = ?4, deadline = ?5,
+                 max_failures = ?6, failures = ?7, next_claim = ?8, lowered_to = ?9, raise_at = ?10, paused = ?11
+             WHERE id = 1",
+            params![
+                run.state.code(),
+                run.reason,
+                run.max_concurrent,
+                run.keep,
+                run.deadline,
+                run.max_failures,
+                run.failures,
+                run.next_claim,
+                run.lowered_to,
+                run.raise_at,
+                run.paused.map(Hold::code),
+            ],
+        )?;
+        Ok(())
     }
 }
 

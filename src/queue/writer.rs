@@ -3,22 +3,20 @@
 //! It takes whatever operations wait and puts them into one transaction (group commit, no timer),
 //! claims what may run next in the same transaction, and answers each operation after the commit.
 //! Where one operation fails, the group is rolled back and carried out one by one, so that only that
-//! one fails. Nothing here is ever cancelled midway: a COMMIT whose future is dropped may have happened.
+//! one fails.
 
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sqlx::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::added;
 use super::clock::QueueClock;
+use super::db::Db;
 use super::error::QueueError;
 use super::events;
 use super::finished::Finished;
 use super::memory::{Memory, Remembered, Run};
-use super::open::WritingConnection;
 use super::operation::Job;
 use super::outside::Causes;
 use super::settle;
@@ -122,7 +120,7 @@ impl Recent {
 }
 
 pub(super) struct Writer {
-    pub connection: WritingConnection,
+    pub db: Db,
     /// Where the file was when it was opened.
     pub place: Place,
     pub memory: Memory,
@@ -150,39 +148,37 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Runs until the queue is closed, every handle is gone, or the file is damaged.
-    pub(super) async fn run(mut self) {
+    /// Runs until the queue is closed, every handle is gone, or the file is damaged. In a thread of its own: it waits for the disk.
+    pub(super) fn run(mut self, runtime: &Handle) {
         let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
-        while self.next_group(&mut group).await {
-            match self.commit(&mut group, true).await {
+        while runtime.block_on(self.next_group(&mut group)) {
+            match self.commit(&mut group) {
                 Ok(()) => group.drain(..).for_each(|job| job.finish(Ok(()))),
-                Err(error) if error.is_final() || (group.len() == 1 && !error.is_taken()) => {
-                    self.refuse(&mut group, &error);
-                }
+                Err(error) if error.is_final() || group.len() == 1 => self.refuse(&mut group, &error),
                 Err(_) => {
                     for job in std::mem::take(&mut group) {
                         let mut alone = vec![job];
-                        match self.commit(&mut alone, false).await {
+                        match self.commit(&mut alone) {
                             Ok(()) => alone.drain(..).for_each(|job| job.finish(Ok(()))),
                             Err(error) => self.refuse(&mut alone, &error),
                         }
                     }
                 }
             }
-            self.look_at_log().await;
+            self.look_at_log();
         }
         // Damaged, the file and its log stay as they are.
         if self.damage.borrow().is_some() {
             return;
         }
-        if let Err(error) = self.clock.store(&mut self.connection, true).await {
+        if let Err(error) = self.clock.store(&self.db, true) {
             tracing::warn!(err = %error, "the queue's clock stays as it was stored last");
             self.met(&error);
             if error.is_final() {
                 return;
             }
         }
-        if let Err(error) = ManuallyDrop::into_inner(self.connection).close().await {
+        if let Err(error) = self.db.close() {
             tracing::warn!(err = %error, "closing the queue failed");
         }
     }
@@ -214,13 +210,13 @@ impl Writer {
     }
 
     /// Moves the log into the file when it has grown long. What is busy or full is tried again after further commits.
-    async fn look_at_log(&mut self) {
+    fn look_at_log(&mut self) {
         self.since_look += 1;
         if self.since_look < LOOK_EVERY || self.damage.borrow().is_some() {
             return;
         }
         self.since_look = 0;
-        let moved = self.checkpoint().await.map_err(QueueError::from);
+        let moved = self.checkpoint();
         self.heard(moved);
     }
 
@@ -232,38 +228,35 @@ impl Writer {
         }
     }
 
-    async fn checkpoint(&mut self) -> Result<(), sqlx::Error> {
+    fn checkpoint(&self) -> Result<(), QueueError> {
         // Moves nothing; tells the frames of the log, and how many of them have been moved.
-        let look = sqlx::query_as("PRAGMA wal_checkpoint(NOOP)");
-        let (_, frames, moved): (i64, i64, i64) = look.fetch_one(&mut *self.connection).await?;
+        let (_, frames, moved): (i64, i64, i64) =
+            self.db.one("PRAGMA wal_checkpoint(NOOP)", [], |row| row.try_into())?;
         if frames - moved >= CHECKPOINT_FRAMES {
-            self.move_log().await?;
+            self.move_log()?;
         }
         Ok(())
     }
 
     /// Passive: nobody is waited for. What it leaves is moved after a later commit.
-    async fn move_log(&mut self) -> Result<(), sqlx::Error> {
-        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *self.connection).await.map(drop)
+    fn move_log(&self) -> Result<(), QueueError> {
+        self.db.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
-    /// One transaction with all of `group`; on an error nothing of it has happened. `takes_keys_for_new` as [`Tx`]'s.
-    async fn commit(&mut self, group: &mut [Box<dyn Job>], takes_keys_for_new: bool) -> Result<(), QueueError> {
+    /// One transaction with all of `group`; on an error nothing of it has happened.
+    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
         self.claims_on = false;
         let shortage = self.floor.shortage();
         let seq = self.snapshot.borrow().seq + 1;
-        let mut tx =
-            Tx::new(&mut self.connection, self.memory.clone(), &mut self.remembered, &self.clock, shortage, seq);
-        // What was added before is answered on a full disk, too.
-        tx.takes_keys_for_new = takes_keys_for_new && shortage.is_none();
+        let mut tx = Tx::new(&self.db, self.memory.clone(), &mut self.remembered, &self.clock, shortage, seq);
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
-        let committed = Self::work(&mut tx, group, open, self.clock_stored).await;
+        let committed = Self::work(&mut tx, group, open, self.clock_stored);
         let (memory, claimed, claims_on, ends, unlink, shrunk, now) =
             (tx.memory, tx.claimed, tx.claims_on, tx.ends, tx.unlink, tx.shrunk, tx.now);
         if let Err(error) = committed {
             self.remembered = Remembered::default();
             // SQLite may have rolled back by itself (FULL, IOERR); a second rollback's error says nothing new.
-            drop(sqlx::query("ROLLBACK").execute(&mut *self.connection).await);
+            drop(self.db.run("ROLLBACK", []));
             if shortage.is_some() {
                 self.publish(Vec::new(), 0, shortage);
             }
@@ -280,33 +273,30 @@ impl Writer {
             self.clock_stored = now;
         }
         self.publish(claimed, ends, shortage);
-        self.unlink(&unlink).await;
+        self.unlink(&unlink);
         if shrunk {
-            let moved = self.move_log().await.map_err(QueueError::from);
+            let moved = self.move_log();
             self.heard(moved);
         }
         Ok(())
     }
 
     /// Carries out and commits. `stored` is when the clock was stored, in queue time.
-    async fn work(tx: &mut Tx<'_>, group: &mut [Box<dyn Job>], open: bool, stored: i64) -> Result<(), QueueError> {
+    fn work(tx: &mut Tx<'_>, group: &mut [Box<dyn Job>], open: bool, stored: i64) -> Result<(), QueueError> {
         for job in group {
-            if !job.only_adds() {
-                added::write(tx).await?;
-            }
             if job.touches_claimed() {
                 tx.remembered.claimed.clear();
             }
-            job.apply(tx).await?;
+            job.apply(tx)?;
         }
-        settle::settle(tx, open).await?;
-        events::conclude(tx).await?;
+        settle::settle(tx, open)?;
+        events::conclude(tx)?;
         if tx.now - stored >= CLOCK_EVERY_MS {
             let clock = tx.clock;
-            clock.store(tx.begun().await?, false).await?;
+            clock.store(tx.begun()?, false)?;
         }
         failpoint::reach("before-commit");
-        tx.commit().await
+        tx.commit()
     }
 
     fn publish(&self, claimed: Vec<Attempt>, ends: u32, shortage: Option<Shortage>) {
@@ -324,7 +314,7 @@ impl Writer {
     }
 
     /// Unlinks output files whose tasks are gone. What fails stays in `stale_file` for the next start.
-    async fn unlink(&mut self, files: &[String]) {
+    fn unlink(&mut self, files: &[String]) {
         for file in files {
             if self.damage.borrow().is_some() {
                 return;
@@ -335,11 +325,7 @@ impl Writer {
                     tracing::warn!(path = %path.display(), err = %error, "an output file could not be removed");
                 }
                 _ => {
-                    let forgotten = sqlx::query("DELETE FROM stale_file WHERE path = ?1")
-                        .bind(file)
-                        .execute(&mut *self.connection)
-                        .await
-                        .map_err(QueueError::from);
+                    let forgotten = self.db.run("DELETE FROM stale_file WHERE path = ?1", [file]);
                     if let Err(error) = forgotten {
                         tracing::warn!(err = %error, "a removed output file stays noted");
                         self.met(&error);

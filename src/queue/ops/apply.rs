@@ -3,11 +3,13 @@
 //! The guard of an end is that its claim is the task's open one, so an end may come before its start
 //! was written, and a duplicate or stale one changes nothing.
 
+use rusqlite::params;
+
+use super::super::db::Db;
 use super::super::error::QueueError;
 use super::super::open_task::{OpenTask, open_tasks};
 use super::super::operation::Operation;
 use super::super::outside;
-use super::super::rows::{self, Rows};
 use super::super::tx::Tx;
 use crate::attempt::Event;
 use crate::task::{Cause, ClaimId, Outcome, TaskId};
@@ -22,10 +24,10 @@ impl Operation for Apply {
     type Answer = ();
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         let claims: Vec<ClaimId> = self.events.iter().map(Event::claim).collect();
-        let mut open = open_tasks(tx, &claims).await?;
-        let burst = outside::burst(tx, &self.events, |claim| open.contains_key(&claim)).await?;
+        let mut open = open_tasks(tx, &claims)?;
+        let burst = outside::burst(tx, &self.events, |claim| open.contains_key(&claim))?;
         let mut writes = Writes::default();
         for event in self.events.iter() {
             match event {
@@ -48,7 +50,7 @@ impl Operation for Apply {
             }
             tx.remembered.claimed.insert(claim, task);
         }
-        writes.write(tx).await
+        writes.write(tx)
     }
 }
 
@@ -80,74 +82,77 @@ pub(in crate::queue) struct Writes {
 }
 
 impl Writes {
-    pub(in crate::queue) async fn write(self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        if !self.tasks.is_empty() || !self.attempts.is_empty() {
-            self.write_rows(tx).await?;
+    pub(in crate::queue) fn write(self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        if self.tasks.is_empty() && self.attempts.is_empty() {
+            return Ok(());
         }
+        let db = tx.begun()?;
+        self.write_tasks(db)?;
+        self.write_attempts(db)?;
         self.attempts.iter().for_each(|attempt| tx.memory.finished.count(attempt.outcome));
-        outside::count(tx, self.attempts.iter().filter_map(|attempt| attempt.cause)).await?;
-        let mut outputs = Rows::new(
-            "INSERT OR REPLACE INTO output (task_id, number, frames)
-             SELECT * FROM (VALUES (?, ?, ?)) AS j WHERE column1 IS NOT NULL",
-        );
-        for (task_id, number, frames) in self.outputs {
-            outputs.push([task_id.into(), number.into(), frames.into()]);
+        outside::count(tx, self.attempts.iter().filter_map(|attempt| attempt.cause))?;
+        let mut output = db.prepare("INSERT OR REPLACE INTO output (task_id, number, frames) VALUES (?1, ?2, ?3)")?;
+        for (task_id, number, frames) in &self.outputs {
+            output.execute(params![task_id, number, frames])?;
         }
-        rows::write(tx, [outputs], "").await
+        Ok(())
     }
 
-    async fn write_rows(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        let mut tasks = Rows::new(
-            "UPDATE task SET state = j.column2, ready_at = j.column3, claim = j.column4, cancel_requested = j.column5,
-                 attempts = j.column6, retry_count = j.column7, interruptions = j.column8, forgiven = j.column9,
-                 first_started_at = j.column10, started_at = j.column11, finished_at = j.column12, run_ms = j.column13,
-                 reason = j.column14, kept_since = j.column15, paused = j.column16
-             FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE task.id = j.column1",
-        );
+    fn write_tasks(&self, db: &Db) -> Result<(), QueueError> {
+        let mut update = db.prepare(
+            "UPDATE task SET state = ?2, ready_at = ?3, claim = ?4, cancel_requested = ?5, attempts = ?6,
+                 retry_count = ?7, interruptions = ?8, forgiven = ?9, first_started_at = ?10, started_at = ?11,
+                 finished_at = ?12, run_ms = ?13, reason = ?14, kept_since = ?15, paused = ?16
+             WHERE id = ?1",
+        )?;
         for task in &self.tasks {
-            tasks.push([
-                task.id.into(),
-                task.state.code().into(),
-                task.ready_at.into(),
-                task.claim.into(),
-                task.standing.cancel_requested.into(),
-                task.attempts.into(),
-                task.standing.retry_count.into(),
-                task.standing.interruptions.into(),
-                task.standing.forgiven.into(),
-                task.first_started_at.into(),
-                task.started_at.into(),
-                task.finished_at.into(),
-                task.run_ms.into(),
-                task.reason.as_deref().into(),
-                task.kept_since.into(),
-                task.paused.into(),
-            ]);
+            update.execute(params![
+                task.id,
+                task.state.code(),
+                task.ready_at,
+                task.claim,
+                task.standing.cancel_requested,
+                task.attempts,
+                task.standing.retry_count,
+                task.standing.interruptions,
+                task.standing.forgiven,
+                task.first_started_at,
+                task.started_at,
+                task.finished_at,
+                task.run_ms,
+                task.reason,
+                task.kept_since,
+                task.paused,
+            ])?;
         }
-        let mut attempts = Rows::new(
+        Ok(())
+    }
+
+    fn write_attempts(&self, db: &Db) -> Result<(), QueueError> {
+        let mut insert = db.prepare(
             "INSERT INTO attempt (task_id, number, started_at, finished_at, outcome, cause, error, exit_code, signal,
                  cpu_us, max_rss, result, process, spilled, dropped)
-             SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS j WHERE column1 IS NOT NULL",
-        );
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?;
         for attempt in &self.attempts {
-            attempts.push([
-                attempt.task_id.into(),
-                attempt.number.into(),
-                attempt.started_at.into(),
-                attempt.finished_at.into(),
-                attempt.outcome.code().into(),
-                attempt.cause.map(Cause::code).into(),
-                attempt.error.as_deref().into(),
-                attempt.exit_code.into(),
-                attempt.signal.into(),
-                attempt.cpu_us.into(),
-                attempt.max_rss.into(),
-                attempt.result.as_deref().into(),
-                attempt.process.into(),
-                attempt.spilled.into(),
-                attempt.dropped.into(),
-            ]);
+            insert.execute(params![
+                attempt.task_id,
+                attempt.number,
+                attempt.started_at,
+                attempt.finished_at,
+                attempt.outcome.code(),
+                attempt.cause.map(Cause::code),
+                attempt.error,
+                attempt.exit_code,
+                attempt.signal,
+                attempt.cpu_us,
+                attempt.max_rss,
+                attempt.result,
+                attempt.process,
+                attempt.spilled,
+                attempt.dropped,
+            ])?;
         }
-        rows::write(tx, [tasks, attempts], "").await
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
 use super::super::events::{Stored, Tasks};
 use super::super::memory::{priority_of, state_of};
@@ -43,15 +45,15 @@ pub struct CancelOutcome {
 impl Operation for Cancel {
     type Answer = CancelOutcome;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<CancelOutcome, QueueError> {
-        release(tx, &self.yielded).await?;
-        let (mut rows, next) = self.selection.rows(tx).await?;
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<CancelOutcome, QueueError> {
+        release(tx, &self.yielded)?;
+        let (mut rows, next) = self.selection.rows(tx)?;
         let by_filter = matches!(self.selection, Selection::Passing { .. });
         if by_filter {
             // What was told to end passed then.
             rows.retain(|row| !self.ordered.contains_key(&row.id));
             let ordered = self.ordered.keys().copied().collect();
-            rows.extend(Selection::Tasks(ordered).rows(tx).await?.0);
+            rows.extend(Selection::Tasks(ordered).rows(tx)?.0);
         }
         let mut outcome =
             CancelOutcome { next, not_cancelled: self.selection.missing(&rows), ..CancelOutcome::default() };
@@ -91,7 +93,7 @@ impl Operation for Cancel {
             }
         }
         outcome.not_cancelled.truncate(LISTED);
-        mark(tx, &now, &later).await?;
+        mark(tx, &now, &later)?;
         if let Some(tasks) = Tasks::of(&now) {
             tx.tell(Stored::Cancelled(tasks));
         }
@@ -99,20 +101,15 @@ impl Operation for Cancel {
     }
 }
 
-async fn mark(tx: &mut Tx<'_>, now: &[TaskId], later: &[TaskId]) -> Result<(), QueueError> {
-    sqlx::query(
+fn mark(tx: &mut Tx<'_>, now: &[TaskId], later: &[TaskId]) -> Result<(), QueueError> {
+    tx.begun()?.run(
         "UPDATE task SET state = 5, ready_at = NULL, finished_at = ?2, reason = 'cancelled by request'
          WHERE id IN (SELECT value FROM json_each(?1))",
-    )
-    .bind(json(&now)?)
-    .bind(tx.wall_ms)
-    .execute(tx.begun().await?)
-    .await?;
-    sqlx::query(
+        params![json(&now)?, tx.wall_ms],
+    )?;
+    tx.begun()?.run(
         "UPDATE task SET cancel_requested = 1 WHERE id IN (SELECT value FROM json_each(?1)) AND claim IS NOT NULL",
-    )
-    .bind(json(&later)?)
-    .execute(tx.begun().await?)
-    .await?;
+        [json(&later)?],
+    )?;
     Ok(())
 }

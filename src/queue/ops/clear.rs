@@ -1,10 +1,12 @@
 //! `clear`: ended tasks leave the queue, in pieces.
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
 use super::super::events::Stored;
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
-use super::super::passing::passing;
+use super::super::passing::passing_within;
 use super::super::tx::{Tx, json};
 use super::CHUNK;
 use crate::filter::Condition;
@@ -21,16 +23,15 @@ impl Operation for ClearPassing {
     /// How many were removed.
     type Answer = u64;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
-        let ids = passing(tx.reading(), &self.ids, Some(&self.condition), None).await?;
-        let rows: Vec<Row> = sqlx::query_as(
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
+        let ids = passing_within(tx.db, &self.ids, &self.condition)?;
+        let rows: Vec<Row> = tx.db.all(
             "SELECT id, batch_id, priority, state, run_ms FROM task
              WHERE id IN (SELECT value FROM json_each(?1)) AND state >= 3",
-        )
-        .bind(json(&ids)?)
-        .fetch_all(tx.reading())
-        .await?;
-        clear(tx, &rows).await
+            [json(&ids)?],
+            |row| row.try_into(),
+        )?;
+        clear(tx, &rows)
     }
 }
 
@@ -46,8 +47,7 @@ pub struct Clear {
     pub upto: TaskId,
 }
 
-/// What of a task its removal needs.
-#[derive(sqlx::FromRow)]
+/// What of a task its removal needs; the first columns of a row.
 pub(super) struct Row {
     id: i64,
     batch_id: i64,
@@ -56,20 +56,34 @@ pub(super) struct Row {
     run_ms: Option<i64>,
 }
 
+impl TryFrom<&rusqlite::Row<'_>> for Row {
+    type Error = rusqlite::Error;
+
+    fn try_from(row: &rusqlite::Row<'_>) -> Result<Self, Self::Error> {
+        Ok(Self {
+            id: row.get(0)?,
+            batch_id: row.get(1)?,
+            priority: row.get(2)?,
+            state: row.get(3)?,
+            run_ms: row.get(4)?,
+        })
+    }
+}
+
 impl Operation for Clear {
     /// How many were removed; fewer than a piece at the end.
     type Answer = u64;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
-        let rows = self.rows(tx).await?;
-        clear(tx, &rows).await
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, QueueError> {
+        let rows = self.rows(tx)?;
+        clear(tx, &rows)
     }
 }
 
 /// Removes them, tells of it, and gives how many they were.
-async fn clear(tx: &mut Tx<'_>, rows: &[Row]) -> Result<u64, QueueError> {
+fn clear(tx: &mut Tx<'_>, rows: &[Row]) -> Result<u64, QueueError> {
     let cleared = rows.len() as u64;
-    remove(tx, rows).await?;
+    remove(tx, rows)?;
     if cleared > 0 {
         tx.tell(Stored::Cleared(cleared));
     }
@@ -77,7 +91,7 @@ async fn clear(tx: &mut Tx<'_>, rows: &[Row]) -> Result<u64, QueueError> {
 }
 
 /// Takes ended tasks out of the queue, with all that belongs to them.
-pub(super) async fn remove(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), QueueError> {
+pub(super) fn remove(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), QueueError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -89,14 +103,13 @@ pub(super) async fn remove(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), QueueErr
     }
     tx.memory.removed += rows.len() as u64;
     let ids = json(&ids)?;
-    let files: Vec<String> = sqlx::query_scalar(
+    let files: Vec<String> = tx.begun()?.all(
         "INSERT OR IGNORE INTO stale_file (path)
          SELECT task_id || '-' || number || '.log' FROM attempt
          WHERE spilled = 1 AND task_id IN (SELECT value FROM json_each(?1)) RETURNING path",
-    )
-    .bind(&ids)
-    .fetch_all(tx.begun().await?)
-    .await?;
+        [&ids],
+        |row| row.get(0),
+    )?;
     tx.unlink.extend(files);
     for statement in [
         "DELETE FROM output WHERE task_id IN (SELECT value FROM json_each(?1))",
@@ -104,13 +117,13 @@ pub(super) async fn remove(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), QueueErr
         "DELETE FROM task_input WHERE task_id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?1))",
     ] {
-        sqlx::query(statement).bind(&ids).execute(tx.begun().await?).await?;
+        tx.begun()?.run(statement, [&ids])?;
     }
     Ok(())
 }
 
 impl Clear {
-    async fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
+    fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
         let statement = if self.batch_id.is_some() {
             "SELECT id, batch_id, priority, state, run_ms FROM task INDEXED BY task_batch_ended
              WHERE state >= 3 AND batch_id = ?3 AND state IN (SELECT value FROM json_each(?1)) AND finished_at <= ?2
@@ -120,13 +133,8 @@ impl Clear {
              WHERE state >= 3 AND state IN (SELECT value FROM json_each(?1)) AND finished_at <= ?2 AND ?3 IS NULL
                  AND id <= ?5 LIMIT ?4"
         };
-        Ok(sqlx::query_as(statement)
-            .bind(json(&self.states)?)
-            .bind(self.ended_by)
-            .bind(self.batch_id)
-            .bind(CHUNK)
-            .bind(self.upto)
-            .fetch_all(tx.reading())
-            .await?)
+        tx.db.all(statement, params![json(&self.states)?, self.ended_by, self.batch_id, CHUNK, self.upto], |row| {
+            row.try_into()
+        })
     }
 }

@@ -13,12 +13,9 @@ impl Operation for CloseBatch {
     type Answer = ();
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        let closed = sqlx::query("UPDATE batch SET expecting = 0 WHERE id = ?1 AND expecting")
-            .bind(self.0)
-            .execute(tx.begun().await?)
-            .await?;
-        if closed.rows_affected() > 0 {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let closed = tx.begun()?.run("UPDATE batch SET expecting = 0 WHERE id = ?1 AND expecting", [self.0])?;
+        if closed > 0 {
             tx.closed(self.0);
         }
         Ok(())

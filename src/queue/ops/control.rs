@@ -1,7 +1,8 @@
 //! The executor's row: start, stop, and the timer of what is due.
 
-use sqlx::SqliteConnection;
+use rusqlite::params;
 
+use super::super::db::Db;
 use super::super::error::QueueError;
 use super::super::memory::priority_of;
 use super::super::operation::Operation;
@@ -39,7 +40,7 @@ pub enum StartOutcome {
 impl Operation for Start {
     type Answer = StartOutcome;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<StartOutcome, QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<StartOutcome, QueueError> {
         let open = tx.memory.tally.open();
         let now = tx.now;
         let run = &mut tx.memory.run;
@@ -86,9 +87,9 @@ pub struct Stop {
 impl Operation for Stop {
     type Answer = ();
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        release(tx, &self.yielded).await?;
-        let_finish(tx).await?;
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        release(tx, &self.yielded)?;
+        let_finish(tx)?;
         let run = &mut tx.memory.run;
         if run.state == RunState::Running {
             run.state = RunState::Stopping;
@@ -107,30 +108,29 @@ pub struct Promote;
 impl Operation for Promote {
     type Answer = ();
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        let due: Vec<(TaskId, BatchId, i64)> = sqlx::query_as(
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        let due: Vec<(TaskId, BatchId, i64)> = tx.begun()?.all(
             "UPDATE task SET state = 0, ready_at = NULL WHERE id IN
-                 (SELECT id FROM task INDEXED BY task_waiting WHERE state = 1 AND ready_at <= ?1 ORDER BY ready_at LIMIT ?2)
+                 (SELECT id FROM task INDEXED BY task_waiting WHERE state = 1 AND ready_at <= ?1
+                  ORDER BY ready_at LIMIT ?2)
              RETURNING id, batch_id, priority",
-        )
-        .bind(tx.now)
-        .bind(CHUNK)
-        .fetch_all(tx.begun().await?)
-        .await?;
+            params![tx.now, CHUNK],
+            |row| row.try_into(),
+        )?;
         for (task_id, batch_id, priority) in due {
             let priority = priority_of(priority)?;
             tx.moved(batch_id, priority, State::Waiting, State::Ready, 0);
             tx.memory.became_ready(priority, task_id);
         }
-        tx.memory.next_due = next_due(tx.reading()).await?;
+        tx.memory.next_due = next_due(tx.db)?;
         Ok(())
     }
 }
 
 /// When the first of the waiting tasks is due; those that are paused have no time.
-pub(in crate::queue) async fn next_due(reading: &mut SqliteConnection) -> Result<Option<i64>, QueueError> {
+pub(in crate::queue) fn next_due(db: &Db) -> Result<Option<i64>, QueueError> {
     let first = "SELECT min(ready_at) FROM task INDEXED BY task_waiting WHERE state = 1 AND ready_at IS NOT NULL";
-    Ok(sqlx::query_scalar(first).fetch_one(reading).await?)
+    db.one(first, [], |row| row.get(0))
 }
 
 /// Raises a cap that was lowered, when that is due.
@@ -140,7 +140,7 @@ pub struct Raise;
 impl Operation for Raise {
     type Answer = ();
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         let now = tx.now;
         tx.memory.run.raise(now);
         Ok(())
@@ -155,7 +155,7 @@ impl Operation for Nudge {
     type Answer = ();
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, _tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    fn apply(&self, _tx: &mut Tx<'_>) -> Result<(), QueueError> {
         Ok(())
     }
 }

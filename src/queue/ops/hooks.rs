@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
 use super::super::operation::Operation;
 use super::super::tx::{Tx, json, parsed};
@@ -44,36 +46,29 @@ impl Operation for Meet {
     type Answer = BTreeMap<String, i64>;
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
-        let known: Vec<(String, i64)> = sqlx::query_as("SELECT name, next FROM hook").fetch_all(tx.reading()).await?;
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
+        let known: Vec<(String, i64)> = tx.db.all("SELECT name, next FROM hook", [], |row| row.try_into())?;
         let mut next: BTreeMap<String, i64> = known.into_iter().collect();
         // Where a repair lost the latest events their numbers come again.
         if next.values().any(|next| *next > self.end) {
             next.values_mut().for_each(|next| *next = self.end.min(*next));
-            sqlx::query("UPDATE hook SET next = ?1 WHERE next > ?1").bind(self.end).execute(tx.begun().await?).await?;
+            tx.begun()?.run("UPDATE hook SET next = ?1 WHERE next > ?1", [self.end])?;
         }
         let now = tx.wall_ms;
         let gone: Vec<String> = next.keys().filter(|name| !self.names.contains(name)).cloned().collect();
         for name in gone {
             next.remove(&name);
-            sqlx::query("DELETE FROM hook WHERE name = ?1").bind(&name).execute(tx.begun().await?).await?;
-            sqlx::query(
+            tx.begun()?.run("DELETE FROM hook WHERE name = ?1", [&name])?;
+            tx.begun()?.run(
                 "UPDATE hook_delivery SET state = 3, ended_at = ?2, said = 'the hook is not configured any more'
                  WHERE hook = ?1 AND state = 0",
-            )
-            .bind(&name)
-            .bind(now)
-            .execute(tx.begun().await?)
-            .await?;
+                params![&name, now],
+            )?;
         }
         for name in &self.names {
             if !next.contains_key(name) {
                 next.insert(name.clone(), self.end);
-                sqlx::query("INSERT INTO hook (name, next) VALUES (?1, ?2)")
-                    .bind(name)
-                    .bind(self.end)
-                    .execute(tx.begun().await?)
-                    .await?;
+                tx.begun()?.run("INSERT INTO hook (name, next) VALUES (?1, ?2)", params![name, self.end])?;
             }
         }
         Ok(next)
@@ -109,91 +104,73 @@ impl Operation for Record {
     type Answer = ();
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         if let Some(Gap { from, to }) = self.gap {
             let said = format!("the events {from} to {to} are not kept any more: nothing of them is told");
-            sqlx::query(
-                "INSERT INTO hook_delivery (hook, event, first, count, state, said, created_at, ended_at, first_due, due)
+            tx.begun()?.run(
+                "INSERT INTO hook_delivery
+                     (hook, event, first, count, state, said, created_at, ended_at, first_due, due)
                  SELECT name, 'gap', '[]', ?1, 3, ?2, ?3, ?3, ?4, ?4 FROM hook WHERE next <= ?5",
-            )
-            .bind(to - from + 1)
-            .bind(said)
-            .bind(tx.wall_ms)
-            .bind(tx.now)
-            .bind(to)
-            .execute(tx.begun().await?)
-            .await?;
+                params![to - from + 1, said, tx.wall_ms, tx.now, to],
+            )?;
         }
-        sqlx::query("UPDATE hook SET next = ?1 WHERE next < ?1").bind(self.next).execute(tx.begun().await?).await?;
+        tx.begun()?.run("UPDATE hook SET next = ?1 WHERE next < ?1", [self.next])?;
         for tell in &self.tell {
-            self.tell(tx, tell).await?;
+            self.tell(tx, tell)?;
         }
-        self.drop_surplus(tx).await
+        self.drop_surplus(tx)
     }
 }
 
 impl Record {
-    async fn tell(&self, tx: &mut Tx<'_>, tell: &Tell) -> Result<(), QueueError> {
-        if tell.gathers_ms > 0 && self.gathered(tx, tell).await? {
+    fn tell(&self, tx: &mut Tx<'_>, tell: &Tell) -> Result<(), QueueError> {
+        if tell.gathers_ms > 0 && self.gathered(tx, tell)? {
             return Ok(());
         }
-        let latest: Option<i64> =
-            sqlx::query_scalar("SELECT max(first_due) FROM hook_delivery WHERE hook = ?1 AND event = ?2 AND test = 0")
-                .bind(&tell.hook)
-                .bind(tell.event)
-                .fetch_one(tx.reading())
-                .await?;
+        let latest: Option<i64> = tx.db.one(
+            "SELECT max(first_due) FROM hook_delivery WHERE hook = ?1 AND event = ?2 AND test = 0",
+            params![&tell.hook, tell.event],
+            |row| row.get(0),
+        )?;
         let due = latest.map_or(tx.now, |latest| tx.now.max(latest.saturating_add(tell.gathers_ms)));
-        sqlx::query(
+        tx.begun()?.run(
             "INSERT INTO hook_delivery (hook, event, first, count, state, created_at, first_due, due)
              VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?6)",
-        )
-        .bind(&tell.hook)
-        .bind(tell.event)
-        .bind(json(&tell.first)?)
-        .bind(tell.count)
-        .bind(tx.wall_ms)
-        .bind(due)
-        .execute(tx.begun().await?)
-        .await?;
+            params![&tell.hook, tell.event, json(&tell.first)?, tell.count, tx.wall_ms, due],
+        )?;
         Ok(())
     }
 
     /// Adds to the delivery that waits for its first attempt, if one does.
-    async fn gathered(&self, tx: &mut Tx<'_>, tell: &Tell) -> Result<bool, QueueError> {
-        let waiting: Vec<(i64, String)> = sqlx::query_as(
+    fn gathered(&self, tx: &mut Tx<'_>, tell: &Tell) -> Result<bool, QueueError> {
+        let waiting: Vec<(i64, String)> = tx.db.all(
             "SELECT id, first FROM hook_delivery INDEXED BY hook_delivery_pending
              WHERE state = 0 AND hook = ?1 AND event = ?2 AND attempts = 0 AND test = 0",
-        )
-        .bind(&tell.hook)
-        .bind(tell.event)
-        .fetch_all(tx.reading())
-        .await?;
+            params![&tell.hook, tell.event],
+            |row| row.try_into(),
+        )?;
         let Some((id, first)) = waiting.into_iter().rfind(|(id, _)| !self.on_their_way.contains(id)) else {
             return Ok(false);
         };
         let mut first: Vec<Map<String, Value>> = parsed(&first)?;
         let room = self.first.saturating_sub(first.len());
         first.extend(tell.first.iter().take(room).cloned());
-        sqlx::query("UPDATE hook_delivery SET first = ?2, count = count + ?3 WHERE id = ?1")
-            .bind(id)
-            .bind(json(&first)?)
-            .bind(tell.count)
-            .execute(tx.begun().await?)
-            .await?;
+        tx.begun()?.run(
+            "UPDATE hook_delivery SET first = ?2, count = count + ?3 WHERE id = ?1",
+            params![id, json(&first)?, tell.count],
+        )?;
         Ok(true)
     }
 
     /// Of what waits the oldest goes, of what has ended too.
-    async fn drop_surplus(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    fn drop_surplus(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         let hooks: BTreeSet<&String> = self.tell.iter().map(|tell| &tell.hook).collect();
         for hook in hooks {
-            let waiting: Vec<i64> = sqlx::query_scalar(
+            let waiting: Vec<i64> = tx.db.all(
                 "SELECT id FROM hook_delivery INDEXED BY hook_delivery_pending WHERE state = 0 AND hook = ?1",
-            )
-            .bind(hook)
-            .fetch_all(tx.reading())
-            .await?;
+                [hook],
+                |row| row.get(0),
+            )?;
             let surplus = waiting.len().saturating_sub(PENDING);
             let mut oldest: Vec<i64> = waiting.into_iter().filter(|id| !self.on_their_way.contains(id)).collect();
             oldest.sort_unstable();
@@ -202,37 +179,31 @@ impl Record {
                 continue;
             }
             tracing::warn!(hook, deliveries = oldest.len(), "too many deliveries wait; the oldest are given up");
-            sqlx::query("UPDATE hook SET dropped = dropped + ?2 WHERE name = ?1")
-                .bind(hook)
-                .bind(i64::try_from(oldest.len()).unwrap_or(i64::MAX))
-                .execute(tx.begun().await?)
-                .await?;
-            sqlx::query(
+            tx.begun()?.run(
+                "UPDATE hook SET dropped = dropped + ?2 WHERE name = ?1",
+                params![hook, i64::try_from(oldest.len()).unwrap_or(i64::MAX)],
+            )?;
+            tx.begun()?.run(
                 "UPDATE hook_delivery SET state = 3, ended_at = ?2, said = coalesce(said, 'too many waited')
                  WHERE id IN (SELECT value FROM json_each(?1))",
-            )
-            .bind(json(&oldest)?)
-            .bind(tx.wall_ms)
-            .execute(tx.begun().await?)
-            .await?;
+                params![json(&oldest)?, tx.wall_ms],
+            )?;
         }
-        forget_old(tx).await
+        forget_old(tx)
     }
 }
 
 /// The latest of each event stays while its hook is known: it is shown, and the next waits for `at_most_every` after it.
-async fn forget_old(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    sqlx::query(
+fn forget_old(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    tx.begun()?.run(
         "DELETE FROM hook_delivery WHERE state <> 0 AND id <= (SELECT max(id) FROM hook_delivery) - ?1
          AND (NOT EXISTS (SELECT 1 FROM hook WHERE name = hook_delivery.hook)
              OR EXISTS (SELECT 1 FROM hook_delivery AS later
                  WHERE later.hook = hook_delivery.hook AND later.event = hook_delivery.event
                  AND later.first_due >= hook_delivery.first_due AND later.test = hook_delivery.test
                  AND later.state <> 0 AND later.id > hook_delivery.id))",
-    )
-    .bind(KEPT)
-    .execute(tx.begun().await?)
-    .await?;
+        [KEPT],
+    )?;
     Ok(())
 }
 
@@ -257,24 +228,18 @@ impl Operation for Attempted {
     type Answer = ();
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
         let (state, after, ended) = match self.then {
             Then::Delivered => (state::DELIVERED, 0, Some(tx.wall_ms)),
             Then::Failed => (state::FAILED, 0, Some(tx.wall_ms)),
             Then::Again(after) => (state::PENDING, after, None),
         };
         let due = tx.now.saturating_add(after);
-        sqlx::query(
+        tx.begun()?.run(
             "UPDATE hook_delivery SET attempts = attempts + 1, state = ?2, said = ?3, due = ?4, ended_at = ?5
              WHERE id = ?1 AND state = 0",
-        )
-        .bind(self.id)
-        .bind(state)
-        .bind(&self.said)
-        .bind(due)
-        .bind(ended)
-        .execute(tx.begun().await?)
-        .await?;
+            params![self.id, state, &self.said, due, ended],
+        )?;
         Ok(())
     }
 }
@@ -292,20 +257,20 @@ impl Operation for Tested {
     type Answer = ();
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        sqlx::query(
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        tx.begun()?.run(
             "INSERT INTO hook_delivery
                  (hook, event, first, count, test, state, attempts, said, created_at, ended_at, first_due, due)
              VALUES (?1, ?2, '[]', 1, 1, ?3, 1, ?4, ?5, ?5, ?6, ?6)",
-        )
-        .bind(&self.hook)
-        .bind(self.event)
-        .bind(if self.is_delivered { state::DELIVERED } else { state::FAILED })
-        .bind(&self.said)
-        .bind(tx.wall_ms)
-        .bind(tx.now)
-        .execute(tx.begun().await?)
-        .await?;
-        forget_old(tx).await
+            params![
+                &self.hook,
+                self.event,
+                if self.is_delivered { state::DELIVERED } else { state::FAILED },
+                &self.said,
+                tx.wall_ms,
+                tx.now
+            ],
+        )?;
+        forget_old(tx)
     }
 }

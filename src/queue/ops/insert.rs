@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
 
-use super::super::added::{self, Answered, NewBatch};
+use super::super::db::Db;
 use super::super::error::QueueError;
 use super::super::events::Stored;
 use super::super::operation::Operation;
@@ -137,17 +137,14 @@ pub struct Recent {
 
 impl Recent {
     /// Those that were there when the daemon ended last, the latest at the end.
-    pub(in super::super) async fn load(connection: &mut SqliteConnection) -> Result<VecDeque<Self>, QueueError> {
-        let rows: Vec<(Vec<u8>, BatchId, i64)> = sqlx::query_as(
+    pub(in super::super) fn load(db: &Db) -> Result<VecDeque<Self>, QueueError> {
+        let rows: Vec<(Vec<u8>, BatchId, i64)> = db.all(
             "SELECT hash, batch_id, created_at FROM request_key INDEXED BY request_key_age
              WHERE created_at > (SELECT queue_ms FROM clock) - ?1 AND key >= ?2 AND key < ?2 || '~'
              ORDER BY created_at DESC LIMIT ?3",
-        )
-        .bind(TWIN_WITHIN)
-        .bind(AUTO_KEY)
-        .bind(i64::try_from(TWINS).unwrap_or(i64::MAX))
-        .fetch_all(connection)
-        .await?;
+            params![TWIN_WITHIN, AUTO_KEY, i64::try_from(TWINS).unwrap_or(i64::MAX)],
+            |row| row.try_into(),
+        )?;
         let known = rows
             .into_iter()
             .rev()
@@ -168,25 +165,21 @@ impl Operation for Insert {
     type Answer = Result<Inserted, InsertRefused>;
     const TOUCHES_CLAIMED: bool = false;
 
-    fn only_adds(&self) -> bool {
-        matches!(self.batch, Batch::New { .. })
-    }
-
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Answer, QueueError> {
         if let Some(key) = &self.key
-            && let Some(answer) = self.earlier(tx, key).await?
+            && let Some(answer) = self.earlier(tx, key)?
         {
             return Ok(answer);
         }
         if let Some(shortage) = tx.shortage {
             return Err(QueueError::NoRoom(shortage));
         }
-        let Some((batch_id, is_paused)) = self.batch(tx).await? else {
+        let Some((batch_id, is_paused)) = self.batch(tx)? else {
             let Batch::Existing(id) = self.batch else { return Err(QueueError::Value("a batch without id".into())) };
             return Ok(Err(InsertRefused::NoSuchBatch(id)));
         };
         let first = tx.memory.next_task;
-        self.rows(tx, batch_id, first, is_paused).await?;
+        self.rows(tx, batch_id, first, is_paused)?;
         let last = tx.memory.next_task - 1;
         tx.tell(Stored::Added { batch_id, first, last });
         let inserted = Inserted {
@@ -200,21 +193,18 @@ impl Operation for Insert {
             repeated: false,
         };
         if let Some(key) = &self.key {
-            let is_new = self.takes_for_new(key, tx);
-            let answered = Answered { hash: key.hash.to_vec(), batch_id, answer: json(&inserted)?, is_new };
-            tx.added.keys.insert(key.key.clone(), answered);
-            tx.added.expired = tx.now - key.kept_ms;
+            tx.begun()?.run(
+                "INSERT OR REPLACE INTO request_key (key, hash, batch_id, answer, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![key.key, key.hash, batch_id, json(&inserted)?, tx.now],
+            )?;
+            tx.expired_keys = Some(tx.now - key.kept_ms);
         }
         Ok(Ok(inserted))
     }
 }
 
 impl Insert {
-    /// Whether a key is not looked up: it seldom was seen before. That of a batch in parts often was.
-    const fn takes_for_new(&self, key: &RequestKey, tx: &Tx<'_>) -> bool {
-        tx.takes_keys_for_new && !key.resume && matches!(self.batch, Batch::New { .. })
-    }
-
     /// The latest batch with the same content, if both came without a key; from here on this one is.
     fn twin(&self, tx: &mut Tx<'_>, batch_id: BatchId) -> Option<Twin> {
         if self.more || matches!(self.batch, Batch::Existing(_)) {
@@ -232,28 +222,21 @@ impl Insert {
     }
 
     /// The answer that was given to the same key, if it holds.
-    async fn earlier(
+    fn earlier(
         &self,
         tx: &mut Tx<'_>,
         key: &RequestKey,
     ) -> Result<Option<Result<Inserted, InsertRefused>>, QueueError> {
-        if let Some(Answered { hash, answer, .. }) = tx.added.keys.get(&key.key) {
-            return self.again(key, hash, answer).map(Some);
-        }
-        if self.takes_for_new(key, tx) {
-            return Ok(None);
-        }
-        let stored: Option<(Vec<u8>, BatchId, String)> =
-            sqlx::query_as("SELECT hash, batch_id, answer FROM request_key WHERE key = ?1 AND created_at > ?2")
-                .bind(&key.key)
-                .bind(tx.now - key.kept_ms)
-                .fetch_optional(tx.reading())
-                .await?;
+        let stored: Option<(Vec<u8>, BatchId, String)> = tx.db.first(
+            "SELECT hash, batch_id, answer FROM request_key WHERE key = ?1 AND created_at > ?2",
+            params![&key.key, tx.now - key.kept_ms],
+            |row| row.try_into(),
+        )?;
         let Some((hash, batch_id, answer)) = stored else { return Ok(None) };
         if key.resume {
             let holds = match self.batch {
                 Batch::Existing(id) => id == batch_id,
-                Batch::New { .. } => is_open(tx, batch_id).await?,
+                Batch::New { .. } => is_open(tx, batch_id)?,
             };
             if !holds {
                 return Ok(None);
@@ -278,48 +261,57 @@ impl Insert {
     }
 
     /// The batch, and whether it is paused.
-    async fn batch(&self, tx: &mut Tx<'_>) -> Result<Option<(BatchId, bool)>, QueueError> {
+    fn batch(&self, tx: &mut Tx<'_>) -> Result<Option<(BatchId, bool)>, QueueError> {
         match &self.batch {
             Batch::New { name } => {
                 let id = tx.memory.next_batch;
                 tx.memory.next_batch += 1;
-                let (name, created_at, expecting) = (name.clone(), tx.wall_ms, self.more);
-                tx.added.batches.push(NewBatch { id, name, created_at, expecting });
+                let queued = i64::try_from(self.tasks.len()).unwrap_or(i64::MAX);
+                tx.begun()?.run(
+                    "INSERT INTO batch (id, name, created_at, expecting, queued) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![id, name, tx.wall_ms, self.more, queued],
+                )?;
+                tx.batches.entry(id).or_default().with_its_row = queued;
                 Ok(Some((id, false)))
             }
             Batch::Existing(id) => {
-                let is_paused: Option<bool> =
-                    sqlx::query_scalar("UPDATE batch SET expecting = ?2 WHERE id = ?1 RETURNING paused")
-                        .bind(id)
-                        .bind(self.more)
-                        .fetch_optional(tx.begun().await?)
-                        .await?;
+                let statement = "UPDATE batch SET expecting = ?2 WHERE id = ?1 RETURNING paused";
+                let is_paused = tx.begun()?.first(statement, params![id, self.more], |row| row.get(0))?;
                 Ok(is_paused.map(|is_paused| (*id, is_paused)))
             }
         }
     }
 
-    async fn rows(&self, tx: &mut Tx<'_>, batch_id: BatchId, first: TaskId, is_paused: bool) -> Result<(), QueueError> {
-        let context_id = context(tx, &self.cwd, &self.environment).await?;
+    fn rows(&self, tx: &mut Tx<'_>, batch_id: BatchId, first: TaskId, is_paused: bool) -> Result<(), QueueError> {
+        let context_id = context(tx, &self.cwd, &self.environment)?;
+        let db = tx.begun()?;
+        let mut insert_task = db.prepare(
+            "INSERT INTO task (id, batch_id, name, function, priority, state, ready_at, max_retries, retry_delay_ms,
+                 timeout_ms, permanent_exit_codes, created_at, paused)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?;
+        let mut insert_input =
+            db.prepare("INSERT INTO task_input (task_id, params, limits, context_id) VALUES (?1, ?2, ?3, ?4)")?;
         for (id, task) in (first..).zip(&self.tasks) {
-            let ready_at = (task.delay_ms > 0).then(|| tx.now + task.delay_ms);
-            let state = if ready_at.is_some() || is_paused { State::Waiting } else { State::Ready };
-            tx.added.tasks.push([
-                id.into(),
-                batch_id.into(),
-                task.name.as_str().into(),
-                task.function.as_str().into(),
-                task.priority.code().into(),
-                state.code().into(),
-                ready_at.into(),
-                task.max_retries.into(),
-                task.retry_delay_ms.into(),
-                task.timeout_ms.into(),
-                task.permanent_exit_codes.as_deref().into(),
-                tx.wall_ms.into(),
-            ]);
-            let (params, limits) = (task.params.as_str(), task.limits.as_deref());
-            tx.added.inputs.push([id.into(), params.into(), limits.into(), context_id.into()]);
+            let due = (task.delay_ms > 0).then(|| tx.now + task.delay_ms);
+            let ready_at = due.filter(|_| !is_paused);
+            let state = if due.is_some() || is_paused { State::Waiting } else { State::Ready };
+            insert_task.execute(params![
+                id,
+                batch_id,
+                task.name,
+                task.function,
+                task.priority.code(),
+                state.code(),
+                ready_at,
+                task.max_retries,
+                task.retry_delay_ms,
+                task.timeout_ms,
+                task.permanent_exit_codes,
+                tx.wall_ms,
+                is_paused.then_some(due.unwrap_or(0)),
+            ])?;
+            insert_input.execute(params![id, task.params, task.limits, context_id])?;
             tx.tallied(batch_id, task.priority, state, 1, 0);
             match ready_at {
                 _ if is_paused => {}
@@ -327,13 +319,6 @@ impl Insert {
                 None => tx.memory.became_ready(task.priority, id),
             }
             tx.memory.next_task = id + 1;
-        }
-        if is_paused {
-            added::write(tx).await?;
-            sqlx::query("UPDATE task SET paused = coalesce(ready_at, 0), ready_at = NULL WHERE id >= ?1")
-                .bind(first)
-                .execute(tx.begun().await?)
-                .await?;
         }
         Ok(())
     }
@@ -352,16 +337,15 @@ fn position(tx: &Tx<'_>, task: &NewTask) -> Option<i64> {
 }
 
 /// Whether a batch has tasks to come or tasks that have not ended.
-async fn is_open(tx: &mut Tx<'_>, batch_id: BatchId) -> Result<bool, QueueError> {
-    let open: Option<bool> = sqlx::query_scalar("SELECT expecting + queued + running > 0 FROM batch WHERE id = ?1")
-        .bind(batch_id)
-        .fetch_optional(tx.reading())
-        .await?;
+fn is_open(tx: &mut Tx<'_>, batch_id: BatchId) -> Result<bool, QueueError> {
+    let open: Option<bool> =
+        tx.db
+            .first("SELECT expecting + queued + running > 0 FROM batch WHERE id = ?1", [batch_id], |row| row.get(0))?;
     Ok(open.unwrap_or(false))
 }
 
 /// The id of a working directory with an environment; stored once by hash.
-async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, String>) -> Result<i64, QueueError> {
+fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, String>) -> Result<i64, QueueError> {
     let environment = json(environment)?;
     let mut hasher = Sha256::new();
     hasher.update(cwd.as_bytes());
@@ -371,7 +355,7 @@ async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, Stri
     if let Some(id) = tx.memory.contexts.get(&hash) {
         return Ok(*id);
     }
-    let id = stored_context(tx, &hash, cwd, &environment).await?;
+    let id = stored_context(tx, &hash, cwd, &environment)?;
     if tx.memory.contexts.len() >= CONTEXTS {
         tx.memory.contexts.clear();
     }
@@ -379,17 +363,11 @@ async fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, Stri
     Ok(id)
 }
 
-async fn stored_context(tx: &mut Tx<'_>, hash: &[u8], cwd: &str, environment: &str) -> Result<i64, QueueError> {
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT id FROM context WHERE hash = ?1").bind(hash).fetch_optional(tx.reading()).await?;
-    if let Some(id) = found {
+fn stored_context(tx: &mut Tx<'_>, hash: &[u8], cwd: &str, environment: &str) -> Result<i64, QueueError> {
+    if let Some(id) = tx.db.first("SELECT id FROM context WHERE hash = ?1", [hash], |row| row.get(0))? {
         return Ok(id);
     }
-    let done = sqlx::query("INSERT INTO context (hash, cwd, environment) VALUES (?1, ?2, ?3)")
-        .bind(hash)
-        .bind(cwd)
-        .bind(environment)
-        .execute(tx.begun().await?)
-        .await?;
-    Ok(done.last_insert_rowid())
+    let db = tx.begun()?;
+    db.run("INSERT INTO context (hash, cwd, environment) VALUES (?1, ?2, ?3)", params![hash, cwd, environment])?;
+    Ok(db.last_id())
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
 use super::super::events::{Stored, Tasks, What};
 use super::super::memory::{priority_of, state_of};
@@ -21,12 +23,11 @@ const SUSPENDED: i64 = 0;
 const LEFT: i64 = -1;
 
 /// Lets what is suspended finish; it is paused after.
-pub(super) async fn let_finish(tx: &mut Tx<'_>) -> Result<(), QueueError> {
-    sqlx::query("UPDATE task INDEXED BY task_running SET paused = ?2 WHERE state = 2 AND paused = ?1")
-        .bind(SUSPENDED)
-        .bind(LEFT)
-        .execute(tx.begun().await?)
-        .await?;
+pub(super) fn let_finish(tx: &mut Tx<'_>) -> Result<(), QueueError> {
+    tx.begun()?.run(
+        "UPDATE task INDEXED BY task_running SET paused = ?2 WHERE state = 2 AND paused = ?1",
+        params![SUSPENDED, LEFT],
+    )?;
     Ok(())
 }
 
@@ -71,21 +72,20 @@ type Moved = (TaskId, i64, Option<i64>, Option<i64>);
 impl Operation for Pause {
     type Answer = PauseOutcome;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<PauseOutcome, QueueError> {
-        release(tx, &self.yielded).await?;
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<PauseOutcome, QueueError> {
+        release(tx, &self.yielded)?;
         let mut tells = true;
         if let Selection::Batch { batch_id, .. } = self.selection {
-            let changed = sqlx::query("UPDATE batch SET paused = ?2 WHERE id = ?1 AND paused <> ?2")
-                .bind(batch_id)
-                .bind(self.hold.is_some())
-                .execute(tx.begun().await?)
-                .await?;
-            if changed.rows_affected() > 0 {
+            let changed = tx.begun()?.run(
+                "UPDATE batch SET paused = ?2 WHERE id = ?1 AND paused <> ?2",
+                params![batch_id, self.hold.is_some()],
+            )?;
+            if changed > 0 {
                 self.tell(tx, What::Batch(batch_id));
                 tells = false;
             }
         }
-        let (rows, next) = self.selection.rows(tx).await?;
+        let (rows, next) = self.selection.rows(tx)?;
         let mut outcome =
             PauseOutcome { not_changed: self.selection.missing(&rows), next, seq: tx.seq, ..PauseOutcome::default() };
         let (mut queued, mut running) = (Vec::new(), Vec::new());
@@ -121,13 +121,13 @@ impl Operation for Pause {
             }
         }
         outcome.not_changed.truncate(LISTED);
-        write(tx, &queued, &running).await?;
+        write(tx, &queued, &running)?;
         // With its batch a task is not told of by itself.
         if let Some(tasks) = Tasks::of(&outcome.changed).filter(|_| tells) {
             self.tell(tx, What::Tasks(Tasks { tasks: outcome.count, ..tasks }));
         }
         if self.hold.is_some() && !queued.is_empty() {
-            tx.memory.next_due = next_due(tx.reading()).await?;
+            tx.memory.next_due = next_due(tx.db)?;
         }
         Ok(outcome)
     }
@@ -167,18 +167,16 @@ impl Pause {
     }
 }
 
-async fn write(tx: &mut Tx<'_>, queued: &[Moved], running: &[(TaskId, Option<i64>)]) -> Result<(), QueueError> {
-    sqlx::query(
+fn write(tx: &mut Tx<'_>, queued: &[Moved], running: &[(TaskId, Option<i64>)]) -> Result<(), QueueError> {
+    tx.begun()?.run(
         "UPDATE task SET state = j.value ->> 1, ready_at = j.value ->> 2, paused = j.value ->> 3
          FROM json_each(?1) AS j WHERE task.id = j.value ->> 0",
-    )
-    .bind(json(&queued)?)
-    .execute(tx.begun().await?)
-    .await?;
-    sqlx::query("UPDATE task SET paused = j.value ->> 1 FROM json_each(?1) AS j WHERE task.id = j.value ->> 0")
-        .bind(json(&running)?)
-        .execute(tx.begun().await?)
-        .await?;
+        [json(&queued)?],
+    )?;
+    tx.begun()?.run(
+        "UPDATE task SET paused = j.value ->> 1 FROM json_each(?1) AS j WHERE task.id = j.value ->> 0",
+        [json(&running)?],
+    )?;
     Ok(())
 }
 
@@ -193,7 +191,7 @@ impl Operation for PauseRun {
     type Answer = bool;
     const TOUCHES_CLAIMED: bool = false;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, QueueError> {
         let run = &mut tx.memory.run;
         let changes = run.paused != self.hold && (run.state == RunState::Running || self.hold.is_none());
         if changes {

@@ -51,17 +51,16 @@ pub struct Recovered {
 impl Operation for Recover {
     type Answer = Recovered;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Recovered, QueueError> {
-        let claims: Vec<ClaimId> = sqlx::query_scalar("SELECT claim FROM task WHERE claim IS NOT NULL ORDER BY claim")
-            .fetch_all(tx.reading())
-            .await?;
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Recovered, QueueError> {
+        let claims: Vec<ClaimId> =
+            tx.db.all("SELECT claim FROM task WHERE claim IS NOT NULL ORDER BY claim", [], |row| row.get(0))?;
         let is_known = |claim: &ClaimId| claims.binary_search(claim).is_ok();
         let mut found = Recovered {
             foreign: self.held.iter().filter(|claim| !is_known(claim)).copied().collect(),
             ..Recovered::default()
         };
         let mut writes = Writes::default();
-        for (claim, task) in open_tasks(tx, &claims).await? {
+        for (claim, task) in open_tasks(tx, &claims)? {
             if self.held.contains(&claim) {
                 if task.standing.cancel_requested {
                     found.to_cancel.push(claim);
@@ -73,8 +72,8 @@ impl Operation for Recover {
                 self.void(tx, task, claim, &mut found, &mut writes);
             }
         }
-        writes.write(tx).await?;
-        suspects::note(tx, &found.suspects).await?;
+        writes.write(tx)?;
+        suspects::note(tx, &found.suspects)?;
         Ok(found)
     }
 }
@@ -130,23 +129,23 @@ pub struct Release {
 impl Operation for Release {
     type Answer = ();
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
-        release(tx, &self.claims).await
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<(), QueueError> {
+        release(tx, &self.claims)
     }
 }
 
 /// As [`Release`], within another operation.
-pub(in crate::queue) async fn release(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<(), QueueError> {
+pub(in crate::queue) fn release(tx: &mut Tx<'_>, claims: &[ClaimId]) -> Result<(), QueueError> {
     if claims.is_empty() {
         return Ok(());
     }
     let mut writes = Writes::default();
-    for (_, mut task) in open_tasks(tx, claims).await? {
+    for (_, mut task) in open_tasks(tx, claims)? {
         if task.state == State::Running {
             task.unstart(tx);
         }
         task.release(tx);
         writes.tasks.push(task);
     }
-    writes.write(tx).await
+    writes.write(tx)
 }

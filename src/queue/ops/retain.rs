@@ -2,6 +2,8 @@
 //!
 //! What has failed or was cancelled stays: it waits for somebody's decision.
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
 use super::super::operation::Operation;
 use super::super::state::State;
@@ -33,38 +35,30 @@ pub struct Retired {
     pub next_due: Option<i64>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Oldest {
-    kept_since: i64,
-    #[sqlx(flatten)]
-    row: Row,
-}
-
 impl Operation for Retire {
     type Answer = Retired;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Retired, QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<Retired, QueueError> {
         let surplus = self.count.map_or(0, |keep| tx.memory.tally.in_state(State::Completed) - keep);
         let surplus = usize::try_from(surplus).unwrap_or(0);
         let now = tx.now;
         let old = |kept_since: i64| self.age_ms.is_some_and(|age| kept_since.saturating_add(age) <= now);
-        let rows: Vec<Oldest> = sqlx::query_as(
+        let rows: Vec<(Row, i64)> = tx.db.all(
             "SELECT id, batch_id, priority, state, run_ms, kept_since FROM task INDEXED BY task_kept
              WHERE state = 3 AND kept_since <= ?1 ORDER BY kept_since LIMIT ?2",
-        )
-        .bind(i64::MAX)
-        .bind(SLICE + 1)
-        .fetch_all(tx.reading())
-        .await?;
+            params![i64::MAX, SLICE + 1],
+            |row| Ok((row.try_into()?, row.get(5)?)),
+        )?;
         let slice = rows.iter().take(usize::try_from(SLICE).unwrap_or(usize::MAX));
-        let leaving = slice.enumerate().take_while(|(place, row)| *place < surplus || old(row.kept_since)).count();
-        let stays = rows.get(leaving).map(|row| row.kept_since);
+        let leaving =
+            slice.enumerate().take_while(|(place, (_, kept_since))| *place < surplus || old(*kept_since)).count();
+        let stays = rows.get(leaving).map(|(_, kept_since)| *kept_since);
         let retired = Retired {
             more: stays.is_some_and(|since| leaving < surplus || old(since)),
             next_due: stays.zip(self.age_ms).map(|(since, age)| since.saturating_add(age)),
         };
-        let rows: Vec<Row> = rows.into_iter().take(leaving).map(|oldest| oldest.row).collect();
-        clear::remove(tx, &rows).await?;
+        let rows: Vec<Row> = rows.into_iter().take(leaving).map(|(row, _)| row).collect();
+        clear::remove(tx, &rows)?;
         Ok(retired)
     }
 }
@@ -76,18 +70,20 @@ pub struct Shrink;
 impl Operation for Shrink {
     type Answer = bool;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, QueueError> {
-        let (free, pages): (i64, i64) =
-            sqlx::query_as("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count")
-                .fetch_one(tx.reading())
-                .await?;
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<bool, QueueError> {
+        let (free, pages): (i64, i64) = tx.db.one(
+            "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count",
+            [],
+            |row| row.try_into(),
+        )?;
         let surplus = free - SPARE_PAGES.max(pages / 4);
         if surplus <= 0 {
             return Ok(false);
         }
         // A pragma takes no bound values.
         let statement = format!("PRAGMA incremental_vacuum({})", surplus.min(PAGES));
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(tx.begun().await?).await?;
+        // It gives a row for each page.
+        tx.begun()?.all(&statement, [], |_| Ok(()))?;
         tx.shrunk = surplus <= PAGES;
         Ok(true)
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
 use super::super::events::{Stored, Tasks};
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
-use super::super::passing::passing;
+use super::super::passing::passing_within;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
 use super::{CHUNK, LISTED, NO_SUCH_TASK};
@@ -63,7 +65,6 @@ pub struct RetryOutcome {
     pub next: Option<TaskId>,
 }
 
-#[derive(sqlx::FromRow)]
 struct Row {
     id: i64,
     batch_id: i64,
@@ -74,12 +75,27 @@ struct Row {
     is_paused: Option<bool>,
 }
 
+impl TryFrom<&rusqlite::Row<'_>> for Row {
+    type Error = rusqlite::Error;
+
+    fn try_from(row: &rusqlite::Row<'_>) -> Result<Self, Self::Error> {
+        Ok(Self {
+            id: row.get(0)?,
+            batch_id: row.get(1)?,
+            priority: row.get(2)?,
+            state: row.get(3)?,
+            run_ms: row.get(4)?,
+            is_paused: row.get(5)?,
+        })
+    }
+}
+
 impl Operation for Retry {
     type Answer = RetryOutcome;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<RetryOutcome, QueueError> {
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<RetryOutcome, QueueError> {
         let mut outcome = RetryOutcome::default();
-        let rows = self.which.rows(tx).await?;
+        let rows = self.which.rows(tx)?;
         match &self.which {
             Which::Tasks(ids) => {
                 let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
@@ -116,18 +132,19 @@ impl Operation for Retry {
         }
         outcome.requeued = again.len() as u64;
         outcome.not_requeued.truncate(LISTED);
-        sqlx::query(
-            "UPDATE task SET state = j.value ->> 1, ready_at = NULL, retry_count = 0, interruptions = 0, forgiven = 0, finished_at = NULL,
-                 reason = NULL, paused = j.value ->> 2, cancel_requested = 0, max_retries = coalesce(?2, max_retries),
+        tx.begun()?.run(
+            "UPDATE task SET state = j.value ->> 1, ready_at = NULL, retry_count = 0, interruptions = 0,
+                 forgiven = 0, finished_at = NULL, reason = NULL, paused = j.value ->> 2,
+                 cancel_requested = 0, max_retries = coalesce(?2, max_retries),
                  timeout_ms = CASE WHEN ?3 THEN ?4 ELSE timeout_ms END
              FROM json_each(?1) AS j WHERE task.id = j.value ->> 0 AND state IN (4, 5)",
-        )
-        .bind(json(&again)?)
-        .bind(self.change.max_retries)
-        .bind(self.change.timeout_ms.is_some())
-        .bind(self.change.timeout_ms.flatten())
-        .execute(tx.begun().await?)
-        .await?;
+            params![
+                json(&again)?,
+                self.change.max_retries,
+                self.change.timeout_ms.is_some(),
+                self.change.timeout_ms.flatten()
+            ],
+        )?;
         let ids: Vec<TaskId> = again.iter().map(|(id, ..)| *id).collect();
         if let Some(tasks) = Tasks::of(&ids) {
             tx.tell(Stored::Requeued(tasks));
@@ -137,51 +154,40 @@ impl Operation for Retry {
 }
 
 impl Which {
-    async fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
+    fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
         let rows = match self {
-            Self::Tasks(ids) => chosen(tx, ids).await?,
+            Self::Tasks(ids) => chosen(tx, ids)?,
             Self::Passing { ids, condition } => {
-                let ids = passing(tx.reading(), ids, Some(condition), None).await?;
-                chosen(tx, &ids).await?
+                let ids = passing_within(tx.db, ids, condition)?;
+                chosen(tx, &ids)?
             }
             // Whatever its state, so that a piece reads no more than it may change.
-            Self::Batch { batch_id, after, upto, .. } => {
-                sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
+            Self::Batch { batch_id, after, upto, .. } => tx.db.all(
+                "SELECT id, batch_id, priority, state, run_ms,
+                         (SELECT paused FROM batch WHERE batch.id = batch_id)
                      FROM task INDEXED BY task_batch
                      WHERE batch_id = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
-                )
-                .bind(after)
-                .bind(batch_id)
-                .bind(CHUNK)
-                .bind(upto)
-                .fetch_all(tx.reading())
-                .await?
-            }
-            Self::Ended { status, after, upto } => {
-                sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
+                params![after, batch_id, CHUNK, upto],
+                |row| row.try_into(),
+            )?,
+            Self::Ended { status, after, upto } => tx.db.all(
+                "SELECT id, batch_id, priority, state, run_ms,
+                         (SELECT paused FROM batch WHERE batch.id = batch_id)
                      FROM task INDEXED BY task_ended_id
                      WHERE state >= 3 AND state = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
-                )
-                .bind(after)
-                .bind(State::codes(*status).0)
-                .bind(CHUNK)
-                .bind(upto)
-                .fetch_all(tx.reading())
-                .await?
-            }
+                params![after, State::codes(*status).0, CHUNK, upto],
+                |row| row.try_into(),
+            )?,
         };
         Ok(rows)
     }
 }
 
-async fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Row>, QueueError> {
-    Ok(sqlx::query_as(
-        "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id) AS is_paused
+fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Row>, QueueError> {
+    tx.db.all(
+        "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id)
          FROM task WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
+        [json(&ids)?],
+        |row| row.try_into(),
     )
-    .bind(json(&ids)?)
-    .fetch_all(tx.reading())
-    .await?)
 }

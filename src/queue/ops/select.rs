@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
-use super::super::passing::passing;
+use super::super::passing::passing_within;
 use super::super::tx::{Tx, json};
 use super::{CHUNK, NO_SUCH_TASK};
 use crate::filter::Condition;
@@ -27,7 +29,6 @@ pub enum Selection {
 }
 
 /// What of a task matters for them.
-#[derive(sqlx::FromRow)]
 pub(super) struct Row {
     pub id: TaskId,
     pub batch_id: BatchId,
@@ -37,6 +38,23 @@ pub(super) struct Row {
     pub run_ms: Option<i64>,
     pub ready_at: Option<i64>,
     pub paused: Option<i64>,
+}
+
+impl TryFrom<&rusqlite::Row<'_>> for Row {
+    type Error = rusqlite::Error;
+
+    fn try_from(row: &rusqlite::Row<'_>) -> Result<Self, Self::Error> {
+        Ok(Self {
+            id: row.get(0)?,
+            batch_id: row.get(1)?,
+            priority: row.get(2)?,
+            state: row.get(3)?,
+            claim: row.get(4)?,
+            run_ms: row.get(5)?,
+            ready_at: row.get(6)?,
+            paused: row.get(7)?,
+        })
+    }
 }
 
 impl Selection {
@@ -58,24 +76,21 @@ impl Selection {
     }
 
     /// The tasks' rows, by id, and where a batch goes on; none at its end.
-    pub(super) async fn rows(&self, tx: &mut Tx<'_>) -> Result<(Vec<Row>, Option<TaskId>), QueueError> {
+    pub(super) fn rows(&self, tx: &mut Tx<'_>) -> Result<(Vec<Row>, Option<TaskId>), QueueError> {
         match self {
-            Self::Tasks(ids) => Ok((chosen(tx, ids).await?, None)),
+            Self::Tasks(ids) => Ok((chosen(tx, ids)?, None)),
             Self::Passing { ids, condition } => {
-                let ids = passing(tx.reading(), ids, Some(condition), None).await?;
-                Ok((chosen(tx, &ids).await?, None))
+                let ids = passing_within(tx.db, ids, condition)?;
+                Ok((chosen(tx, &ids)?, None))
             }
             // Whatever its state, so that a piece reads no more than it may change.
             Self::Batch { batch_id, after } => {
-                let rows: Vec<Row> = sqlx::query_as(
-                    "SELECT id, batch_id, priority, state, claim, run_ms, ready_at, paused FROM task INDEXED BY task_batch
-                     WHERE batch_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-                )
-                .bind(batch_id)
-                .bind(after)
-                .bind(CHUNK)
-                .fetch_all(tx.reading())
-                .await?;
+                let rows: Vec<Row> = tx.db.all(
+                    "SELECT id, batch_id, priority, state, claim, run_ms, ready_at, paused
+                     FROM task INDEXED BY task_batch WHERE batch_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                    params![batch_id, after, CHUNK],
+                    |row| row.try_into(),
+                )?;
                 let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
                 let next = rows.last().map(|row| row.id).filter(|_| full);
                 Ok((rows, next))
@@ -84,12 +99,11 @@ impl Selection {
     }
 }
 
-async fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Row>, QueueError> {
-    Ok(sqlx::query_as(
+fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Row>, QueueError> {
+    tx.db.all(
         "SELECT id, batch_id, priority, state, claim, run_ms, ready_at, paused FROM task
          WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
+        [json(&ids)?],
+        |row| row.try_into(),
     )
-    .bind(json(&ids)?)
-    .fetch_all(tx.reading())
-    .await?)
 }

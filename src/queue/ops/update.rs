@@ -1,11 +1,13 @@
 //! `update`: fields of queued tasks.
 
+use rusqlite::params;
+
 use super::super::error::QueueError;
 use super::super::events::{Stored, Tasks};
 use super::super::memory::{priority_of, state_of};
 use super::super::operation::Operation;
 use super::super::state::State;
-use super::super::tx::{Tx, json};
+use super::super::tx::Tx;
 use super::NO_SUCH_TASK;
 use super::recover::release;
 use crate::protocol::NotDone;
@@ -39,15 +41,15 @@ pub struct UpdateOutcome {
 impl Operation for Update {
     type Answer = UpdateOutcome;
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<UpdateOutcome, QueueError> {
-        release(tx, &self.yielded).await?;
+    fn apply(&self, tx: &mut Tx<'_>) -> Result<UpdateOutcome, QueueError> {
+        release(tx, &self.yielded)?;
         let mut outcome = UpdateOutcome::default();
         for task_id in &self.task_ids {
-            let row: Option<(BatchId, i64, i64, Option<ClaimId>, bool)> =
-                sqlx::query_as("SELECT batch_id, priority, state, claim, paused IS NOT NULL FROM task WHERE id = ?1")
-                    .bind(task_id)
-                    .fetch_optional(tx.reading())
-                    .await?;
+            let row: Option<(BatchId, i64, i64, Option<ClaimId>, bool)> = tx.db.first(
+                "SELECT batch_id, priority, state, claim, paused IS NOT NULL FROM task WHERE id = ?1",
+                [task_id],
+                |row| row.try_into(),
+            )?;
             let Some((batch_id, priority, state, claim, is_paused)) = row else {
                 outcome.not_updated.push(NotDone { task_id: *task_id, reason: NO_SUCH_TASK.into() });
                 continue;
@@ -55,7 +57,7 @@ impl Operation for Update {
             let (priority, state) = (priority_of(priority)?, state_of(state)?);
             match (state, claim) {
                 (State::Ready | State::Waiting, None) => {
-                    self.change(tx, *task_id, batch_id, priority, state, is_paused).await?;
+                    self.change(tx, *task_id, batch_id, priority, state, is_paused)?;
                     outcome.updated.push(*task_id);
                 }
                 (State::Ready | State::Waiting, Some(claim)) => outcome.claimed.push((*task_id, claim)),
@@ -73,7 +75,7 @@ impl Operation for Update {
 }
 
 impl Update {
-    async fn change(
+    fn change(
         &self,
         tx: &mut Tx<'_>,
         task_id: TaskId,
@@ -98,43 +100,28 @@ impl Update {
             None if new_state == State::Ready => tx.memory.became_ready(new_priority, task_id),
             None => {}
         }
-        sqlx::query(
+        tx.begun()?.run(
             "UPDATE task SET name = coalesce(?2, name), priority = ?3, max_retries = coalesce(?4, max_retries),
                  timeout_ms = iif(?5, ?6, timeout_ms), retry_delay_ms = coalesce(?7, retry_delay_ms),
                  state = ?8, ready_at = iif(?9, ?10, ready_at), paused = iif(?9 AND paused IS NOT NULL, ?11, paused)
              WHERE id = ?1 AND state < 2 AND claim IS NULL",
-        )
-        .bind(task_id)
-        .bind(&self.name)
-        .bind(new_priority.code())
-        .bind(self.max_retries)
-        .bind(self.timeout_ms.is_some())
-        .bind(self.timeout_ms.flatten())
-        .bind(self.retry_delay_ms)
-        .bind(new_state.code())
-        .bind(self.delay_ms.is_some())
-        .bind(ready_at)
-        .bind(due.unwrap_or(0))
-        .execute(tx.begun().await?)
-        .await?;
+            params![
+                task_id,
+                &self.name,
+                new_priority.code(),
+                self.max_retries,
+                self.timeout_ms.is_some(),
+                self.timeout_ms.flatten(),
+                self.retry_delay_ms,
+                new_state.code(),
+                self.delay_ms.is_some(),
+                ready_at,
+                due.unwrap_or(0)
+            ],
+        )?;
         if let Some(params) = &self.params {
-            sqlx::query("UPDATE task_input SET params = ?2 WHERE task_id = ?1")
-                .bind(task_id)
-                .bind(params)
-                .execute(tx.begun().await?)
-                .await?;
+            tx.begun()?.run("UPDATE task_input SET params = ?2 WHERE task_id = ?1", params![task_id, params])?;
         }
         Ok(())
     }
-}
-
-/// The functions of tasks, to check new params against.
-pub(in crate::queue) async fn functions(
-    connection: &mut sqlx::SqliteConnection,
-    ids: &[TaskId],
-) -> Result<Vec<(TaskId, String)>, QueueError> {
-    Ok(sqlx::query_as("SELECT id, function FROM task WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id")
-        .bind(json(&ids)?)
-        .fetch_all(connection)
-        .await?)
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::super::Queue;
 use super::super::error::QueueError;
 use super::super::memory::state_of;
-use super::super::ops::update;
 use super::super::state::State;
 use super::super::tx::json;
 use crate::protocol::{BatchInfo, Counts};
@@ -199,12 +198,14 @@ impl Queue {
         Ok(open.is_some())
     }
 
-    /// The functions of tasks.
+    /// The functions of tasks, to check new params against.
     ///
     /// # Errors
     /// When the queue cannot be read.
     pub async fn functions_of(&self, ids: &[TaskId]) -> Result<Vec<(TaskId, String)>, QueueError> {
-        let mut connection = self.readers.acquire().await?;
-        update::functions(&mut connection, ids).await
+        Ok(sqlx::query_as("SELECT id, function FROM task WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id")
+            .bind(json(&ids)?)
+            .fetch_all(&self.readers)
+            .await?)
     }
 }

@@ -163,7 +163,7 @@ async fn is_sound(path: &Path) -> bool {
 
 /// Writes what can be read of `pages` into a fresh queue at `fresh`; none if there is nothing.
 async fn salvage(pages: &Pages, fresh: &Path) -> Result<Option<Repaired>, RepairError> {
-    let mut connection = open::writer(fresh).await?;
+    let mut connection = open::migrated(fresh).await?;
     let tables = fill::tables(&mut connection).await?;
     let (owned, unreadable) = owned_pages(pages, &tables);
     let mut filler = Filler::new(&mut connection, tables).await?;
