@@ -63,7 +63,7 @@ mod tests {
     use crate::attempt::{Attempt, Event};
     use crate::queue::ops::apply::Apply;
     use crate::queue::ops::control::{Nudge, Start};
-    use crate::queue::ops::insert::{Batch, Insert, NewTask};
+    use crate::queue::ops::insert::{Batch, Insert, NewContext, NewTask};
     use crate::queue::ops::recover::{Recover, Recovered, Release};
     use crate::queue::{Opened, Queue, Rules};
     use crate::space::Floor;
@@ -103,8 +103,7 @@ mod tests {
             errors: Vec::new(),
             batch: Batch::New { name: None },
             more: false,
-            cwd: "/".to_owned(),
-            environment: BTreeMap::new(),
+            context: NewContext::of("/".to_owned(), &BTreeMap::new()).expect("JSON"),
             key: None,
         }
     }

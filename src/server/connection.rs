@@ -82,19 +82,29 @@ impl Connection {
                 ready = self.stream.readable() => ready?,
                 () = self.service.ends() => return Ok(()),
             }
-            // Only now: a thousand that are idle cost nothing.
-            let mut chunk = Vec::with_capacity(room);
-            match self.stream.try_read_buf(&mut chunk) {
+            match self.read(room) {
                 Ok(0) => return Ok(()),
-                Ok(length) => {
-                    room = if length < room { FIRST_CHUNK } else { CHUNK };
-                    self.carried += chunk.len() as u64;
-                    self.lines.push(&chunk);
-                }
+                Ok(length) => room = if length < room { FIRST_CHUNK } else { CHUNK },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads at most `room` bytes; the answer is how many it were. Between reads nothing is held: a thousand connections that are
+    /// idle cost nothing.
+    fn read(&mut self, room: usize) -> io::Result<usize> {
+        let (mut short, mut long) = ([0; FIRST_CHUNK], Vec::new());
+        let chunk = if room <= FIRST_CHUNK {
+            short.as_mut_slice()
+        } else {
+            long.resize(room, 0);
+            long.as_mut_slice()
+        };
+        let length = self.stream.try_read(chunk)?;
+        self.carried += length as u64;
+        self.lines.push(&chunk[..length]);
+        Ok(length)
     }
 
     async fn take(&mut self, line: Line) -> io::Result<()> {

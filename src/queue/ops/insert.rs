@@ -31,8 +31,7 @@ pub struct Insert {
     pub batch: Batch,
     /// Further parts of the batch will follow.
     pub more: bool,
-    pub cwd: String,
-    pub environment: BTreeMap<String, String>,
+    pub context: NewContext,
     pub key: Option<RequestKey>,
 }
 
@@ -77,6 +76,29 @@ impl NewTask {
     /// How often a failed attempt of it is tried again.
     pub const fn max_retries(&self) -> u32 {
         self.max_retries
+    }
+}
+
+/// Where tasks run, as its row takes it: written out and hashed by whoever asks, as a [`NewTask`].
+#[derive(Debug, Clone)]
+pub struct NewContext {
+    hash: [u8; 32],
+    cwd: String,
+    environment: String,
+}
+
+impl NewContext {
+    /// The context of a working directory with an environment.
+    ///
+    /// # Errors
+    /// When the environment cannot be written as JSON.
+    pub fn of(cwd: String, environment: &BTreeMap<String, String>) -> Result<Self, QueueError> {
+        let environment = json(environment)?;
+        let mut hasher = Sha256::new();
+        hasher.update(cwd.as_bytes());
+        hasher.update([0]);
+        hasher.update(environment.as_bytes());
+        Ok(Self { hash: hasher.finalize().into(), cwd, environment })
     }
 }
 
@@ -283,7 +305,7 @@ impl Insert {
     }
 
     fn rows(&self, tx: &mut Tx<'_>, batch_id: BatchId, first: TaskId, is_paused: bool) -> Result<(), QueueError> {
-        let context_id = context(tx, &self.cwd, &self.environment)?;
+        let context_id = context(tx, &self.context)?;
         let db = tx.begun()?;
         let mut insert_task = db.prepare(
             "INSERT INTO task (id, batch_id, name, function, priority, state, ready_at, max_retries, retry_delay_ms,
@@ -344,30 +366,27 @@ fn is_open(tx: &mut Tx<'_>, batch_id: BatchId) -> Result<bool, QueueError> {
     Ok(open.unwrap_or(false))
 }
 
-/// The id of a working directory with an environment; stored once by hash.
-fn context(tx: &mut Tx<'_>, cwd: &str, environment: &BTreeMap<String, String>) -> Result<i64, QueueError> {
-    let environment = json(environment)?;
-    let mut hasher = Sha256::new();
-    hasher.update(cwd.as_bytes());
-    hasher.update([0]);
-    hasher.update(environment.as_bytes());
-    let hash: [u8; 32] = hasher.finalize().into();
-    if let Some(id) = tx.memory.contexts.get(&hash) {
+/// The id of a context; stored once by hash.
+fn context(tx: &mut Tx<'_>, new: &NewContext) -> Result<i64, QueueError> {
+    if let Some(id) = tx.memory.contexts.get(&new.hash) {
         return Ok(*id);
     }
-    let id = stored_context(tx, &hash, cwd, &environment)?;
+    let stored = tx.db.first("SELECT id FROM context WHERE hash = ?1", [&new.hash], |row| row.get(0))?;
+    let id = match stored {
+        Some(id) => id,
+        None => {
+            let NewContext { hash, cwd, environment } = new;
+            let db = tx.begun()?;
+            db.run(
+                "INSERT INTO context (hash, cwd, environment) VALUES (?1, ?2, ?3)",
+                params![hash, cwd, environment],
+            )?;
+            db.last_id()
+        }
+    };
     if tx.memory.contexts.len() >= CONTEXTS {
         tx.memory.contexts.clear();
     }
-    tx.memory.contexts.insert(hash, id);
+    tx.memory.contexts.insert(new.hash, id);
     Ok(id)
-}
-
-fn stored_context(tx: &mut Tx<'_>, hash: &[u8], cwd: &str, environment: &str) -> Result<i64, QueueError> {
-    if let Some(id) = tx.db.first("SELECT id FROM context WHERE hash = ?1", [hash], |row| row.get(0))? {
-        return Ok(id);
-    }
-    let db = tx.begun()?;
-    db.run("INSERT INTO context (hash, cwd, environment) VALUES (?1, ?2, ?3)", params![hash, cwd, environment])?;
-    Ok(db.last_id())
 }

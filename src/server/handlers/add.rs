@@ -12,7 +12,7 @@ use crate::function;
 use crate::protocol::{AUTO_KEY, Add, AddBatch, Added, BatchAdded, ErrorCode, ItemError, Refusal, parse_spec};
 use crate::queue::ops::LISTED;
 use crate::queue::ops::close::CloseBatch;
-use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, NewTask, RequestKey, Twin};
+use crate::queue::ops::insert::{Batch, Insert, InsertRefused, Inserted, NewContext, NewTask, RequestKey, Twin};
 use crate::server::Shared;
 use crate::task::{RunState, TaskSpec};
 
@@ -29,8 +29,7 @@ pub(super) async fn add(service: &Shared, incoming: &Incoming, request: Add) -> 
         errors: Vec::new(),
         batch: Batch::New { name: None },
         more: false,
-        cwd: incoming.cwd()?,
-        environment: incoming.environment.clone(),
+        context: NewContext::of(incoming.cwd()?, &incoming.environment)?,
         key,
     };
     let inserted = inserted(insert_now(service, insert).await?)?;
@@ -89,8 +88,7 @@ pub(super) async fn add_batch(service: &Shared, incoming: &Incoming, request: Ad
         errors,
         batch: batch_id.map_or(Batch::New { name }, Batch::Existing),
         more,
-        cwd: incoming.cwd()?,
-        environment: incoming.environment.clone(),
+        context: NewContext::of(incoming.cwd()?, &incoming.environment)?,
         key,
     };
     let inserted = inserted(insert_now(service, insert).await?)?;
