@@ -13,7 +13,7 @@ use batch_executor::queue::ops::apply::Apply;
 use batch_executor::queue::ops::cancel::Cancel;
 use batch_executor::queue::ops::clear::{Clear, ClearPassing};
 use batch_executor::queue::ops::control::{Promote, Start, Stop};
-use batch_executor::queue::ops::insert::{Batch, Insert, NewTask};
+use batch_executor::queue::ops::insert::{Batch, Insert, NewContext, NewTask};
 use batch_executor::queue::ops::recover::{Recover, Release};
 use batch_executor::queue::ops::retry::{Change, Retry, Which};
 use batch_executor::queue::ops::select::Selection;
@@ -78,8 +78,7 @@ impl Bench {
             errors: Vec::new(),
             batch: Batch::New { name: None },
             more: false,
-            cwd: "/".into(),
-            environment: BTreeMap::new(),
+            context: NewContext::of("/".into(), &BTreeMap::new()).expect("JSON"),
             key: None,
         };
         assert!(self.write(insert).await.is_ok());

@@ -200,3 +200,28 @@ async fn pragma_text(connection: &mut SqliteConnection, pragma: &'static str) ->
     };
     sqlx::query_scalar(statement).fetch_one(connection).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_killed_daemon_left_in_the_log_stays_there_when_the_queue_is_opened() {
+        let (killed, next) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let first = writer(&killed.path().join("queue.db")).await.expect("a queue");
+        first.run("UPDATE executor SET reason = 'in the log'", []).expect("written");
+        for file in ["queue.db", "queue.db-wal"] {
+            std::fs::copy(killed.path().join(file), next.path().join(file)).expect("copied");
+        }
+        first.close().expect("closed");
+
+        let path = next.path().join("queue.db");
+        let before = std::fs::read(&path).expect("the file");
+        let db = writer(&path).await.expect("opened");
+        assert!(std::fs::read(&path).expect("the file") == before, "nothing is moved into it");
+        let reason: String = db.one("SELECT reason FROM executor", [], |row| row.get(0)).expect("read");
+        assert_eq!(reason, "in the log");
+        db.close().expect("closed");
+        assert!(std::fs::read(&path).expect("the file") != before, "by closing it is");
+    }
+}

@@ -44,7 +44,7 @@ pub(super) struct OpenTask {
 }
 
 impl OpenTask {
-    /// The task of a row with its open claim. The columns are those of [`open_tasks`], in their order.
+    /// The task of a row with its open claim. The columns are those of [`open_tasks`], in their order; more may follow.
     pub(super) fn claimed_by(row: &rusqlite::Row<'_>, claim: ClaimId) -> Result<Self, QueueError> {
         let function: String = row.get(3)?;
         Ok(Self {

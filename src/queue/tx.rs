@@ -201,8 +201,9 @@ impl<'c> Tx<'c> {
 
     fn write_batches(&mut self) -> Result<(), QueueError> {
         for (id, change) in std::mem::take(&mut self.batches) {
-            let [queued, running, completed, failed, cancelled, run_ms] = change.unwritten();
-            if change.unwritten() != [0; 6] {
+            let unwritten = change.unwritten();
+            if unwritten != [0; 6] {
+                let [queued, running, completed, failed, cancelled, run_ms] = unwritten;
                 self.begun()?.run(
                     "UPDATE batch SET queued = queued + ?2, running = running + ?3, completed = completed + ?4,
                          failed = failed + ?5, cancelled = cancelled + ?6, run_ms = run_ms + ?7
