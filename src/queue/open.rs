@@ -88,6 +88,8 @@ pub(super) async fn migrated(path: &Path) -> Result<Migrated, OpenError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(false)
+        // Termux has no folder for what a migration sorts.
+        .pragma("temp_store", "MEMORY")
         // Nothing is moved out of the log by the way.
         .pragma("wal_autocheckpoint", "0")
         .disable_statement_logging()
@@ -223,5 +225,13 @@ mod tests {
         assert_eq!(reason, "in the log");
         db.close().expect("closed");
         assert!(std::fs::read(&path).expect("the file") != before, "by closing it is");
+    }
+    #[tokio::test]
+    async fn a_migration_needs_no_folder_for_what_it_sorts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut connection = migrated(&folder.path().join("queue.db")).await.expect("a queue");
+        let store: i64 = sqlx::query_scalar("PRAGMA temp_store").fetch_one(&mut *connection).await.expect("read");
+        assert_eq!(store, 2, "in memory");
+        ManuallyDrop::into_inner(connection).close().await.expect("closed");
     }
 }
