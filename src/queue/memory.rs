@@ -222,27 +222,25 @@ fn load_tally(db: &Db) -> Result<Tally, QueueError> {
 }
 
 fn load_run(db: &Db) -> Result<Run, QueueError> {
-    let statement =
+    let mut statement = db.prepare(
         "SELECT state, reason, max_concurrent, keep, deadline, max_failures, failures, next_claim, lowered_to,
              raise_at, paused
-         FROM executor WHERE id = 1";
-    let (state, paused, mut run) = db.one(statement, [], |row| {
-        let run = Run {
-            state: RunState::Stopped,
-            reason: row.get(1)?,
-            max_concurrent: row.get(2)?,
-            keep: row.get(3)?,
-            deadline: row.get(4)?,
-            max_failures: row.get(5)?,
-            failures: row.get(6)?,
-            next_claim: row.get(7)?,
-            lowered_to: row.get(8)?,
-            raise_at: row.get(9)?,
-            paused: None,
-        };
-        Ok((row.get(0)?, row.get::<_, Option<i64>>(10)?, run))
-    })?;
-    run.state = RunState::from_code(state).ok_or_else(|| QueueError::Value(format!("run state {state}")))?;
-    run.paused = paused.map(hold_of).transpose()?;
-    Ok(run)
+         FROM executor WHERE id = 1",
+    )?;
+    let mut rows = statement.query([])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let state = row.get(0)?;
+    Ok(Run {
+        state: RunState::from_code(state).ok_or_else(|| QueueError::Value(format!("run state {state}")))?,
+        reason: row.get(1)?,
+        max_concurrent: row.get(2)?,
+        keep: row.get(3)?,
+        deadline: row.get(4)?,
+        max_failures: row.get(5)?,
+        failures: row.get(6)?,
+        next_claim: row.get(7)?,
+        lowered_to: row.get(8)?,
+        raise_at: row.get(9)?,
+        paused: row.get::<_, Option<i64>>(10)?.map(hold_of).transpose()?,
+    })
 }

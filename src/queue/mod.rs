@@ -5,7 +5,7 @@
 //! - [`ops`]: the operations, a file for each. `decide`: what follows from an attempt's end, pure.
 //! - [`read`]: status, pages of tasks, attempts, output; on connections that cannot write. `passing`: what passes a filter.
 //! - [`salvage`]: a fresh queue from what can be read of a damaged one.
-//! - `open`: pragmas and migrations. [`clock`]: queue time. `memory`, `state`, `tx`: what the writer works with.
+//! - `open`: pragmas and migrations. `db`: the connection that writes. [`clock`]: queue time. `memory`, `state`, `tx`: what the writer works with.
 //!
 //! Nothing here knows a process or a socket.
 

@@ -51,7 +51,7 @@ impl Operation for Cancel {
         let by_filter = matches!(self.selection, Selection::Passing { .. });
         if by_filter {
             // What was told to end passed then.
-            rows.retain(|row| !self.ordered.contains_key(&row.id));
+            rows.retain(|row| !self.ordered.contains_key(&row.task.id));
             let ordered = self.ordered.keys().copied().collect();
             rows.extend(Selection::Tasks(ordered).rows(tx)?.0);
         }
@@ -61,13 +61,13 @@ impl Operation for Cancel {
         let mut now = Vec::new();
         let mut later = Vec::new();
         for row in rows {
-            let state = state_of(row.state)?;
-            let ordered = self.ordered.get(&row.id);
+            let state = state_of(row.task.state)?;
+            let ordered = self.ordered.get(&row.task.id);
             if state.status().is_ended() && !(state == State::Cancelled && ordered.is_some()) {
                 if listed_by_id {
                     outcome
                         .not_cancelled
-                        .push(NotDone { task_id: row.id, reason: format!("is already {}", state.status()) });
+                        .push(NotDone { task_id: row.task.id, reason: format!("is already {}", state.status()) });
                 }
                 continue;
             }
@@ -75,21 +75,21 @@ impl Operation for Cancel {
                 None if state == State::Cancelled => {}
                 None => {
                     // Its run time so far leaves with no tally: a queued task's is in none.
-                    let priority = priority_of(row.priority)?;
-                    tx.moved(row.batch_id, priority, state, State::Cancelled, row.run_ms.unwrap_or(0));
-                    now.push(row.id);
+                    let priority = priority_of(row.task.priority)?;
+                    tx.moved(row.task.batch_id, priority, state, State::Cancelled, row.task.run_ms.unwrap_or(0));
+                    now.push(row.task.id);
                 }
-                Some(claim) if ordered == Some(&claim) => later.push(row.id),
+                Some(claim) if ordered == Some(&claim) => later.push(row.task.id),
                 Some(claim) => {
                     let only_back = by_filter && state != State::Running;
                     let to = if only_back { &mut outcome.ahead } else { &mut outcome.claimed };
-                    to.push((row.id, claim));
+                    to.push((row.task.id, claim));
                     continue;
                 }
             }
             outcome.count += 1;
             if outcome.cancelled.len() < LISTED {
-                outcome.cancelled.push(row.id);
+                outcome.cancelled.push(row.task.id);
             }
         }
         outcome.not_cancelled.truncate(LISTED);

@@ -9,6 +9,7 @@ use super::super::operation::Operation;
 use super::super::passing::passing_within;
 use super::super::tx::{Tx, json};
 use super::CHUNK;
+use super::row::Row;
 use crate::filter::Condition;
 use crate::task::{BatchId, TaskId};
 
@@ -45,29 +46,6 @@ pub struct Clear {
     pub ended_by: i64,
     /// Only up to this id: what ends while the pieces are removed is not swept up.
     pub upto: TaskId,
-}
-
-/// What of a task its removal needs; the first columns of a row.
-pub(super) struct Row {
-    id: i64,
-    batch_id: i64,
-    priority: i64,
-    state: i64,
-    run_ms: Option<i64>,
-}
-
-impl TryFrom<&rusqlite::Row<'_>> for Row {
-    type Error = rusqlite::Error;
-
-    fn try_from(row: &rusqlite::Row<'_>) -> Result<Self, Self::Error> {
-        Ok(Self {
-            id: row.get(0)?,
-            batch_id: row.get(1)?,
-            priority: row.get(2)?,
-            state: row.get(3)?,
-            run_ms: row.get(4)?,
-        })
-    }
 }
 
 impl Operation for Clear {

@@ -11,6 +11,7 @@ pub mod pause;
 pub mod recover;
 pub mod retain;
 pub mod retry;
+mod row;
 pub mod select;
 pub mod update;
 

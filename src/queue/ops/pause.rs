@@ -13,7 +13,7 @@ use super::super::tx::{Tx, json};
 use super::LISTED;
 use super::control::next_due;
 use super::recover::release;
-use super::select::{Row, Selection};
+use super::select::{Selected, Selection};
 use crate::protocol::NotDone;
 use crate::task::{ClaimId, Hold, RunState, TaskId};
 
@@ -90,34 +90,34 @@ impl Operation for Pause {
             PauseOutcome { not_changed: self.selection.missing(&rows), next, seq: tx.seq, ..PauseOutcome::default() };
         let (mut queued, mut running) = (Vec::new(), Vec::new());
         for row in rows {
-            let state = state_of(row.state)?;
+            let state = state_of(row.task.state)?;
             if let Some(reason) = self.nothing_to_do(&row, state) {
                 if matches!(self.selection, Selection::Tasks(_)) {
-                    outcome.not_changed.push(NotDone { task_id: row.id, reason });
+                    outcome.not_changed.push(NotDone { task_id: row.task.id, reason });
                 }
                 continue;
             }
             match (state, row.claim, self.hold) {
                 (State::Running, Some(claim), None) => {
-                    outcome.running.push((row.id, claim));
-                    running.push((row.id, None));
+                    outcome.running.push((row.task.id, claim));
+                    running.push((row.task.id, None));
                 }
-                (State::Running, Some(claim), Some(hold)) if self.held.get(&row.id) == Some(&claim) => {
-                    running.push((row.id, Some(if hold == Hold::Pause { SUSPENDED } else { LEFT })));
+                (State::Running, Some(claim), Some(hold)) if self.held.get(&row.task.id) == Some(&claim) => {
+                    running.push((row.task.id, Some(if hold == Hold::Pause { SUSPENDED } else { LEFT })));
                 }
                 (State::Running, Some(claim), Some(_)) => {
-                    outcome.running.push((row.id, claim));
+                    outcome.running.push((row.task.id, claim));
                     continue;
                 }
                 (_, Some(claim), _) => {
-                    outcome.claimed.push((row.id, claim));
+                    outcome.claimed.push((row.task.id, claim));
                     continue;
                 }
                 (_, None, _) => queued.push(self.moved(tx, &row, state)?),
             }
             outcome.count += 1;
             if outcome.changed.len() < LISTED {
-                outcome.changed.push(row.id);
+                outcome.changed.push(row.task.id);
             }
         }
         outcome.not_changed.truncate(LISTED);
@@ -139,7 +139,7 @@ impl Pause {
     }
 
     /// Why a task stays as it is.
-    fn nothing_to_do(&self, row: &Row, state: State) -> Option<String> {
+    fn nothing_to_do(&self, row: &Selected, state: State) -> Option<String> {
         match (state.status().is_ended(), self.hold.is_some(), row.paused.is_some()) {
             (true, ..) => Some(format!("is already {}", state.status())),
             (false, true, true) => Some("is paused already".to_owned()),
@@ -149,21 +149,21 @@ impl Pause {
     }
 
     /// Puts a queued task aside, or back where it was.
-    fn moved(&self, tx: &mut Tx<'_>, row: &Row, state: State) -> Result<Moved, QueueError> {
-        let priority = priority_of(row.priority)?;
+    fn moved(&self, tx: &mut Tx<'_>, row: &Selected, state: State) -> Result<Moved, QueueError> {
+        let priority = priority_of(row.task.priority)?;
         let due = row.paused.filter(|due| *due > tx.now);
         let (new, ready_at, paused) = match (self.hold, due) {
             (Some(_), _) => (State::Waiting, None, Some(row.ready_at.unwrap_or(0))),
             (None, Some(due)) => (State::Waiting, Some(due), None),
             (None, None) => (State::Ready, None, None),
         };
-        tx.moved(row.batch_id, priority, state, new, 0);
+        tx.moved(row.task.batch_id, priority, state, new, 0);
         match ready_at {
             Some(due) => tx.memory.waits_until(due),
-            None if new == State::Ready => tx.memory.became_ready(priority, row.id),
+            None if new == State::Ready => tx.memory.became_ready(priority, row.task.id),
             None => {}
         }
-        Ok((row.id, new.code(), ready_at, paused))
+        Ok((row.task.id, new.code(), ready_at, paused))
     }
 }
 

@@ -8,7 +8,8 @@ use super::super::error::QueueError;
 use super::super::operation::Operation;
 use super::super::state::State;
 use super::super::tx::Tx;
-use super::clear::{self, Row};
+use super::clear;
+use super::row::{OWN, Row};
 
 /// The most tasks that one transaction removes: a few milliseconds, during which others wait.
 pub const SLICE: i64 = 100;
@@ -47,7 +48,7 @@ impl Operation for Retire {
             "SELECT id, batch_id, priority, state, run_ms, kept_since FROM task INDEXED BY task_kept
              WHERE state = 3 AND kept_since <= ?1 ORDER BY kept_since LIMIT ?2",
             params![i64::MAX, SLICE + 1],
-            |row| Ok((row.try_into()?, row.get(5)?)),
+            |row| Ok((row.try_into()?, row.get(OWN)?)),
         )?;
         let slice = rows.iter().take(usize::try_from(SLICE).unwrap_or(usize::MAX));
         let leaving =

@@ -11,6 +11,7 @@ use super::super::operation::Operation;
 use super::super::passing::passing_within;
 use super::super::state::State;
 use super::super::tx::{Tx, json};
+use super::row::{OWN, Row};
 use super::{CHUNK, LISTED, NO_SUCH_TASK};
 use crate::filter::Condition;
 use crate::protocol::NotDone;
@@ -65,29 +66,11 @@ pub struct RetryOutcome {
     pub next: Option<TaskId>,
 }
 
-struct Row {
-    id: i64,
-    batch_id: i64,
-    priority: i64,
-    state: i64,
-    run_ms: Option<i64>,
-    /// Its batch is.
-    is_paused: Option<bool>,
-}
+/// A task, and whether its batch is paused.
+type Found = (Row, Option<bool>);
 
-impl TryFrom<&rusqlite::Row<'_>> for Row {
-    type Error = rusqlite::Error;
-
-    fn try_from(row: &rusqlite::Row<'_>) -> Result<Self, Self::Error> {
-        Ok(Self {
-            id: row.get(0)?,
-            batch_id: row.get(1)?,
-            priority: row.get(2)?,
-            state: row.get(3)?,
-            run_ms: row.get(4)?,
-            is_paused: row.get(5)?,
-        })
-    }
+fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+    Ok((row.try_into()?, row.get(OWN)?))
 }
 
 impl Operation for Retry {
@@ -98,18 +81,18 @@ impl Operation for Retry {
         let rows = self.which.rows(tx)?;
         match &self.which {
             Which::Tasks(ids) => {
-                let known: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
+                let known: BTreeSet<TaskId> = rows.iter().map(|(row, _)| row.id).collect();
                 let unknown = ids.iter().filter(|id| !known.contains(id));
                 outcome.not_requeued.extend(unknown.map(|id| NotDone { task_id: *id, reason: NO_SUCH_TASK.into() }));
             }
             Which::Passing { .. } => {}
             Which::Ended { .. } | Which::Batch { .. } => {
                 let full = i64::try_from(rows.len()).is_ok_and(|n| n == CHUNK);
-                outcome.next = rows.last().map(|row| row.id).filter(|_| full);
+                outcome.next = rows.last().map(|(row, _)| row.id).filter(|_| full);
             }
         }
         let mut again: Vec<(TaskId, i64, Option<i64>)> = Vec::with_capacity(rows.len());
-        for row in rows {
+        for (row, is_paused) in rows {
             let state = state_of(row.state)?;
             let asked = match &self.which {
                 Which::Batch { status: Some(status), .. } => state.status() == *status,
@@ -122,7 +105,7 @@ impl Operation for Retry {
                 continue;
             }
             let priority = priority_of(row.priority)?;
-            let is_paused = row.is_paused == Some(true);
+            let is_paused = is_paused == Some(true);
             let new = if is_paused { State::Waiting } else { State::Ready };
             tx.moved(row.batch_id, priority, state, new, row.run_ms.unwrap_or(0));
             if !is_paused {
@@ -154,7 +137,7 @@ impl Operation for Retry {
 }
 
 impl Which {
-    fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Row>, QueueError> {
+    fn rows(&self, tx: &mut Tx<'_>) -> Result<Vec<Found>, QueueError> {
         let rows = match self {
             Self::Tasks(ids) => chosen(tx, ids)?,
             Self::Passing { ids, condition } => {
@@ -164,30 +147,30 @@ impl Which {
             // Whatever its state, so that a piece reads no more than it may change.
             Self::Batch { batch_id, after, upto, .. } => tx.db.all(
                 "SELECT id, batch_id, priority, state, run_ms,
-                         (SELECT paused FROM batch WHERE batch.id = batch_id)
-                     FROM task INDEXED BY task_batch
-                     WHERE batch_id = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
+                     (SELECT paused FROM batch WHERE batch.id = batch_id)
+                 FROM task INDEXED BY task_batch
+                 WHERE batch_id = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
                 params![after, batch_id, CHUNK, upto],
-                |row| row.try_into(),
+                found,
             )?,
             Self::Ended { status, after, upto } => tx.db.all(
                 "SELECT id, batch_id, priority, state, run_ms,
-                         (SELECT paused FROM batch WHERE batch.id = batch_id)
-                     FROM task INDEXED BY task_ended_id
-                     WHERE state >= 3 AND state = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
+                     (SELECT paused FROM batch WHERE batch.id = batch_id)
+                 FROM task INDEXED BY task_ended_id
+                 WHERE state >= 3 AND state = ?2 AND id > ?1 AND id <= ?4 ORDER BY id LIMIT ?3",
                 params![after, State::codes(*status).0, CHUNK, upto],
-                |row| row.try_into(),
+                found,
             )?,
         };
         Ok(rows)
     }
 }
 
-fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Row>, QueueError> {
+fn chosen(tx: &mut Tx<'_>, ids: &[TaskId]) -> Result<Vec<Found>, QueueError> {
     tx.db.all(
         "SELECT id, batch_id, priority, state, run_ms, (SELECT paused FROM batch WHERE batch.id = batch_id)
          FROM task WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY id",
         [json(&ids)?],
-        |row| row.try_into(),
+        found,
     )
 }
