@@ -13,10 +13,13 @@ const TICKER: &str =
 
 fn pid_of_ticker(daemon: &Daemon) -> i32 {
     let file = daemon.work().join("pid");
-    until("the ticker begins", || file.exists());
-    let pid = std::fs::read_to_string(&file).expect("a pid").trim().parse().expect("a number");
+    let mut pid = None;
+    until("the ticker begins", || {
+        pid = std::fs::read_to_string(&file).ok().and_then(|text| text.strip_suffix('\n')?.parse().ok());
+        pid.is_some()
+    });
     std::fs::remove_file(file).expect("removed");
-    pid
+    pid.expect("its pid")
 }
 
 /// A signal is on its way for a moment after it was sent.

@@ -14,13 +14,14 @@ use batch_executor::queue::ops::cancel::Cancel;
 use batch_executor::queue::ops::clear::{Clear, ClearPassing};
 use batch_executor::queue::ops::control::{Promote, Start, Stop};
 use batch_executor::queue::ops::insert::{Batch, Insert, NewContext, NewTask};
+use batch_executor::queue::ops::pause::Pause;
 use batch_executor::queue::ops::recover::{Recover, Release};
 use batch_executor::queue::ops::retry::{Change, Retry, Which};
 use batch_executor::queue::ops::select::Selection;
 use batch_executor::queue::ops::update::Update;
 use batch_executor::queue::{Opened, Queue, Rules};
 use batch_executor::space::Floor;
-use batch_executor::task::{Cause, ClaimId, Limits, Order, Priority, TaskId, TaskSpec};
+use batch_executor::task::{Cause, ClaimId, Hold, Limits, Order, Priority, TaskId, TaskSpec};
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tallies::DIFFERENCES;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -61,27 +62,7 @@ impl Bench {
     }
 
     async fn add(&mut self, tasks: usize) {
-        let spec = TaskSpec {
-            limits: Limits::default(),
-            name: "task".into(),
-            function: "command".into(),
-            params: serde_json::Map::new(),
-            priority: Priority::Medium,
-            max_retries: 1,
-            timeout_ms: None,
-            retry_delay_ms: 0,
-            permanent_exit_codes: Vec::new(),
-            delay_ms: 0,
-        };
-        let insert = Insert {
-            tasks: vec![NewTask::of(spec).expect("JSON"); tasks],
-            errors: Vec::new(),
-            batch: Batch::New { name: None },
-            more: false,
-            context: NewContext::of("/".into(), &BTreeMap::new()).expect("JSON"),
-            key: None,
-        };
-        assert!(self.write(insert).await.is_ok());
+        assert!(self.write(new_tasks(tasks)).await.is_ok());
     }
 
     /// Writes; then the tallies must be the rows.
@@ -116,6 +97,29 @@ impl Bench {
             .fetch_one(&mut self.eye)
             .await
             .expect("a task")
+    }
+}
+
+fn new_tasks(count: usize) -> Insert {
+    let spec = TaskSpec {
+        limits: Limits::default(),
+        name: "task".into(),
+        function: "command".into(),
+        params: serde_json::Map::new(),
+        priority: Priority::Medium,
+        max_retries: 1,
+        timeout_ms: None,
+        retry_delay_ms: 0,
+        permanent_exit_codes: Vec::new(),
+        delay_ms: 0,
+    };
+    Insert {
+        tasks: vec![NewTask::of(spec).expect("JSON"); count],
+        errors: Vec::new(),
+        batch: Batch::New { name: None },
+        more: false,
+        context: NewContext::of("/".into(), &BTreeMap::new()).expect("JSON"),
+        key: None,
     }
 }
 
@@ -339,4 +343,25 @@ async fn a_batch_that_ends_in_the_commit_that_retries_it_is_told_of() {
     let said = ["requeued", "cancelled", "batch_ended", "idle"].map(|kind| told.matches(kind).count());
     // The counts name a state, too.
     assert_eq!(said, [1, 2, 1, 1], "{told}");
+}
+
+/// Whoever waits for what came after a pause must not wait for a further commit where it came in the same one.
+#[tokio::test]
+async fn a_pause_knows_that_more_came_in_its_own_commit() {
+    let mut bench = Bench::with(1).await;
+    let task = bench.claims().await[0];
+    let before = bench.queue.snapshot().operations;
+    let pause = Pause {
+        selection: Selection::Tasks(vec![task.0]),
+        hold: Some(Hold::Pause),
+        yielded: Vec::new(),
+        held: BTreeMap::new(),
+    };
+    let queue = bench.queue.clone();
+    // While the first is carried out the others wait, and share the next commit.
+    let insert = new_tasks(20_000);
+    let (_, paused, _) = tokio::join!(queue.write(insert), queue.write(pause), queue.write(apply([started(task)])));
+    let paused = paused.expect("written");
+    assert_eq!((paused.claimed, paused.running), (vec![task], Vec::new()), "it came before the start");
+    assert_eq!((paused.place, bench.queue.snapshot().operations), (before + 2, before + 3));
 }

@@ -118,7 +118,7 @@ impl Executor {
             }
             let mut outcome = written?;
             let (claimed, running) = (std::mem::take(&mut outcome.claimed), std::mem::take(&mut outcome.running));
-            let seq = outcome.seq;
+            let place = outcome.place;
             next = next.or(outcome.next);
             add(total, outcome);
             if hold == Hold::End {
@@ -152,7 +152,7 @@ impl Executor {
             work.selection = Selection::Tasks(left);
             if work.yielded.is_empty() && work.held.is_empty() {
                 // Their starts, or their ends, are on their way into the queue.
-                self.commit_after(seq).await?;
+                self.operation_after(place).await?;
             }
         }
         if !to_end.is_empty() {
@@ -166,10 +166,10 @@ impl Executor {
         Ok(next)
     }
 
-    /// Waits for a commit after this one.
-    async fn commit_after(&self, seq: u64) -> Result<(), ExecutorError> {
+    /// Waits until an operation after this one is in the queue.
+    async fn operation_after(&self, place: u64) -> Result<(), ExecutorError> {
         let mut commits = self.inner.queue.commits();
-        while commits.borrow_and_update().seq <= seq {
+        while commits.borrow_and_update().operations <= place {
             self.next_commit(&mut commits).await?;
         }
         Ok(())

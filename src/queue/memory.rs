@@ -75,6 +75,8 @@ pub struct Memory {
     pub suspects: BTreeSet<TaskId>,
     pub(super) kills: Kills,
     pub causes: Causes,
+    /// Operations that this daemon carried out; the one at work is the last of them.
+    pub operations: u64,
     /// Tasks that have left the queue since this daemon began.
     pub removed: u64,
     pub finished: Finished,
@@ -120,6 +122,7 @@ impl Memory {
             suspects: db.all("SELECT task_id FROM suspect", [], |row| row.get(0))?.into_iter().collect(),
             kills: Kills::default(),
             causes: Causes::load(db)?,
+            operations: 0,
             removed: 0,
             finished: Finished::default(),
             events: Numbers::load(db, kept_events)?,

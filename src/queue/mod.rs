@@ -114,7 +114,7 @@ impl Queue {
         let memory = Memory::load(&db, caps, kept_events.into()).map_err(reading)?;
         // The first that is written, after all that is read: a file that is damaged there stays as it is.
         clock.store(&db, false).map_err(reading)?;
-        let first = Snapshot::of(0, &memory, floor.shortage(), writer::Recent::default());
+        let first = Snapshot::of(&memory, floor.shortage(), writer::Recent::default());
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (snapshot, seen) = watch::channel(Arc::new(first));
         let (claimed, to_launch) = mpsc::unbounded_channel();

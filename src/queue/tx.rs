@@ -36,8 +36,6 @@ pub struct Tx<'c> {
     pub ends: u32,
     /// Request keys from before this are forgotten, queue time.
     pub(super) expired_keys: Option<i64>,
-    /// The number that its commit gets in [`super::writer::Snapshot`].
-    pub seq: u64,
     /// Output files to unlink after the commit.
     pub unlink: Vec<String>,
     /// The file has become shorter: the log is to be moved into it after the commit.
@@ -86,11 +84,9 @@ impl<'c> Tx<'c> {
         remembered: &'c mut Remembered,
         clock: &'c QueueClock,
         shortage: Option<Shortage>,
-        seq: u64,
     ) -> Self {
         Self {
             db,
-            seq,
             begun: false,
             remembered,
             clock,

@@ -42,8 +42,8 @@ pub(super) const WAITING: usize = 1024;
 /// What a commit leaves for others to see.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Ascending with each commit.
-    pub seq: u64,
+    /// How many operations were carried out by this daemon.
+    pub operations: u64,
     pub run: Run,
     pub tally: Tally,
     /// The earliest due time of a waiting task, or earlier; queue time.
@@ -69,9 +69,9 @@ pub struct Recent([(i64, u32); 60]);
 
 impl Snapshot {
     /// What others see of the writer's memory.
-    pub(super) fn of(seq: u64, memory: &Memory, shortage: Option<Shortage>, recent: Recent) -> Self {
+    pub(super) fn of(memory: &Memory, shortage: Option<Shortage>, recent: Recent) -> Self {
         Self {
-            seq,
+            operations: memory.operations,
             run: memory.run.clone(),
             tally: memory.tally,
             next_due: memory.next_due,
@@ -247,8 +247,7 @@ impl Writer {
     fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), QueueError> {
         self.claims_on = false;
         let shortage = self.floor.shortage();
-        let seq = self.snapshot.borrow().seq + 1;
-        let mut tx = Tx::new(&self.db, self.memory.clone(), &mut self.remembered, &self.clock, shortage, seq);
+        let mut tx = Tx::new(&self.db, self.memory.clone(), &mut self.remembered, &self.clock, shortage);
         let open = self.gate.load(Ordering::Acquire) == 0 && shortage.is_none();
         let committed = Self::work(&mut tx, group, open, self.clock_stored);
         let (memory, claimed, claims_on, ends, unlink, shrunk, now) =
@@ -287,6 +286,7 @@ impl Writer {
             if job.touches_claimed() {
                 tx.remembered.claimed.clear();
             }
+            tx.memory.operations += 1;
             job.apply(tx)?;
         }
         settle::settle(tx, open)?;
@@ -309,7 +309,7 @@ impl Writer {
             if ends > 0 {
                 recent.count(ends);
             }
-            *old = Arc::new(Snapshot::of(old.seq + 1, &self.memory, shortage, recent));
+            *old = Arc::new(Snapshot::of(&self.memory, shortage, recent));
         });
     }
 

@@ -62,8 +62,8 @@ pub struct PauseOutcome {
     pub running: Vec<(TaskId, ClaimId)>,
     /// Where a batch goes on; none at its end.
     pub next: Option<TaskId>,
-    /// The commit in which it was so.
-    pub seq: u64,
+    /// Its place among the operations: what came after it, in the same commit as well, it has not seen.
+    pub place: u64,
 }
 
 /// A queued task's way: the code of its state, `ready_at`, `paused`.
@@ -86,8 +86,8 @@ impl Operation for Pause {
             }
         }
         let (rows, next) = self.selection.rows(tx)?;
-        let mut outcome =
-            PauseOutcome { not_changed: self.selection.missing(&rows), next, seq: tx.seq, ..PauseOutcome::default() };
+        let (not_changed, place) = (self.selection.missing(&rows), tx.memory.operations);
+        let mut outcome = PauseOutcome { not_changed, next, place, ..PauseOutcome::default() };
         let (mut queued, mut running) = (Vec::new(), Vec::new());
         for row in rows {
             let state = state_of(row.task.state)?;
