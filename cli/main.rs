@@ -8,6 +8,7 @@ mod exit;
 mod failure;
 mod interrupt;
 mod logging;
+mod maths;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod params;
