@@ -17,7 +17,7 @@ use crate::request_key;
 const WITH_ENV: &[&str] = &["command", "code_execution", "custom_function"];
 
 /// Flags of `add`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
   batch-executor add -- python3 train.py --lr 0.1
@@ -54,6 +54,13 @@ pub struct AddArgs {
     /// A command, run without a shell
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
+}
+
+impl From<Vec<String>> for AddArgs {
+    /// A command and nothing else.
+    fn from(command: Vec<String>) -> Self {
+        Self { command, ..Self::default() }
+    }
 }
 
 /// Adds a task; with `--quiet` prints its id alone.

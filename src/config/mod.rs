@@ -30,7 +30,8 @@ pub struct Overrides(pub BTreeMap<String, String>);
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub settings: Settings,
-    origins: Vec<Origin>,
+    /// Who said what is not the default.
+    said: BTreeMap<&'static str, String>,
 }
 
 /// Where a setting's value came from.
@@ -83,27 +84,33 @@ impl Loaded {
     /// When the file or a value cannot be understood; exit code 78.
     pub fn load(config_flag: Option<&Path>, flags: &Overrides) -> Result<Self, ConfigError> {
         let mut settings = Settings::default();
-        let mut origins: BTreeMap<&str, String> = BTreeMap::new();
+        let mut said = BTreeMap::new();
         if let Some((path, text)) = read_file(config_flag)? {
-            apply_file(&mut settings, &mut origins, &path, &text)?;
+            apply_file(&mut settings, &mut said, &path, &text)?;
         }
         for setting in SETTINGS {
             let variable = setting.variable();
             if let Ok(text) = std::env::var(&variable) {
                 apply(&mut settings, setting, &text, &variable)?;
-                origins.insert(setting.name, format!("environment ({variable})"));
+                said.insert(setting.name, format!("environment ({variable})"));
             }
             if let Some(text) = flags.0.get(setting.name) {
                 apply(&mut settings, setting, text, &format!("--{}", setting.name.replace('_', "-")))?;
-                origins.insert(setting.name, "flag".to_owned());
+                said.insert(setting.name, "flag".to_owned());
             }
         }
+        Ok(Self { settings, said })
+    }
+
+    /// Every setting with its value and origin.
+    pub fn origins(&self) -> Vec<Origin> {
+        let Self { settings, said } = self;
         let mut origins: Vec<Origin> = SETTINGS
             .iter()
             .map(|setting| Origin {
                 name: setting.name.to_owned(),
-                value: (setting.get)(&settings),
-                origin: origins.remove(setting.name).unwrap_or_else(|| "default".to_owned()),
+                value: (setting.get)(settings),
+                origin: said.get(setting.name).cloned().unwrap_or_else(|| "default".to_owned()),
             })
             .collect();
         origins.extend(settings.functions.iter().map(|(name, function)| Origin {
@@ -136,12 +143,7 @@ impl Loaded {
             let value = json!({"warm": warm});
             origins.push(Origin { name: "runtimes.nodejs".to_owned(), value, origin: "file".to_owned() });
         }
-        Ok(Self { settings, origins })
-    }
-
-    /// Every setting with its value and origin.
-    pub fn origins(&self) -> Vec<Origin> {
-        self.origins.clone()
+        origins
     }
 }
 
@@ -168,7 +170,7 @@ fn read_file(flag: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigErr
 
 fn apply_file(
     settings: &mut Settings,
-    origins: &mut BTreeMap<&str, String>,
+    said: &mut BTreeMap<&'static str, String>,
     path: &Path,
     text: &str,
 ) -> Result<(), ConfigError> {
@@ -220,7 +222,7 @@ fn apply_file(
             let written: Vec<&str> = text.get(value.span()).unwrap_or_default().split_whitespace().collect();
             ConfigError(format!("{place}: `{name}` is {}, but must be {}", written.join(" "), setting.allowed))
         })?;
-        origins.insert(setting.name, format!("file ({place})"));
+        said.insert(setting.name, format!("file ({place})"));
     }
     Ok(())
 }
