@@ -1,4 +1,5 @@
 //! The program `batch-executor`: the companion CLI, and the daemon as one of its commands.
+#![cfg_attr(all(target_os = "linux", target_env = "gnu", not(test)), no_main)]
 
 mod args;
 mod commands;
@@ -7,8 +8,8 @@ mod context;
 mod exit;
 mod failure;
 mod interrupt;
+mod linked;
 mod logging;
-mod maths;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod params;
@@ -20,8 +21,6 @@ mod tasks_file;
 mod top;
 mod views;
 
-use std::process::ExitCode;
-
 use batch_executor::visible::visible;
 
 use clap::CommandFactory;
@@ -32,9 +31,15 @@ use crate::screen::{Screen, say};
 
 const HELP: &str = "batch-executor --help";
 
-fn main() -> ExitCode {
+#[cfg(not(all(target_os = "linux", target_env = "gnu", not(test))))]
+fn main() -> std::process::ExitCode {
+    program().into()
+}
+
+/// The whole program; gives its exit code.
+fn program() -> u8 {
     if complete::answered() {
-        return ExitCode::from(exit::DONE);
+        return exit::DONE;
     }
     let cli = match Cli::typed() {
         Ok(cli) => cli,
@@ -50,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 /// A command line that is not understood, or a wish for help or the version.
-fn misused(error: &clap::Error) -> ExitCode {
+fn misused(error: &clap::Error) -> u8 {
     let json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
     if !json || !error.use_stderr() {
         let plain = error.to_string();
@@ -60,7 +65,7 @@ fn misused(error: &clap::Error) -> ExitCode {
         } else {
             say(plain.trim_end());
         }
-        return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        return if error.use_stderr() { exit::USAGE } else { exit::DONE };
     }
     let text = error.to_string();
     let said = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
@@ -69,13 +74,13 @@ fn misused(error: &clap::Error) -> ExitCode {
 }
 
 /// Says why it failed, if it did, and gives the exit code.
-fn report(outcome: Result<u8, Failure>, json: bool) -> ExitCode {
+fn report(outcome: Result<u8, Failure>, json: bool) -> u8 {
     let failure = match outcome {
-        Ok(code) => return ExitCode::from(code),
+        Ok(code) => return code,
         Err(failure) => failure,
     };
     if matches!(failure, Failure::OutputClosed) {
-        return ExitCode::from(exit::DONE);
+        return exit::DONE;
     }
     if json {
         // When nobody reads it, the exit code still says it.
@@ -87,5 +92,5 @@ fn report(outcome: Result<u8, Failure>, json: bool) -> ExitCode {
             say(&format!("hint: {hint}"));
         }
     }
-    ExitCode::from(failure.exit())
+    failure.exit()
 }
