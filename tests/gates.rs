@@ -229,8 +229,10 @@ fn on_a_phone_termux_is_asked() {
     daemon.set("PATH", &path);
     daemon.set("TERMUX_VERSION", "0.118.3");
     daemon.serve();
-    daemon.ok(json!({"action": "add_batch", "tasks": [shell("true")]}));
-    daemon.ok(json!({"action": "start"}));
+    // The second waits for as long as the first runs: where nothing waits, nobody is asked.
+    let long = shell("while [ ! -e enough ]; do sleep 0.01; done");
+    daemon.ok(json!({"action": "add_batch", "tasks": [long, long]}));
+    daemon.ok(json!({"action": "start", "max_concurrent": 1}));
     found(&daemon, 0, "12 %, below 30 %");
     let status = found(&daemon, 1, "not on Wi-Fi");
     let hot = status["gates"][2]["found"].as_str().expect("degrees");
@@ -239,6 +241,8 @@ fn on_a_phone_termux_is_asked() {
     says(&daemon, "termux-wifi-connectioninfo", r#"{"supplicant_state": "COMPLETED"}"#);
     found(&daemon, 0, "80 %");
     found(&daemon, 1, "yes");
+    put(&daemon, "enough", "");
+    daemon.wait();
 }
 
 #[test]
