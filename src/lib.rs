@@ -27,7 +27,7 @@
 //! - `export`: JSON, JSON Lines and CSV from a stream of rows.
 //! - `command`: running an outside command for the daemon, bounded.
 //! - `presence`: whether the home is still there. `defect`: what a panic does. `logging`: the daemon's log, `journal`: systemd's. `sys`: the
-//!   only unsafe code.
+//!   only unsafe code of this library.
 //! - `daemon`: wires the parts; lifetime and signals.
 //!
 //! Arrows go one way: `cli → client → protocol → task`, `server → executor → backend → keeper`,

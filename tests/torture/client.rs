@@ -107,13 +107,19 @@ impl Client {
     }
 
     /// Asked until it is answered; safe for what may be asked twice.
-    fn insist(&mut self, request: &Value) -> Value {
+    fn answer(&mut self, request: &Value) -> Value {
         loop {
-            if let Some(mut answer) = self.ask(request) {
-                assert_eq!(answer["ok"], true, "{request}: {answer}");
-                return answer["data"].take();
+            if let Some(answer) = self.ask(request) {
+                return answer;
             }
         }
+    }
+
+    /// As [`Self::answer`], of what cannot be refused.
+    fn insist(&mut self, request: &Value) -> Value {
+        let mut answer = self.answer(request);
+        assert_eq!(answer["ok"], true, "{request}: {answer}");
+        answer["data"].take()
     }
 
     fn key(&mut self) -> String {
@@ -187,11 +193,7 @@ impl Client {
         };
         self.ask(&ask("pause"));
         std::thread::sleep(Duration::from_millis(self.random.u64(0..20)));
-        let resumed = loop {
-            if let Some(answer) = self.ask(&ask("resume")) {
-                break answer;
-            }
-        };
+        let resumed = self.answer(&ask("resume"));
         let is_cleared = |id| ledger.lock().expect("a ledger").perhaps_cleared.contains(&id);
         let is_gone = resumed["error"]["code"] == "not_found" && task.is_some_and(is_cleared);
         assert!(resumed["ok"] == true || is_gone, "{task:?}: {resumed}");
